@@ -1,0 +1,1 @@
+"""airjax: Attend, Infer, Repeat in JAX."""
