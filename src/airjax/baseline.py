@@ -1,0 +1,48 @@
+"""The data-dependent baselines of the score-function estimator (Mnih & Gregor, 2014; paper, section 2.2)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.layers import MLP, SceneLSTM
+from airjax.model import Trajectory
+
+
+class Baseline(eqx.Module):
+    """Predict each step's learning signal from the image and the objects found before that step.
+
+    It outputs the signal's distance from the log-likelihood of the empty canvas, in units of `unit` nats.
+    """
+
+    lstm: SceneLSTM
+    head: MLP
+    unit: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        pixels: int,
+        latents: int,
+        *,
+        hidden: int = 256,
+        head_hidden: int = 200,
+        unit: float = 100.0,
+        key: PRNGKeyArray,
+    ):
+        lstm, head = jax.random.split(key)
+        self.lstm = SceneLSTM(pixels, latents, hidden, key=lstm)
+        self.head = MLP((hidden, head_hidden, 1), last_gain=0.1, key=head)
+        self.unit = unit
+
+    def __call__(self, image: Float[Array, "c h w"], trajectory: Trajectory) -> Float[Array, " N"]:
+        """Predict the learning signals of the N steps, in nats; gradients reach the baseline alone."""
+        seen = self.lstm.look(image)
+        latents = jnp.concatenate([trajectory.steps.where, trajectory.steps.what], axis=1)
+        previous = jax.lax.stop_gradient(jnp.pad(latents[:-1], ((1, 0), (0, 0))))
+
+        def step(state, found):
+            state = self.lstm(seen, found, state)
+            return state, self.head(state.hidden)[0]
+
+        _, outputs = jax.lax.scan(step, self.lstm.start, previous)
+        return jax.lax.stop_gradient(trajectory.empty_log_likelihood) + self.unit * outputs

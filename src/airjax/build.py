@@ -1,0 +1,69 @@
+"""Build a model from a configuration."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax import count
+from airjax.baseline import Baseline
+from airjax.config import ModelConfig
+from airjax.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
+from airjax.model import AIR, WherePrior
+from airjax.patches.mlp import MLPPatches
+
+
+def count_prior(config: ModelConfig) -> Float[Array, " N+1"]:
+    """Make log p(n) as configured.
+
+    Raises:
+        ValueError: the prior's parameters are out of range.
+    """
+    match config.count_prior:
+        case "geometric":
+            log_probs = count.truncated_geometric(config.max_objects, config.count_ratio)
+        case "uniform":
+            log_probs = count.uniform(config.max_objects)
+        case "poisson":
+            log_probs = count.poisson(config.max_objects, config.count_rate)
+        case "table":
+            log_probs = count.table(config.count_table, config.max_objects)
+    return jnp.asarray(log_probs)
+
+
+def _likelihood(config: ModelConfig) -> Likelihood:
+    if config.likelihood == "bernoulli":
+        return BernoulliLikelihood()
+    return NormalLikelihood(config.sd, learn=config.learn_sd)
+
+
+def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> AIR:
+    """Make an untrained model for images of `image_shape` = (channels, height, width).
+
+    Raises:
+        ValueError: a value of the configuration is out of range.
+    """
+    patch_key, model_key = jax.random.split(key)
+    patches = MLPPatches(
+        (image_shape[0], config.window, config.window),
+        code_size=config.code_size,
+        hidden=config.patch_hidden,
+        key=patch_key,
+    )
+    where = WherePrior(config.scale, config.scale_sd, config.position_sd, learn=config.learn_where)
+    return AIR(
+        image_shape,
+        patches,
+        _likelihood(config),
+        where,
+        count_prior(config),
+        window=config.window,
+        hidden=config.hidden,
+        head_hidden=config.head_hidden,
+        key=model_key,
+    )
+
+
+def build_baseline(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> Baseline:
+    """Make the untrained baseline network that goes with `build_model`'s model."""
+    pixels = image_shape[0] * image_shape[1] * image_shape[2]
+    return Baseline(pixels, 3 + config.code_size, hidden=config.hidden, head_hidden=config.head_hidden, key=key)

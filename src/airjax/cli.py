@@ -1,0 +1,205 @@
+"""The command line: parsing and printing only."""
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from airjax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+USER_ERROR = 2
+"""Exit code for what the user can mend: a missing file, a value out of range, an unknown flag."""
+NOT_FINITE = 3
+"""Exit code of a training run that met a number that is not finite."""
+
+app = App(
+    name="airjax",
+    help="Attend, Infer, Repeat: count, locate and redraw the objects of a scene, without labels.",
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+)
+_logger = logging.getLogger("airjax")
+
+
+def _flags(title: str) -> Parameter:
+    return Parameter(name="*", group=Group(title))
+
+
+@app.command
+def train(
+    data: str,
+    *,
+    out: Path,
+    quiet: bool = False,
+    scenes: Annotated[DataConfig | None, _flags("Data")] = None,
+    model: Annotated[ModelConfig | None, _flags("Model")] = None,
+    training: Annotated[TrainConfig | None, _flags("Training")] = None,
+) -> None:
+    """Train on multi-mnist, multi-digits, sprites or FILE.npz; the same command goes on after an interruption.
+
+    Args:
+        data: Name of a data set, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]).
+        out: The run's folder.
+        quiet: Show no progress bar.
+    """
+    from airjax.data import load_scenes
+    from airjax.fit import fit
+
+    data_config = dataclasses.replace(scenes or DataConfig(), name=data).resolved()
+    config = Config(data_config, model or ModelConfig(), training or TrainConfig())
+    _logger.info("making scenes: %s", data)
+    splits = [load_scenes(config.data, split) for split in ("train", "held-out")]
+    fit(config, *splits, out, progress=not quiet)
+    _logger.info("trained; pictures are in %s", out / "pictures")
+
+
+@app.command
+def evaluate(run: Path, *, scenes: Path | None = None, samples: int = 100, seed: int = 0, json: bool = False) -> None:
+    """Score a trained run on its held-out scenes.
+
+    Args:
+        run: A run's folder.
+        scenes: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
+        samples: Trajectories an image for the importance-weighted bound and the count posterior.
+        seed: Fixes them.
+        json: Print one JSON object.
+    """
+    import jax
+
+    from airjax import evaluate as evaluation
+    from airjax.data import load_npz, load_scenes
+    from airjax.run import load_model, read_record
+
+    model = load_model(run)
+    held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
+    _print(evaluation.evaluate(model, held_out, key=jax.random.PRNGKey(seed), samples=samples), json)
+
+
+@app.command
+def infer(run: Path, images: list[Path], /, *, samples: int = 100, seed: int = 0, json: bool = False) -> None:
+    """Count, locate and describe the objects of pictures.
+
+    Args:
+        run: A run's folder.
+        images: PNG, JPEG or other pictures of the size the model was trained on.
+        samples: Trajectories an image for the count posterior.
+        seed: Fixes them.
+        json: Print one JSON object.
+    """
+    import jax
+    import numpy as np
+
+    from airjax import inference
+    from airjax.images import read_image
+    from airjax.run import load_model
+
+    model = load_model(run)
+    pixels = np.stack([read_image(path, model.image_shape) for path in images])
+    described = inference.describe(model, pixels, samples=samples, key=jax.random.PRNGKey(seed))
+    _print({"images": [{"image": str(p), **d} for p, d in zip(images, described)]}, json)
+
+
+@app.command
+def sample(run: Path, *, out: Path, n: int = 40, seed: int = 0, force: bool = False) -> None:
+    """Draw scenes from the generative model.
+
+    Args:
+        run: A run's folder.
+        out: The picture to write.
+        n: Number of scenes.
+        seed: Fixes them.
+        force: Replace the picture if it exists.
+    """
+    from airjax.figures import sample_scenes
+    from airjax.run import load_model
+
+    if out.exists() and not force:
+        raise ValueError(f"{out} exists; choose another --out or give --force")
+    sample_scenes(load_model(run), out, n=n, seed=seed)
+
+
+@app.command
+def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
+    """Draw a run's figures again, into its folder `pictures`.
+
+    Args:
+        run: A run's folder.
+        compare: Other runs to show in the learning curves.
+    """
+    from airjax.figures import draw_figures
+
+    for path in draw_figures(run, compare):
+        print(path)
+
+
+def _print(result: dict[str, Any], as_json: bool) -> None:
+    """Print one JSON object, or the same for people."""
+    if as_json:
+        print(json.dumps(result, allow_nan=False))
+        return
+    from rich.console import Console
+    from rich.pretty import Pretty
+
+    Console().print(Pretty(result, expand_all=False))
+
+
+def _config_file(arguments: list[str]) -> list[str]:
+    """Take `--config FILE` out of the arguments and let the file's keys stand in for flags that aren't given."""
+    if "--config" not in arguments:
+        app.config = ()
+        return arguments
+    at = arguments.index("--config")
+    if at + 1 == len(arguments):
+        raise ValueError("--config needs a TOML file")
+    path = arguments[at + 1]
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist or is not a file")
+    app.config = (cyclopts.config.Toml(path, search_parents=False, use_commands_as_keys=False),)
+    return arguments[:at] + arguments[at + 2 :]
+
+
+def _report(error: Exception) -> None:
+    """Say in one sentence what is wrong; the traceback only where it was asked for."""
+    if os.environ.get("AIRJAX_DEBUG"):
+        _logger.exception("traceback")
+    sentence = " ".join(str(error).split())
+    print(f"airjax: {sentence}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
+    _logger.setLevel(logging.INFO)
+    try:
+        tokens = _config_file(list(sys.argv[1:] if arguments is None else arguments))
+        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _report(error)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("airjax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        _report(error)
+        return code
+    return 0
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Tell a user's mistake and a diverged run from a defect of ours, which keeps its traceback."""
+    from airjax.checkpoint import CheckpointError, RunLocked
+    from airjax.fit import NotFiniteError
+    from airjax.run import RunError
+
+    if isinstance(error, NotFiniteError):
+        return NOT_FINITE
+    mistakes = (ValueError, OSError, CheckpointError, RunLocked, RunError)
+    return USER_ERROR if isinstance(error, mistakes) else None

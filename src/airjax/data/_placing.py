@@ -1,0 +1,167 @@
+"""What the generators of scenes share: checks, random streams, and placing objects until they fit."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Int64, UInt8
+
+from airjax.data.scenes import Scenes
+
+MAX_REDRAWS = 1000
+"""How many misfits a scene may have before it is given up."""
+
+WHOLE_SCENE = 3
+"""Scenes of at most this many objects are redrawn as a whole, those of more object by object."""
+
+PATIENCE = 30
+"""After how many misfits in a row a scene of many objects is begun anew."""
+
+_BLOCK_SCENES = 2048
+_BLOCK_PIXELS = 2**24
+
+
+Attempt = Callable[
+    [Int64[np.ndarray, " m"], Int32[np.ndarray, " m"], np.random.Generator],
+    Bool[np.ndarray, " m"],
+]
+"""Draw one object for each of some rows, keep it at its slot where it fits, and say where it does.
+
+What a row draws must depend on the generator and the row alone, not on which other rows are asked for.
+"""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Scenes under construction: their counts are known, objects are filled in one by one."""
+
+    images: UInt8[np.ndarray, "n ..."]
+    counts: Int32[np.ndarray, "n"]
+    boxes: Float32[np.ndarray, "n k 4"]
+    labels: Int32[np.ndarray, "n k"]
+
+    def part(self, scenes: slice) -> "Draft":
+        """View some of the scenes; what is filled in there is filled in here."""
+        return Draft(self.images[scenes], self.counts[scenes], self.boxes[scenes], self.labels[scenes])
+
+    def clear(self, rows: Int64[np.ndarray, " m"]) -> None:
+        """Take all objects out of these scenes."""
+        self.images[rows], self.boxes[rows], self.labels[rows] = 0, np.nan, -1
+
+    def finish(self) -> Scenes:
+        """Check and return the scenes."""
+        return Scenes(self.images, self.counts, self.boxes, self.labels)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Scenes drawn together; their length depends on the canvas only, never on how many scenes are wanted."""
+
+    seed: int
+    index: int
+    length: int
+    scenes: slice
+
+    def rng(self, turn: int) -> np.random.Generator:
+        """Make the random stream of one turn."""
+        return stream(self.seed, 1 + self.index, turn)
+
+
+def stream(seed: int, *key: int) -> np.random.Generator:
+    """Make the random stream that belongs to a seed and a key."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def blocks(seed: int, size: int, canvas: int) -> Iterator[Block]:
+    """Cut `size` scenes into blocks that bound the memory used."""
+    length = max(1, min(_BLOCK_SCENES, _BLOCK_PIXELS // canvas**2))
+    for index, start in enumerate(range(0, size, length)):
+        yield Block(seed, index, length, slice(start, min(start + length, size)))
+
+
+def blank(seed: int, size: int, counts: Sequence[int], shape: tuple[int, ...]) -> Draft:
+    """Draw the counts uniformly and make room for the objects."""
+    drawn = np.asarray(counts, np.int32)[stream(seed, 0).integers(len(counts), size=size)]
+    boxes = np.full((size, max(counts), 4), np.nan, np.float32)
+    return Draft(np.zeros((size, *shape), np.uint8), drawn, boxes, np.full((size, max(counts)), -1, np.int32))
+
+
+def place(attempt: Attempt, draft: Draft, block: Block) -> None:
+    """Add objects, one per scene and turn, until each scene of the block has its count.
+
+    An object that doesn't fit sends a scene of at most `WHOLE_SCENE` objects back to its beginning. As adding
+    objects never makes a misfit fit, this is the same as drawing the whole scene and rejecting it. A scene of
+    more objects draws the misfit alone anew, and begins anew after `PATIENCE` misfits in a row, as it may be
+    full already.
+
+    Args:
+        attempt: Draws an object for each of some scenes of the draft.
+        draft: The block's scenes, without objects.
+        block: Gives the random streams.
+
+    Raises:
+        ValueError: If a scene has more than `MAX_REDRAWS` misfits.
+    """
+    counts = draft.counts
+    placed, streak, misfits = (np.zeros_like(counts) for _ in range(3))
+    turn = 0
+    while (rows := np.flatnonzero(placed < counts)).size:
+        fits = attempt(rows, placed[rows], block.rng(turn))
+        good, bad = rows[fits], rows[~fits]
+        placed[good] += 1
+        streak[good] = 0
+        streak[bad] += 1
+        misfits[bad] += 1
+        _give_up_if(misfits > MAX_REDRAWS, counts)
+        anew = bad[(counts[bad] <= WHOLE_SCENE) | (streak[bad] >= PATIENCE)]
+        placed[anew] = streak[anew] = 0
+        draft.clear(anew)
+        turn += 1
+
+
+def tight_boxes(ink: Bool[np.ndarray, "m h w"]) -> Float32[np.ndarray, "m 4"]:
+    """Find the smallest `x0, y0, x1, y1` around each mask, far edges exclusive; some ink must be there."""
+    rows, columns = np.any(ink, axis=2), np.any(ink, axis=1)
+    first = (columns.argmax(1), rows.argmax(1))
+    last = (ink.shape[2] - columns[:, ::-1].argmax(1), ink.shape[1] - rows[:, ::-1].argmax(1))
+    return np.stack([*first, *last], 1).astype(np.float32)
+
+
+def windows(
+    rows: Int64[np.ndarray, " m"], corner: Int64[np.ndarray, "m 2"], side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index a square window of each of these scenes, from its upper left corner `y, x`."""
+    y, x = (corner[:, axis, None] + np.arange(side) for axis in (0, 1))
+    return rows[:, None, None], y[:, :, None], x[:, None, :]
+
+
+def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+    """Raise ValueError unless `value` is a whole number from `low` to `high`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not low <= int(value) <= (int(value) if high is None else high):
+        allowed = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise ValueError(f"{name} must be a whole number {allowed}, got {value!r}")
+
+
+def check_common(size: int, seed: int, counts: Sequence[int], canvas: int) -> None:
+    """Raise ValueError unless the arguments that all generators share are usable."""
+    check_whole("size", size, 0)
+    check_whole("seed", seed, 0)
+    check_whole("canvas", canvas, 1)
+    if not isinstance(counts, Sequence) or isinstance(counts, str) or not counts:
+        raise ValueError(f"counts must be a sequence of at least one whole number, got {counts!r}")
+    for count in counts:
+        check_whole("each of counts", count, 0)
+    if len(set(counts)) != len(counts):
+        raise ValueError(f"counts must not repeat a number, got {counts!r}")
+
+
+def _give_up_if(hopeless: Bool[np.ndarray, " b"], counts: Int32[np.ndarray, " b"]) -> None:
+    if hopeless.any():
+        count = counts[hopeless].min()
+        raise ValueError(
+            f"counts must be placeable on the canvas, got {count} objects that still did not fit after "
+            f"{MAX_REDRAWS} redraws: use a larger canvas, smaller objects, or fewer of them"
+        )

@@ -1,0 +1,191 @@
+"""Multi-MNIST: scenes of a few scattered digits (Eslami et al. 2016, section 3.1), from any bank."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8, UInt16
+
+from airjax.data._placing import (
+    Draft,
+    blank,
+    blocks,
+    check_common,
+    check_whole,
+    place,
+    stream,
+    tight_boxes,
+    windows,
+)
+from airjax.data.banks import TILE, DigitBank
+from airjax.data.scenes import Scenes
+
+INK_THRESHOLD = 25
+"""Pixels above this value (of 255) count as ink when boxes are drawn; fainter fringes of resampling don't."""
+
+
+def multi_digits(
+    bank: DigitBank,
+    size: int,
+    *,
+    seed: int,
+    counts: Sequence[int] = (0, 1, 2),
+    canvas: int = 50,
+    scale_mean: float = 1.3,
+    scale_sd: float = 0.1,
+    max_ink: int | None = 255,
+    backgrounds: UInt8[np.ndarray, "b canvas canvas"] | None = None,
+) -> Scenes:
+    """Compose scenes of `n` digits, with `n` uniform over `counts`.
+
+    Each digit is drawn uniformly from the bank, its 28-pixel tile is scaled by `1 / (scale_mean + scale_sd *
+    normal)` and put at a uniform sub-pixel position so that the whole tile lies on the canvas. Pixels are
+    averages over their area of the bilinearly interpolated tile. Digits are added up; a scene with a pixel
+    above `max_ink` is redrawn (digits, scales and positions; never the count). With more than three digits
+    that would take forever: there, only the digit that didn't fit is redrawn, and the scene begun anew after
+    30 misfits in a row. Digits larger than the canvas and digits without visible ink are misfits too.
+
+    Boxes are tight around a digit's pixels above `INK_THRESHOLD`. The same arguments give the same scenes,
+    and the first scenes of a larger `size` are those of a smaller one.
+
+    Args:
+        bank: Where the digits come from.
+        size: Number of scenes.
+        seed: Which scenes; at least 0.
+        counts: The numbers of digits, without repetition.
+        canvas: Side of the square scene, in pixels.
+        scale_mean: Mean of the factor by which tiles shrink.
+        scale_sd: Its standard deviation.
+        max_ink: The largest sum that digits may have in a pixel, from 1 to 255; None allows any overlap and
+            cuts sums off at 255.
+        backgrounds: Pictures of which one, drawn uniformly, lies behind each scene: the brighter of the
+            picture and the ink is seen. The sum of the ink alone counts for `max_ink`.
+
+    Returns:
+        The scenes, with counts, boxes and labels in the order in which the digits were drawn.
+
+    Raises:
+        ValueError: If an argument is out of range, or a scene can't be placed after 1,000 redraws.
+    """
+    _check_bank(bank)
+    check_common(size, seed, counts, canvas)
+    _check_scale(scale_mean, scale_sd, canvas)
+    if max_ink is not None:
+        check_whole("max_ink", max_ink, 1, 255)
+    _check_backgrounds(backgrounds, canvas)
+    draft = blank(seed, size, counts, (canvas, canvas))
+    for block in blocks(seed, size, canvas):
+        part = draft.part(block.scenes)
+        place(_Digits(part, bank, block.length, scale_mean, scale_sd, max_ink).attempt, part, block)
+    if backgrounds is not None:
+        _put_behind(draft.images, backgrounds, stream(seed, 0, 0))
+    return draft.finish()
+
+
+@dataclass(frozen=True)
+class _Digits:
+    """Digits being added to a draft; `length` is how many scenes share a random stream."""
+
+    draft: Draft
+    bank: DigitBank
+    length: int
+    scale_mean: float
+    scale_sd: float
+    max_ink: int | None
+
+    def attempt(
+        self, rows: Int64[np.ndarray, " m"], slots: Int32[np.ndarray, " m"], rng: np.random.Generator
+    ) -> Bool[np.ndarray, " m"]:
+        """Add a digit to each of these scenes where it fits."""
+        which, scale, origin, usable = self._draw(rows, rng)
+        patch, corner = _render(self.bank.images[which], scale, origin, self.draft.images.shape[1])
+        window = windows(rows, corner, patch.shape[1])
+        total = self.draft.images[window] + patch
+        ink = patch > INK_THRESHOLD
+        fits = usable & ink.any((1, 2))
+        if self.max_ink is not None:
+            fits &= total.max((1, 2)) <= self.max_ink
+        self.draft.images[tuple(index[fits] for index in window)] = np.minimum(total[fits], 255)
+        self.draft.boxes[rows[fits], slots[fits]] = tight_boxes(ink[fits]) + np.tile(corner[fits, ::-1], 2)
+        self.draft.labels[rows[fits], slots[fits]] = self.bank.labels[which[fits]]
+        return fits
+
+    def _draw(self, rows: Int64[np.ndarray, " m"], rng: np.random.Generator):
+        """Draw which digit, its scale, the upper left corner `y, x` of its tile, and whether that fits."""
+        canvas = self.draft.images.shape[1]
+        which = rng.integers(len(self.bank), size=self.length)[rows]
+        shrink = self.scale_mean + self.scale_sd * rng.standard_normal(self.length)[rows]
+        usable = shrink * canvas >= TILE
+        scale = 1 / np.where(usable, shrink, TILE / canvas)
+        origin = rng.random((self.length, 2))[rows] * (canvas - TILE * scale)[:, None]
+        return which, scale, origin, usable
+
+
+def _render(
+    tiles: UInt8[np.ndarray, "m 28 28"],
+    scale: Float64[np.ndarray, " m"],
+    origin: Float64[np.ndarray, "m 2"],
+    canvas: int,
+) -> tuple[UInt16[np.ndarray, "m w w"], Int64[np.ndarray, "m 2"]]:
+    """Scale tiles and put them at their origin; return windows around them and where these begin."""
+    side = min(canvas, math.ceil(TILE * scale.max()) + 3)
+    corner = np.clip(np.floor(origin).astype(np.int64) - 1, 0, canvas - side)
+    down, across = (_area_weights(scale, origin[:, a] - corner[:, a], side) for a in (0, 1))
+    patch = down @ tiles.astype(np.float32) @ across.swapaxes(1, 2)
+    return np.rint(patch).astype(np.uint16), corner
+
+
+def _area_weights(
+    scale: Float64[np.ndarray, " m"], origin: Float64[np.ndarray, " m"], side: int
+) -> Float32[np.ndarray, "m w 28"]:
+    """Weigh a tile's pixels `j` for each pixel `i` of a window, along one axis.
+
+    Between pixel centres the tile is interpolated with hat functions, and a pixel of the window averages it
+    over its extent `[a, b]`: weight `ij` is `(H(b_i - j) - H(a_i - j)) / (b_i - a_i)`, `H` being the integral
+    of the hat. The weights of a pixel inside the tile sum to one at every scale, so that nothing gets
+    brighter or ripples.
+    """
+    edges = (np.arange(side + 1) - origin[:, None]) / scale[:, None] - 0.5
+    t = np.clip(edges.astype(np.float32)[:, :, None] - np.arange(TILE, dtype=np.float32), -1, 1)
+    integral = t - 0.5 * t * np.abs(t)
+    return np.diff(integral, axis=1) * scale.astype(np.float32)[:, None, None]
+
+
+def _put_behind(
+    images: UInt8[np.ndarray, "n h w"], backgrounds: UInt8[np.ndarray, "b h w"], rng: np.random.Generator
+) -> None:
+    """Put a random background behind each scene, in place."""
+    which = rng.integers(len(backgrounds), size=len(images))
+    for index, image in zip(which, images):
+        np.maximum(image, backgrounds[index], out=image)
+
+
+def _check_bank(bank: object) -> None:
+    if not isinstance(bank, DigitBank) or bank.images.max() <= INK_THRESHOLD:
+        raise ValueError(
+            f"bank must be a DigitBank with some pixels above {INK_THRESHOLD}, got {type(bank).__name__}"
+            + (f" with none above {bank.images.max()}" if isinstance(bank, DigitBank) else "")
+        )
+
+
+def _check_scale(mean: float, sd: float, canvas: int) -> None:
+    if not isinstance(mean, Real) or not TILE <= mean * canvas <= TILE * canvas:
+        raise ValueError(
+            f"scale_mean must be from {TILE} / canvas = {TILE / canvas:.3g} to {TILE}, "
+            f"for tiles to fit the canvas and to be seen, got {mean!r}"
+        )
+    if not isinstance(sd, Real) or not 0 <= sd < math.inf:
+        raise ValueError(f"scale_sd must be finite and at least 0, got {sd!r}")
+
+
+def _check_backgrounds(backgrounds: np.ndarray | None, canvas: int) -> None:
+    if backgrounds is None:
+        return
+    given = np.asarray(backgrounds)
+    if given.dtype != np.uint8 or given.shape[1:] != (canvas, canvas) or not given.size:
+        raise ValueError(
+            f"backgrounds must be uint8 of shape [b, {canvas}, {canvas}] with b at least 1, "
+            f"got {given.dtype} of shape {list(given.shape)}"
+        )

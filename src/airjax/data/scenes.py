@@ -1,0 +1,180 @@
+"""Scenes and what is known about them: the one type that every data set of this package returns."""
+
+import os
+import uuid
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, no_type_check
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, Integer, Shaped, UInt8
+
+_DTYPES = {"counts": np.dtype(np.int32), "boxes": np.dtype(np.float32), "labels": np.dtype(np.int32)}
+
+
+@no_type_check  # it checks itself, with the same errors whether or not annotations are enforced
+@dataclass(frozen=True, eq=False)
+class Scenes:
+    """Hold images of scenes, with the number, places and classes of their objects `n` where known.
+
+    `K`, the width of `boxes` and `labels`, is at least the largest count. Where `counts` is known, row `i` of
+    `boxes` and `labels` is filled for the first `counts[i]` objects and holds NaN or -1 beyond.
+
+    Attributes:
+        images: Pixels from 0 to 255, grey `[n, h, w]` or colour `[n, h, w, 3]`.
+        counts: Number of objects of each scene.
+        boxes: Corners `x0, y0, x1, y1` in pixels; the far edges are exclusive, so that one pixel is
+            `[x, y, x + 1, y + 1]`.
+        labels: Class of each object.
+
+    Raises:
+        ValueError: If an array has the wrong shape or dtype, or disagrees with `counts`.
+    """
+
+    images: UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]
+    counts: Int32[np.ndarray, "n"] | None = None
+    boxes: Float32[np.ndarray, "n k 4"] | None = None
+    labels: Int32[np.ndarray, "n k"] | None = None
+
+    def __post_init__(self):
+        _check_array("images", self.images, np.dtype(np.uint8), ("n", "h", "w"), ("n", "h", "w", 3))
+        n = len(self.images)
+        if self.counts is not None:
+            _check_array("counts", self.counts, _DTYPES["counts"], (n,))
+            if n and self.counts.min() < 0:
+                raise ValueError(f"counts must be at least 0, got {self.counts.min()}")
+        if self.boxes is not None:
+            _check_array("boxes", self.boxes, _DTYPES["boxes"], (n, "max_count", 4))
+            _check_rows("boxes", ~np.isnan(self.boxes), self.counts, "NaN")
+        if self.labels is not None:
+            _check_array("labels", self.labels, _DTYPES["labels"], (n, "max_count"))
+            _check_rows("labels", (self.labels != -1)[..., None], self.counts, "-1")
+
+    def __len__(self) -> int:
+        """Count the scenes."""
+        return len(self.images)
+
+    def __getitem__(self, index: slice | Integer[np.ndarray, " m"] | Bool[np.ndarray, " n"]) -> "Scenes":
+        """Select scenes by a slice, an array of positions or a mask.
+
+        Args:
+            index: Which scenes; for the one at position `i`, use `scenes[i : i + 1]`.
+
+        Returns:
+            The selected scenes, in the order of `index`.
+
+        Raises:
+            TypeError: If `index` is a single number.
+        """
+        if not isinstance(index, slice | np.ndarray):
+            raise TypeError(f"index must be a slice or an array (one scene is scenes[i : i + 1]), got {index!r}")
+        return Scenes(**{name: array[index] for name, array in _arrays(self).items()})
+
+
+def load_npz(path: str | os.PathLike) -> Scenes:
+    """Read scenes from an npz file.
+
+    The file holds `images` and, where known, `counts`, `boxes` and `labels`; other keys are ignored. Integers
+    and floats of another width are converted; pickled objects are never loaded.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its scenes.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is not an npz, can't be read, has no `images`, or its arrays are not valid
+            `Scenes`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        arrays = _read_arrays(path)
+    except Exception as error:  # a damaged archive or header can raise almost anything
+        raise ValueError(f"{path} can't be read as an npz file: {error}") from error
+    if "images" not in arrays:
+        raise ValueError(f"{path} has no array called images")
+    try:
+        return Scenes(**arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def save_npz(path: str | os.PathLike, scenes: Scenes) -> None:
+    """Write scenes to an npz file that `load_npz` reads, either completely or not at all.
+
+    Args:
+        path: The file; its folder must exist. The name is used as it is, without adding a suffix.
+        scenes: What to write; arrays that are None are left out.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {path.parent}")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        arrays: dict[str, Any] = dict(_arrays(scenes))
+        with partial.open("xb") as file:
+            np.savez_compressed(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _arrays(scenes: Scenes) -> dict[str, np.ndarray]:
+    """Name the arrays that are known."""
+    arrays = ((field.name, getattr(scenes, field.name)) for field in fields(scenes))
+    return {name: array for name, array in arrays if array is not None}
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not a zip archive")
+    with np.load(path, allow_pickle=False) as file:
+        known = [field.name for field in fields(Scenes) if field.name in file.files]
+        return {name: _same_kind(name, file[name]) for name in known}
+
+
+def _same_kind(name: str, array: np.ndarray) -> np.ndarray:
+    """Convert integers of any width to int32 and floats to float32; leave the rest for `Scenes` to refuse."""
+    dtype = _DTYPES.get(name, array.dtype)
+    family = np.integer if dtype.kind == "i" else np.floating
+    if array.dtype == dtype or not np.issubdtype(array.dtype, family):
+        return array
+    if dtype.kind == "i" and array.size and not -(2**31) <= array.min() <= array.max() < 2**31:
+        return array
+    return array.astype(dtype)
+
+
+def _check_array(name: str, array: object, dtype: np.dtype, *shapes: tuple[int | str, ...]) -> None:
+    allowed = " or ".join("[" + ", ".join(map(str, shape)) + "]" for shape in shapes)
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be a {dtype} array of shape {allowed}, got {type(array).__name__}")
+    fits = any(_matches(array.shape, shape) for shape in shapes)
+    if not fits or array.dtype != dtype:
+        raise ValueError(f"{name} must be {dtype} of shape {allowed}, got {array.dtype} of shape {list(array.shape)}")
+
+
+def _matches(shape: tuple[int, ...], pattern: tuple[int | str, ...]) -> bool:
+    return len(shape) == len(pattern) and all(isinstance(p, str) or s == p for s, p in zip(shape, pattern))
+
+
+def _check_rows(name: str, known: Shaped[np.ndarray, "n k d"], counts: np.ndarray | None, blank: str) -> None:
+    """Check that exactly the first `counts` rows of each scene are filled."""
+    if counts is None or not len(counts):
+        return
+    if known.shape[1] < counts.max():
+        raise ValueError(f"{name} must have room for {counts.max()} objects, the largest count, got {known.shape[1]}")
+    expected = (np.arange(known.shape[1]) < counts[:, None])[..., None]
+    if bad := np.flatnonzero((known != expected).any((1, 2))).tolist():
+        raise ValueError(
+            f"{name} must be filled for the first counts[i] objects and {blank} beyond, got otherwise in scene {bad[0]}"
+        )

@@ -1,0 +1,68 @@
+"""The pictures of a run, made from what its folder holds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from airjax import evaluate, inference, plots
+from airjax.data import Scenes, load_scenes
+from airjax.logs import read_metrics
+from airjax.model import AIR
+from airjax.run import PICTURES, load_model, read_record
+
+CURVES = ("elbo", "held_out_elbo", "held_out_count_accuracy")
+SHOWN = 10
+"""Scenes in the figure of attention."""
+COUNTED = 2_000
+"""Held-out scenes in the confusion matrix."""
+
+
+def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
+    """Draw attention, samples, learning curves and confusion of counts; return the files written.
+
+    Raises:
+        RunError, CheckpointError: see `airjax.run.load_model`.
+    """
+    model, pictures = load_model(folder), Path(folder) / PICTURES
+    scenes = load_scenes(read_record(folder).config.data, "held-out")[:COUNTED]
+    paths = [pictures / f"{name}.png" for name in ("attention", "samples", "curves")]
+    draw_attention(model, scenes[:SHOWN], paths[0])
+    sample_scenes(model, paths[1])
+    series = {str(run): read_metrics(run) for run in (folder, *compare)}
+    plots.save_figure(plots.curves_figure(series, CURVES), paths[2])
+    if scenes.counts is not None:
+        found = inference.find(model, inference.channels_first(scenes.images))
+        matrix = np.array(evaluate.confusion(model, found.count, scenes))
+        paths.append(pictures / "confusion.png")
+        plots.save_figure(plots.confusion_figure(matrix), paths[-1])
+    return paths
+
+
+def draw_attention(model: AIR, scenes: Scenes, path: Path) -> None:
+    """Draw the paper's figure of a few scenes: windows step by step, reconstruction after each object."""
+    found = inference.find(model, inference.channels_first(scenes.images), batch=len(scenes))
+    canvases = _for_plots(found.canvases)
+    figure = plots.attention_figure(scenes.images / 255.0, found.windows, found.count, canvases)
+    plots.save_figure(figure, path)
+
+
+def sample_scenes(model: AIR, path: Path, *, n: int = 40, seed: int = 0) -> None:
+    """Draw `n` scenes from the generative model.
+
+    Raises:
+        ValueError: `n` is below 1, or the path's suffix is no picture's.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    keys = jax.random.split(jax.random.PRNGKey(seed), n)
+    canvases = jax.vmap(lambda key: model.sample(key=key).canvas)(keys)
+    plots.save_figure(plots.sample_figure(_for_plots(np.asarray(canvases))), path)
+
+
+def _for_plots(canvases: Float[np.ndarray, "*n c h w"]) -> Float[np.ndarray, "..."]:
+    """Put channels last, or leave them out for grey images; keep to values that can be shown."""
+    last = np.moveaxis(np.clip(canvases, 0.0, 1.0), -3, -1)
+    return last[..., 0] if last.shape[-1] == 1 else last

@@ -1,0 +1,177 @@
+"""From a trained model and images to counts, boxes and codes, in batches."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8
+
+from airjax import objective
+from airjax.model import AIR, Trajectory
+
+INK = 0.15
+"""A box is tight around the pixels to which an object adds at least this much."""
+
+
+class Found(NamedTuple):
+    """What inference found in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
+
+    Attributes:
+        count: mode of q(n | x) along the trajectory of posterior means.
+        count_probs: that q(n | x), n = 0..N.
+        boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; NaN where it draws nothing.
+        windows: corners of the attention windows, in pixels.
+        presence: probability that each step is reached and present, `q(n >= t | x)`.
+        where: (log scale, x, y) of the windows.
+        what: appearance codes.
+        canvases: reconstruction after 0, 1, ..., N objects.
+    """
+
+    count: Int32[np.ndarray, " n"]
+    count_probs: Float32[np.ndarray, "n N+1"]
+    boxes: Float32[np.ndarray, "n N 4"]
+    windows: Float32[np.ndarray, "n N 4"]
+    presence: Float32[np.ndarray, "n N"]
+    where: Float32[np.ndarray, "n N 3"]
+    what: Float32[np.ndarray, "n N d"]
+    canvases: Float32[np.ndarray, "n N+1 c h w"]
+
+
+class Bounds(NamedTuple):
+    """What sampling tells of n images.
+
+    Attributes:
+        sampled_count: a sample from q(n | x).
+        elbo: evidence lower bound, one sample of z, in nats.
+        iw_bound: importance-weighted bound over K samples, in nats.
+        count_posterior: estimate of p(n | x) from the same samples, n = 0..N.
+    """
+
+    sampled_count: Int32[np.ndarray, " n"]
+    elbo: Float32[np.ndarray, " n"]
+    iw_bound: Float32[np.ndarray, " n"]
+    count_posterior: Float32[np.ndarray, "n N+1"]
+
+
+def channels_first(
+    images: UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"],
+) -> UInt8[np.ndarray, "n c h w"]:
+    """Bring images of scenes into the order that models use."""
+    return images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+def find(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
+    """Infer counts, boxes and codes along the trajectory of posterior means."""
+    return _in_batches(lambda chunk, _: _find(model, chunk), images, batch, Found)
+
+
+def bound(
+    model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray, batch: int = 100
+) -> Bounds:
+    """Evaluate bounds and the posterior over counts with `samples` trajectories an image."""
+
+    def evaluate(chunk, index):
+        return _bound(model, chunk, samples, jax.random.fold_in(key, index))
+
+    return _in_batches(evaluate, images, batch, Bounds)
+
+
+def describe(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
+    """Describe each image in plain numbers and lists: its count, the posterior over counts, and its objects."""
+    found = find(model, images, batch=min(len(images), 256))
+    posterior = bound(model, images, samples=samples, key=key, batch=min(len(images), 100)).count_posterior
+    return [
+        {
+            "count": int(found.count[i]),
+            "count_posterior": _rounded(posterior[i]),
+            "objects": [_describe_object(found, i, t) for t in range(found.count[i])],
+        }
+        for i in range(len(images))
+    ]
+
+
+def _describe_object(found: Found, i: int, t: int) -> dict:
+    return {
+        "box": None if np.isnan(found.boxes[i, t]).any() else _rounded(found.boxes[i, t]),
+        "window": _rounded(found.windows[i, t]),
+        "presence": round(float(found.presence[i, t]), 6),
+        "code": _rounded(found.what[i, t]),
+    }
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    return [round(float(value), 6) for value in values]
+
+
+def _in_batches(function, images, batch, record):
+    """Apply `function(chunk, index)` to chunks, the last one padded so that one compilation serves all."""
+    parts = []
+    for index, start in enumerate(range(0, len(images), batch)):
+        chunk = images[start : start + batch]
+        padding = [(0, batch - len(chunk))] + [(0, 0)] * (images.ndim - 1)
+        result = function(jnp.asarray(np.pad(chunk, padding)), index)
+        parts.append([np.asarray(x)[: len(chunk)] for x in result])
+    return record(*(np.concatenate(column) for column in zip(*parts)))
+
+
+@eqx.filter_jit
+def _find(model: AIR, images: UInt8[Array, "b c h w"]) -> Found:
+    return jax.vmap(lambda image: _find_one(model, image / 255.0))(images)
+
+
+def _find_one(model: AIR, image: Float[Array, "c h w"]) -> Found:
+    trajectory = model.infer(image, key=None)
+    steps = trajectory.steps
+    log_probs = trajectory.count_log_probs
+    canvases = jnp.concatenate([jnp.zeros_like(image)[None], steps.canvas])
+    return Found(
+        count=jnp.argmax(log_probs).astype(jnp.int32),
+        count_probs=jnp.exp(log_probs),
+        boxes=jax.vmap(tight_box)(jnp.diff(canvases, axis=0)),
+        windows=jax.vmap(lambda where: window_box(where, image.shape[1:]))(steps.where),
+        presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
+        where=steps.where,
+        what=steps.what,
+        canvases=canvases,
+    )
+
+
+def tight_box(drawn: Float[Array, "c h w"], ink: float = INK) -> Float[Array, "4"]:
+    """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object draws; NaN if it draws nothing."""
+    visible = jnp.max(drawn, axis=0) > ink
+    edges = []
+    for axis in (0, 1):
+        hit = jnp.any(visible, axis=axis)
+        first, last = jnp.argmax(hit), hit.size - jnp.argmax(hit[::-1])
+        edges.append((first, last))
+    (x0, x1), (y0, y1) = edges
+    box = jnp.stack([x0, y0, x1, y1]).astype(jnp.float32)
+    return jnp.where(jnp.any(visible), box, jnp.nan)
+
+
+def window_box(where: Float[Array, "3"], shape: tuple[int, int]) -> Float[Array, "4"]:
+    """Return the corners (x0, y0, x1, y1) of an attention window, in pixels of an image of `shape`."""
+    height, width = shape
+    size = jnp.array([width, height])
+    centre, half = (where[1:] + 1.0) * size / 2, jnp.exp(where[0]) * size / 2
+    return jnp.concatenate([centre - half, centre + half])
+
+
+@eqx.filter_jit
+def _bound(model: AIR, images: UInt8[Array, "b c h w"], samples: int, key: PRNGKeyArray) -> Bounds:
+    def one(image, key):
+        count_key, noise_key = jax.random.split(key)
+        infer = lambda k: model.infer(image / 255.0, key=k)
+        trajectories: Trajectory = jax.vmap(infer)(jax.random.split(noise_key, samples))
+        first = jax.tree.map(lambda x: x[0], trajectories)
+        prior = model.count_log_prior
+        return Bounds(
+            jax.random.categorical(count_key, first.count_log_probs).astype(jnp.int32),
+            objective.marginal(first, prior),
+            objective.importance_weighted(trajectories, prior),
+            jnp.exp(objective.count_posterior(trajectories, prior)),
+        )
+
+    return jax.vmap(one)(images, jax.random.split(key, len(images)))

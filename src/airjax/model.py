@@ -1,0 +1,229 @@
+"""Attend, Infer, Repeat: the generative model and the inference network, in the paper's order.
+
+    p(x, z, n)  = p(n) prod_(t<=n) p(z^t) p(x | z^(1:n))                                      (section 2, equation 1)
+    q(z, n | x) = q(z_pres^(n+1) = 0 | z^(1:n), x) prod_(t<=n) q(z^t, z_pres^t = 1 | x, z^(1:t-1))    (equation 4)
+
+Every function acts on one image of shape [channels, height, width] with values in [0, 1]; callers use `jax.vmap`.
+"""
+
+import math
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+
+from airjax import count, windows
+from airjax.layers import MLP, LSTMState, Normal, SceneLSTM
+from airjax.likelihood import Likelihood
+from airjax.patches.base import PatchModel
+
+
+class Step(NamedTuple):
+    """What one step of inference found, given that it is present. In a `Trajectory`, stacked over N steps.
+
+    Attributes:
+        presence_logit: log-odds that this step is present, given that all steps before it are.
+        where: (log scale, x, y) of its window: z_where.
+        what: appearance code: z_what.
+        kl: KL of this step's posteriors over where and what from their priors, in nats.
+        log_ratio: log p(z^t) - log q(z^t | ...) of the sample, in nats.
+        log_likelihood: log p(x | canvas after this step), in nats.
+        canvas: sum of the patches placed so far.
+    """
+
+    presence_logit: Float[Array, "*N"]
+    where: Float[Array, "*N 3"]
+    what: Float[Array, "*N d"]
+    kl: Float[Array, "*N"]
+    log_ratio: Float[Array, "*N"]
+    log_likelihood: Float[Array, "*N"]
+    canvas: Float[Array, "*N c h w"]
+
+
+class Trajectory(NamedTuple):
+    """One run of inference that never stops: N steps, so that every count 0..N can be read off it.
+
+    Attributes:
+        steps: the N steps.
+        empty_log_likelihood: log p(x | no object), in nats.
+    """
+
+    steps: Step
+    empty_log_likelihood: Float[Array, ""]
+
+    @property
+    def log_likelihoods(self) -> Float[Array, " N+1"]:
+        """Log p(x | canvas_n) for n = 0..N, in nats."""
+        return jnp.concatenate([self.empty_log_likelihood[None], self.steps.log_likelihood])
+
+    @property
+    def count_log_probs(self) -> Float[Array, " N+1"]:
+        """Log q(n | x) along this trajectory, n = 0..N."""
+        return count.stick_breaking(self.steps.presence_logit)
+
+
+class Scene(NamedTuple):
+    """A draw from the generative model.
+
+    Attributes:
+        count: number of objects n.
+        where: windows (log scale, x, y) of N objects, of which the first n are in the scene.
+        what: their codes.
+        canvas: mean of p(x | z), values in [0, 1].
+    """
+
+    count: Int[Array, ""]
+    where: Float[Array, "N 3"]
+    what: Float[Array, "N d"]
+    canvas: Float[Array, "c h w"]
+
+
+class WherePrior(eqx.Module):
+    """The prior over windows p(z_where): a diagonal Gaussian over (log scale, x, y), fixed or learned."""
+
+    normal: Normal
+    learn: bool = eqx.field(static=True)
+
+    def __init__(self, scale: float, scale_sd: float, position_sd: float, *, learn: bool = True):
+        """Set the median `scale` (window side over canvas side), its relative spread, and the spread of x and y."""
+        for name, value in (("scale", scale), ("scale_sd", scale_sd), ("position_sd", position_sd)):
+            if not value > 0:
+                raise ValueError(f"{name} must be positive, got {value}")
+        mean = jnp.array([math.log(scale), 0.0, 0.0])
+        self.normal = Normal(mean, jnp.log(jnp.array([scale_sd, position_sd, position_sd])))
+        self.learn = learn
+
+    def __call__(self) -> Normal:
+        """Return the distribution, whose parameters get gradients only if they are learned."""
+        return self.normal if self.learn else jax.lax.stop_gradient(self.normal)
+
+
+class Recogniser(eqx.Module):
+    """The recurrent network that decides, step by step, whether there is another object and where."""
+
+    lstm: SceneLSTM
+    head: MLP
+
+    def __init__(self, pixels: int, latents: int, *, hidden: int, head_hidden: int, start: Normal, key: PRNGKeyArray):
+        """Make the network; before training, its windows are distributed about as `start`, whatever the image."""
+        lstm, head = jax.random.split(key)
+        self.lstm = SceneLSTM(pixels, latents, hidden, key=lstm)
+        mlp = MLP((hidden, head_hidden, 7), last_gain=0.1, key=head)
+        bias = jnp.concatenate([jnp.zeros(1), start.mean, start.log_sd])
+        self.head = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
+
+    def __call__(
+        self, seen: Float[Array, " g"], latents: Float[Array, " z"], state: LSTMState
+    ) -> tuple[Float[Array, ""], Normal, LSTMState]:
+        """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state."""
+        state = self.lstm(seen, latents, state)
+        output = self.head(state.hidden)
+        return output[0], Normal(output[1:4], output[4:7]), state
+
+
+class AIR(eqx.Module):
+    """The whole system: p(x, z, n) and q(z, n | x)."""
+
+    count_log_prior: Float[Array, " N+1"]
+    where_prior: WherePrior
+    patches: PatchModel
+    likelihood: Likelihood
+    recogniser: Recogniser
+    max_objects: int = eqx.field(static=True)
+    image_shape: tuple[int, int, int] = eqx.field(static=True)
+    window: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        patches: PatchModel,
+        likelihood: Likelihood,
+        where_prior: WherePrior,
+        count_log_prior: Float[ArrayLike, " N+1"],
+        *,
+        window: int = 28,
+        hidden: int = 256,
+        head_hidden: int = 200,
+        key: PRNGKeyArray,
+    ):
+        """Put the parts together for images of `image_shape` = (channels, height, width).
+
+        `count_log_prior` is log p(n) for n = 0..N (see `airjax.count`), which sets N.
+
+        Raises:
+            ValueError: `count_log_prior` allows no object, or `window` is below 1.
+        """
+        if len(count_log_prior) < 2:
+            raise ValueError(f"count_log_prior must have at least 2 entries, got {len(count_log_prior)}")
+        if window < 1:
+            raise ValueError(f"window must be at least 1, got {window}")
+        self.count_log_prior = jnp.asarray(count_log_prior, jnp.float32)
+        self.where_prior, self.patches, self.likelihood = where_prior, patches, likelihood
+        self.recogniser = Recogniser(
+            math.prod(image_shape),
+            3 + patches.code_size,
+            hidden=hidden,
+            head_hidden=head_hidden,
+            start=where_prior.normal,
+            key=key,
+        )
+        self.max_objects = len(count_log_prior) - 1
+        self.image_shape, self.window = image_shape, window
+
+    # The generative model
+
+    def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "c h w"]:
+        """Draw one object on an empty canvas."""
+        patch = self.patches.decode(what)
+        return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
+
+    def sample(self, *, key: PRNGKeyArray) -> Scene:
+        """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
+        n_key, where_key, what_key = jax.random.split(key, 3)
+        n = jax.random.categorical(n_key, self.count_log_prior)
+        draw_where = lambda k: self.where_prior().sample(key=k)
+        draw_what = lambda k: self.patches.prior_sample(key=k)
+        where = jax.vmap(draw_where)(jax.random.split(where_key, self.max_objects))
+        what = jax.vmap(draw_what)(jax.random.split(what_key, self.max_objects))
+        objects = jax.vmap(self.place)(where, what)
+        present = jnp.arange(self.max_objects) < n
+        canvas = jnp.einsum("n,nchw->chw", present.astype(objects.dtype), objects)
+        return Scene(n, where, what, self.likelihood.mean(canvas))
+
+    # The inference network
+
+    def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
+        """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
+        seen = self.recogniser.lstm.look(image)
+        latents = jnp.zeros(3 + self.patches.code_size)
+        start = (self.recogniser.lstm.start, latents, jnp.zeros(self.image_shape))
+
+        def step(carry, step_key):
+            state, latents, canvas = carry
+            state, found = self._step(image, seen, state, latents, canvas, step_key)
+            return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
+
+        keys = None if key is None else jax.random.split(key, self.max_objects)
+        _, steps = jax.lax.scan(step, start, keys, length=self.max_objects)
+        return Trajectory(steps, self.likelihood.log_prob(image, jnp.zeros(self.image_shape)))
+
+    def _step(self, image, seen, state, latents, canvas, key):
+        where_key, what_key = (None, None) if key is None else jax.random.split(key)
+        prior = self.where_prior()
+        presence_logit, posterior, state = self.recogniser(seen, latents, state)
+        where = posterior.mean if where_key is None else posterior.sample(key=where_key)
+        glimpse = windows.read(image, jnp.exp(where[0]), where[1:], self.window)
+        what = self.patches.encode(glimpse, key=what_key)
+        canvas = canvas + self.place(where, what.value)
+        found = Step(
+            presence_logit=presence_logit,
+            where=where,
+            what=what.value,
+            kl=posterior.kl(prior) + what.kl,
+            log_ratio=prior.log_prob(where) - posterior.log_prob(where) + what.log_ratio,
+            log_likelihood=self.likelihood.log_prob(image, canvas),
+            canvas=canvas,
+        )
+        return state, found

@@ -1,0 +1,169 @@
+"""Learning: `init` a state, `step` it on a batch, or `run_chunk` for many steps in one dispatch."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, UInt8, UInt32
+
+from airjax import count, objective
+from airjax.baseline import Baseline
+from airjax.build import build_baseline, build_model, count_prior
+from airjax.config import ModelConfig, TrainConfig
+from airjax.model import AIR
+
+COUNT_MEMORY = 0.99
+"""Share of a learned p(n) that survives a step."""
+COUNT_FLOOR = 1e-6
+"""Smallest probability of a count that a learned p(n) moves towards."""
+
+
+class State(NamedTuple):
+    """All that training changes, and all that a checkpoint holds.
+
+    Attributes:
+        model: the model, priors included.
+        baseline: the baseline network of objective nvil, otherwise None.
+        optimiser: optax's state.
+        step: number of steps done.
+        key: key from which each step's noise is derived.
+    """
+
+    model: AIR
+    baseline: Baseline | None
+    optimiser: optax.OptState
+    step: Int[Array, ""]
+    key: UInt32[Array, "2"]
+
+
+class Info(NamedTuple):
+    """What a step tells of itself; means over the batch.
+
+    Attributes:
+        elbo: evidence lower bound on the training batch, in nats per image.
+        count_probs: mean of q(n | x), n = 0..N.
+        gradient_norm: global norm of the gradient; not finite if any part of it is not.
+    """
+
+    elbo: Float[Array, "*steps"]
+    count_probs: Float[Array, "*steps N+1"]
+    gradient_norm: Float[Array, "*steps"]
+
+
+def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    """Make Adam for the pair (model, baseline), the baseline at its own rate."""
+    if config.schedule == "cosine":
+        warmup = min(config.warmup, config.steps // 2)
+        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, config.steps)
+    else:
+        rate = optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup)
+    return optax.partition(
+        {"model": optax.adam(rate), "baseline": optax.adam(config.baseline_learning_rate)},
+        ("model", "baseline"),
+    )
+
+
+def init(model_config: ModelConfig, config: TrainConfig, image_shape: tuple[int, int, int]) -> State:
+    """Make the state before the first step; `config.seed` fixes it."""
+    model_key, baseline_key, key = jax.random.split(jax.random.PRNGKey(config.seed), 3)
+    model = build_model(model_config, image_shape, key=model_key)
+    baseline = None
+    if config.objective == "nvil":
+        baseline = build_baseline(model_config, image_shape, key=baseline_key)
+    optimiser = make_optimiser(config).init((model, baseline))
+    return State(model, baseline, optimiser, jnp.zeros((), jnp.int32), key)
+
+
+def _marginal_loss(networks, images, keys):
+    model, _ = networks
+
+    def one(image, key):
+        trajectory = model.infer(image, key=key)
+        bound = objective.marginal(trajectory, model.count_log_prior)
+        return bound, bound, jnp.exp(trajectory.count_log_probs)
+
+    objectives, bounds, count_probs = jax.vmap(one)(images, keys)
+    return -jnp.mean(objectives), (jnp.mean(bounds), jnp.mean(count_probs, axis=0))
+
+
+def _nvil_loss(networks, images, keys):
+    model, baseline = networks
+
+    def one(image, key):
+        noise_key, count_key = jax.random.split(key)
+        trajectory = model.infer(image, key=noise_key)
+        log_w = trajectory.count_log_probs
+        n = jax.random.categorical(count_key, log_w)
+        terms = objective.nvil(trajectory, model.count_log_prior, n, baseline(image, trajectory))
+        # The baseline's own loss in its own units: with Adam, only its relative size within the batch matters.
+        return terms.surrogate - terms.baseline_loss / baseline.unit**2, terms.bound, jnp.exp(log_w)
+
+    objectives, bounds, count_probs = jax.vmap(one)(images, keys)
+    return -jnp.mean(objectives), (jnp.mean(bounds), jnp.mean(count_probs, axis=0))
+
+
+def _next_count_prior(config, log_prior, step, count_probs):
+    """Anneal p(n); then let it follow q: the ELBO's maximum in p(n) is the mean of q(n | x) over the data."""
+    if config.count_ratio_start is not None:
+        start = count.truncated_geometric(config.max_objects, config.count_ratio_start)
+        annealed = count.annealed(start, count_prior(config), step / config.anneal_steps)
+        log_prior = jnp.where(step <= config.anneal_steps, annealed, log_prior)
+    if config.learn_count:
+        floored = jnp.maximum(count_probs, COUNT_FLOOR)
+        followed = jnp.logaddexp(jnp.log(COUNT_MEMORY) + log_prior, jnp.log((1 - COUNT_MEMORY) * floored))
+        log_prior = jnp.where(step > config.learn_count_after, jax.nn.log_softmax(followed), log_prior)
+    return log_prior
+
+
+def step(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    state: State,
+    batch: UInt8[Array, "b c h w"],
+) -> tuple[State, Info]:
+    """Take one gradient step on a batch of images. Pure: the noise follows from `state.key` and `state.step`."""
+    images = batch.astype(jnp.float32) / 255.0
+    keys = jax.random.split(jax.random.fold_in(state.key, state.step), len(batch))
+    loss = _nvil_loss if config.objective == "nvil" else _marginal_loss
+    networks = (state.model, state.baseline)
+    gradients, (elbo, count_probs) = jax.grad(loss, has_aux=True)(networks, images, keys)
+    updates, optimiser = make_optimiser(config).update(gradients, state.optimiser, networks)
+    model, baseline = eqx.apply_updates(networks, updates)
+    log_prior = _next_count_prior(model_config, state.model.count_log_prior, state.step + 1, count_probs)
+    model = eqx.tree_at(lambda m: m.count_log_prior, model, log_prior)
+    info = Info(elbo, count_probs, optax.global_norm(gradients))
+    return State(model, baseline, optimiser, state.step + 1, state.key), info
+
+
+@eqx.filter_jit(donate="all-except-first")
+def run_chunk(
+    fixed: tuple[UInt8[Array, "n c h w"], ModelConfig, TrainConfig],
+    state: State,
+    indices: Int[Array, "steps b"],
+) -> tuple[State, Info]:
+    """Take a step for every row of `indices`, positions in the data set, in one dispatch to the device."""
+    images, model_config, config = fixed
+    return jax.lax.scan(lambda s, i: step(model_config, config, s, images[i]), state, indices)
+
+
+def batch_indices(config: TrainConfig, scenes: int, first: int, steps: int) -> Int[np.ndarray, "steps b"]:
+    """Choose the scenes of `steps` batches from step `first` on.
+
+    Every epoch is a new permutation of all scenes that depends on the seed and the epoch alone, so that a resumed run
+    sees what an uninterrupted one would have seen. What doesn't fill a batch waits for another epoch.
+
+    Raises:
+        ValueError: fewer scenes than a batch needs.
+    """
+    if scenes < config.batch:
+        raise ValueError(f"batch must be at most the number of training scenes, {scenes}, got {config.batch}")
+    per_epoch = scenes // config.batch
+    rows = []
+    for epoch in range(first // per_epoch, (first + steps - 1) // per_epoch + 1):
+        order = np.random.default_rng((config.seed, epoch)).permutation(scenes)
+        rows.append(order[: per_epoch * config.batch].reshape(per_epoch, config.batch))
+    offset = first % per_epoch
+    return np.concatenate(rows)[offset : offset + steps].astype(np.int32)
