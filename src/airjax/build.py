@@ -59,6 +59,7 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
         window=config.window,
         hidden=config.hidden,
         head_hidden=config.head_hidden,
+        residual_glimpses=config.residual_glimpses,
         key=model_key,
     )
 

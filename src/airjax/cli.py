@@ -53,8 +53,8 @@ def train(
     data_config = dataclasses.replace(scenes or DataConfig(), name=data).resolved()
     config = Config(data_config, model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
-    splits = [load_scenes(config.data, split) for split in ("train", "held-out")]
-    fit(config, *splits, out, progress=not quiet)
+    learnt, held_out = load_scenes(config.data, "train"), load_scenes(config.data, "held-out")
+    fit(config, learnt, held_out, out, progress=not quiet)
     _logger.info("trained; pictures are in %s", out / "pictures")
 
 

@@ -55,6 +55,7 @@ class ModelConfig:
         head_hidden: hidden units between the LSTM and presence and where.
         code_size: dimensions of z_what.
         patch_hidden: hidden units of the patch encoder and decoder.
+        residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
         likelihood: p(x | canvas).
         sd: standard deviation of the normal likelihood.
         learn_sd: whether it is learned.
@@ -78,6 +79,7 @@ class ModelConfig:
     head_hidden: int = 200
     code_size: int = 50
     patch_hidden: int = 200
+    residual_glimpses: bool = True
     likelihood: Literal["normal", "bernoulli"] = "normal"
     sd: float = 0.3
     learn_sd: bool = False

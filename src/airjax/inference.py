@@ -1,6 +1,6 @@
 """From a trained model and images to counts, boxes and codes, in batches."""
 
-from typing import NamedTuple
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ INK = 0.15
 """A box is tight around the pixels to which an object adds at least this much."""
 
 
-class Found(NamedTuple):
+class Found(eqx.Module):
     """What inference found in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
 
     Attributes:
@@ -39,7 +39,7 @@ class Found(NamedTuple):
     canvases: Float32[np.ndarray, "n N+1 c h w"]
 
 
-class Bounds(NamedTuple):
+class Bounds(eqx.Module):
     """What sampling tells of n images.
 
     Attributes:
@@ -64,7 +64,7 @@ def channels_first(
 
 def find(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
     """Infer counts, boxes and codes along the trajectory of posterior means."""
-    return _in_batches(lambda chunk, _: _find(model, chunk), images, batch, Found)
+    return Found(**_in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
 
 def bound(
@@ -75,7 +75,7 @@ def bound(
     def evaluate(chunk, index):
         return _bound(model, chunk, samples, jax.random.fold_in(key, index))
 
-    return _in_batches(evaluate, images, batch, Bounds)
+    return Bounds(**_in_batches(evaluate, images, batch))
 
 
 def describe(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
@@ -105,32 +105,36 @@ def _rounded(values: np.ndarray) -> list[float]:
     return [round(float(value), 6) for value in values]
 
 
-def _in_batches(function, images, batch, record):
+def _in_batches(
+    function: Callable[[UInt8[Array, "b c h w"], int], dict[str, Array]],
+    images: UInt8[np.ndarray, "n c h w"],
+    batch: int,
+) -> dict[str, np.ndarray]:
     """Apply `function(chunk, index)` to chunks, the last one padded so that one compilation serves all."""
     parts = []
     for index, start in enumerate(range(0, len(images), batch)):
         chunk = images[start : start + batch]
         padding = [(0, batch - len(chunk))] + [(0, 0)] * (images.ndim - 1)
         result = function(jnp.asarray(np.pad(chunk, padding)), index)
-        parts.append([np.asarray(x)[: len(chunk)] for x in result])
-    return record(*(np.concatenate(column) for column in zip(*parts)))
+        parts.append({name: np.asarray(value)[: len(chunk)] for name, value in result.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 @eqx.filter_jit
-def _find(model: AIR, images: UInt8[Array, "b c h w"]) -> Found:
+def _find(model: AIR, images: UInt8[Array, "b c h w"]) -> dict[str, Array]:
     return jax.vmap(lambda image: _find_one(model, image / 255.0))(images)
 
 
-def _find_one(model: AIR, image: Float[Array, "c h w"]) -> Found:
+def _find_one(model: AIR, image: Float[Array, "c h w"]) -> dict[str, Array]:
     trajectory = model.infer(image, key=None)
     steps = trajectory.steps
     log_probs = trajectory.count_log_probs
     canvases = jnp.concatenate([jnp.zeros_like(image)[None], steps.canvas])
-    return Found(
+    return dict(
         count=jnp.argmax(log_probs).astype(jnp.int32),
         count_probs=jnp.exp(log_probs),
         boxes=jax.vmap(tight_box)(jnp.diff(canvases, axis=0)),
-        windows=jax.vmap(lambda where: window_box(where, image.shape[1:]))(steps.where),
+        windows=jax.vmap(lambda where: window_box(where, image.shape))(steps.where),
         presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
         where=steps.where,
         what=steps.what,
@@ -151,27 +155,27 @@ def tight_box(drawn: Float[Array, "c h w"], ink: float = INK) -> Float[Array, "4
     return jnp.where(jnp.any(visible), box, jnp.nan)
 
 
-def window_box(where: Float[Array, "3"], shape: tuple[int, int]) -> Float[Array, "4"]:
+def window_box(where: Float[Array, "3"], shape: tuple[int, ...]) -> Float[Array, "4"]:
     """Return the corners (x0, y0, x1, y1) of an attention window, in pixels of an image of `shape`."""
-    height, width = shape
+    height, width = shape[-2:]
     size = jnp.array([width, height])
     centre, half = (where[1:] + 1.0) * size / 2, jnp.exp(where[0]) * size / 2
     return jnp.concatenate([centre - half, centre + half])
 
 
 @eqx.filter_jit
-def _bound(model: AIR, images: UInt8[Array, "b c h w"], samples: int, key: PRNGKeyArray) -> Bounds:
+def _bound(model: AIR, images: UInt8[Array, "b c h w"], samples: int, key: PRNGKeyArray) -> dict[str, Array]:
     def one(image, key):
         count_key, noise_key = jax.random.split(key)
         infer = lambda k: model.infer(image / 255.0, key=k)
         trajectories: Trajectory = jax.vmap(infer)(jax.random.split(noise_key, samples))
         first = jax.tree.map(lambda x: x[0], trajectories)
         prior = model.count_log_prior
-        return Bounds(
-            jax.random.categorical(count_key, first.count_log_probs).astype(jnp.int32),
-            objective.marginal(first, prior),
-            objective.importance_weighted(trajectories, prior),
-            jnp.exp(objective.count_posterior(trajectories, prior)),
+        return dict(
+            sampled_count=jax.random.categorical(count_key, first.count_log_probs).astype(jnp.int32),
+            elbo=objective.marginal(first, prior),
+            iw_bound=objective.importance_weighted(trajectories, prior),
+            count_posterior=jnp.exp(objective.count_posterior(trajectories, prior)),
         )
 
     return jax.vmap(one)(images, jax.random.split(key, len(images)))

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from airjax import count, windows
 from airjax.layers import MLP, LSTMState, Normal, SceneLSTM
@@ -64,7 +65,7 @@ class Trajectory(NamedTuple):
         return count.stick_breaking(self.steps.presence_logit)
 
 
-class Scene(NamedTuple):
+class Scene(eqx.Module):
     """A draw from the generative model.
 
     Attributes:
@@ -134,6 +135,7 @@ class AIR(eqx.Module):
     max_objects: int = eqx.field(static=True)
     image_shape: tuple[int, int, int] = eqx.field(static=True)
     window: int = eqx.field(static=True)
+    residual_glimpses: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -141,16 +143,19 @@ class AIR(eqx.Module):
         patches: PatchModel,
         likelihood: Likelihood,
         where_prior: WherePrior,
-        count_log_prior: Float[ArrayLike, " N+1"],
+        count_log_prior: Float[Array, " N+1"] | Float[np.ndarray, " N+1"],
         *,
         window: int = 28,
         hidden: int = 256,
         head_hidden: int = 200,
+        residual_glimpses: bool = True,
         key: PRNGKeyArray,
     ):
         """Put the parts together for images of `image_shape` = (channels, height, width).
 
-        `count_log_prior` is log p(n) for n = 0..N (see `airjax.count`), which sets N.
+        `count_log_prior` is log p(n) for n = 0..N (see `airjax.count`), which sets N. With
+        `residual_glimpses`, glimpses are cut from what the objects found so far leave of the image, so that of two
+        touching objects the second is encoded without the first; without, from the image (the paper).
 
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
@@ -171,6 +176,7 @@ class AIR(eqx.Module):
         )
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
+        self.residual_glimpses = residual_glimpses
 
     # The generative model
 
@@ -214,7 +220,8 @@ class AIR(eqx.Module):
         prior = self.where_prior()
         presence_logit, posterior, state = self.recogniser(seen, latents, state)
         where = posterior.mean if where_key is None else posterior.sample(key=where_key)
-        glimpse = windows.read(image, jnp.exp(where[0]), where[1:], self.window)
+        seen_by_patches = image - canvas if self.residual_glimpses else image
+        glimpse = windows.read(seen_by_patches, jnp.exp(where[0]), where[1:], self.window)
         what = self.patches.encode(glimpse, key=what_key)
         canvas = canvas + self.place(where, what.value)
         found = Step(

@@ -117,7 +117,7 @@ def _differences(old: Record, new: Record) -> list[str]:
 
 def _from_json(kind: Any, value: Any) -> Any:
     """Turn what JSON kept of a configuration back into its type; unknown names are errors."""
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         return kind(**{name: _from_json(hints[name], item) for name, item in value.items()})
     if kind == Path | None:

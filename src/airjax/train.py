@@ -1,6 +1,6 @@
 """Learning: `init` a state, `step` it on a batch, or `run_chunk` for many steps in one dispatch."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -66,6 +66,11 @@ def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
     )
 
 
+def _trained(model: AIR, baseline: Baseline | None) -> Any:
+    """Pair what is trained; typed loosely because optax knows no modules."""
+    return model, baseline
+
+
 def init(model_config: ModelConfig, config: TrainConfig, image_shape: tuple[int, int, int]) -> State:
     """Make the state before the first step; `config.seed` fixes it."""
     model_key, baseline_key, key = jax.random.split(jax.random.PRNGKey(config.seed), 3)
@@ -73,7 +78,7 @@ def init(model_config: ModelConfig, config: TrainConfig, image_shape: tuple[int,
     baseline = None
     if config.objective == "nvil":
         baseline = build_baseline(model_config, image_shape, key=baseline_key)
-    optimiser = make_optimiser(config).init((model, baseline))
+    optimiser = make_optimiser(config).init(_trained(model, baseline))
     return State(model, baseline, optimiser, jnp.zeros((), jnp.int32), key)
 
 
@@ -108,7 +113,7 @@ def _nvil_loss(networks, images, keys):
 def _next_count_prior(config, log_prior, step, count_probs):
     """Anneal p(n); then let it follow q: the ELBO's maximum in p(n) is the mean of q(n | x) over the data."""
     if config.count_ratio_start is not None:
-        start = count.truncated_geometric(config.max_objects, config.count_ratio_start)
+        start = jnp.asarray(count.truncated_geometric(config.max_objects, config.count_ratio_start))
         annealed = count.annealed(start, count_prior(config), step / config.anneal_steps)
         log_prior = jnp.where(step <= config.anneal_steps, annealed, log_prior)
     if config.learn_count:
@@ -128,7 +133,7 @@ def step(
     images = batch.astype(jnp.float32) / 255.0
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), len(batch))
     loss = _nvil_loss if config.objective == "nvil" else _marginal_loss
-    networks = (state.model, state.baseline)
+    networks = _trained(state.model, state.baseline)
     gradients, (elbo, count_probs) = jax.grad(loss, has_aux=True)(networks, images, keys)
     updates, optimiser = make_optimiser(config).update(gradients, state.optimiser, networks)
     model, baseline = eqx.apply_updates(networks, updates)
