@@ -25,12 +25,13 @@ class Baseline(eqx.Module):
         latents: int,
         *,
         hidden: int = 256,
+        embed_hidden: int = 0,
         head_hidden: int = 200,
         unit: float = 100.0,
         key: PRNGKeyArray,
     ):
         lstm, head = jax.random.split(key)
-        self.lstm = SceneLSTM(pixels, latents, hidden, key=lstm)
+        self.lstm = SceneLSTM(pixels, latents, hidden, embed_hidden=embed_hidden, key=lstm)
         self.head = MLP((hidden, head_hidden, 1), last_gain=0.1, key=head)
         self.unit = unit
 

@@ -58,8 +58,10 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
         count_prior(config),
         window=config.window,
         hidden=config.hidden,
+        embed_hidden=config.embed_hidden,
         head_hidden=config.head_hidden,
         residual_glimpses=config.residual_glimpses,
+        difference=config.difference,
         key=model_key,
     )
 
@@ -67,4 +69,11 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
 def build_baseline(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> Baseline:
     """Make the untrained baseline network that goes with `build_model`'s model."""
     pixels = image_shape[0] * image_shape[1] * image_shape[2]
-    return Baseline(pixels, 3 + config.code_size, hidden=config.hidden, head_hidden=config.head_hidden, key=key)
+    return Baseline(
+        pixels,
+        3 + config.code_size,
+        hidden=config.hidden,
+        embed_hidden=config.embed_hidden,
+        head_hidden=config.head_hidden,
+        key=key,
+    )

@@ -52,10 +52,12 @@ class ModelConfig:
         max_objects: N, the largest count.
         window: side of glimpses and patches, in pixels.
         hidden: size of the LSTM.
+        embed_hidden: hidden units between the image and the LSTM; 0 projects it straight to the gates.
         head_hidden: hidden units between the LSTM and presence and where.
         code_size: dimensions of z_what.
         patch_hidden: hidden units of the patch encoder and decoder.
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
+        difference: whether the recurrent network, too, sees what is left (Difference AIR), at every step anew.
         likelihood: p(x | canvas).
         sd: standard deviation of the normal likelihood.
         learn_sd: whether it is learned.
@@ -76,10 +78,12 @@ class ModelConfig:
     max_objects: int = 3
     window: int = 28
     hidden: int = 256
+    embed_hidden: int = 0
     head_hidden: int = 200
     code_size: int = 50
-    patch_hidden: int = 200
+    patch_hidden: int = 400
     residual_glimpses: bool = True
+    difference: bool = False
     likelihood: Literal["normal", "bernoulli"] = "normal"
     sd: float = 0.3
     learn_sd: bool = False
@@ -88,13 +92,13 @@ class ModelConfig:
     position_sd: float = 0.5
     learn_where: bool = True
     count_prior: CountPriorKind = "geometric"
-    count_ratio: float = 0.01
+    count_ratio: float = 1e-4
     count_rate: float = 1.0
     count_table: tuple[float, ...] = ()
     count_ratio_start: float | None = None
     anneal_steps: int = 1_000
     learn_count: bool = True
-    learn_count_after: int = 500
+    learn_count_after: int = 1_500
 
 
 @dataclass(frozen=True)

@@ -84,13 +84,15 @@ class SceneLSTM(eqx.Module):
     this is done once per image rather than once per step; Difference AIR projects what is left of it at every step.
     """
 
-    embed: Linear
+    embed: MLP
     recur: Linear
     size: int = eqx.field(static=True)
 
-    def __init__(self, pixels: int, latents: int, size: int, *, key: PRNGKeyArray):
+    def __init__(self, pixels: int, latents: int, size: int, *, embed_hidden: int = 0, key: PRNGKeyArray):
+        """Make an LSTM of `size` units; `embed_hidden` units, if any, stand between the image and its gates."""
         embed, recur = jax.random.split(key)
-        self.embed = Linear(pixels, 4 * size, key=embed)
+        between = (embed_hidden,) if embed_hidden else ()
+        self.embed = MLP((pixels, *between, 4 * size), key=embed)
         self.recur = Linear(size + latents, 4 * size, key=recur)
         self.size = size
 

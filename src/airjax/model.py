@@ -107,10 +107,20 @@ class Recogniser(eqx.Module):
     lstm: SceneLSTM
     head: MLP
 
-    def __init__(self, pixels: int, latents: int, *, hidden: int, head_hidden: int, start: Normal, key: PRNGKeyArray):
+    def __init__(
+        self,
+        pixels: int,
+        latents: int,
+        *,
+        hidden: int,
+        embed_hidden: int,
+        head_hidden: int,
+        start: Normal,
+        key: PRNGKeyArray,
+    ):
         """Make the network; before training, its windows are distributed about as `start`, whatever the image."""
         lstm, head = jax.random.split(key)
-        self.lstm = SceneLSTM(pixels, latents, hidden, key=lstm)
+        self.lstm = SceneLSTM(pixels, latents, hidden, embed_hidden=embed_hidden, key=lstm)
         mlp = MLP((hidden, head_hidden, 7), last_gain=0.1, key=head)
         bias = jnp.concatenate([jnp.zeros(1), start.mean, start.log_sd])
         self.head = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
@@ -136,6 +146,7 @@ class AIR(eqx.Module):
     image_shape: tuple[int, int, int] = eqx.field(static=True)
     window: int = eqx.field(static=True)
     residual_glimpses: bool = eqx.field(static=True)
+    difference: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -147,15 +158,18 @@ class AIR(eqx.Module):
         *,
         window: int = 28,
         hidden: int = 256,
+        embed_hidden: int = 0,
         head_hidden: int = 200,
         residual_glimpses: bool = True,
+        difference: bool = False,
         key: PRNGKeyArray,
     ):
         """Put the parts together for images of `image_shape` = (channels, height, width).
 
         `count_log_prior` is log p(n) for n = 0..N (see `airjax.count`), which sets N. With
         `residual_glimpses`, glimpses are cut from what the objects found so far leave of the image, so that of two
-        touching objects the second is encoded without the first; without, from the image (the paper).
+        touching objects the second is encoded without the first; without, from the image (the paper). With
+        `difference`, the recurrent network sees what is left, too: Difference AIR (section 4.2).
 
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
@@ -170,13 +184,14 @@ class AIR(eqx.Module):
             math.prod(image_shape),
             3 + patches.code_size,
             hidden=hidden,
+            embed_hidden=embed_hidden,
             head_hidden=head_hidden,
             start=where_prior.normal,
             key=key,
         )
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
-        self.residual_glimpses = residual_glimpses
+        self.residual_glimpses, self.difference = residual_glimpses, difference
 
     # The generative model
 
@@ -202,7 +217,7 @@ class AIR(eqx.Module):
 
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
-        seen = self.recogniser.lstm.look(image)
+        seen = None if self.difference else self.recogniser.lstm.look(image)
         latents = jnp.zeros(3 + self.patches.code_size)
         start = (self.recogniser.lstm.start, latents, jnp.zeros(self.image_shape))
 
@@ -218,6 +233,7 @@ class AIR(eqx.Module):
     def _step(self, image, seen, state, latents, canvas, key):
         where_key, what_key = (None, None) if key is None else jax.random.split(key)
         prior = self.where_prior()
+        seen = self.recogniser.lstm.look(image - canvas) if seen is None else seen
         presence_logit, posterior, state = self.recogniser(seen, latents, state)
         where = posterior.mean if where_key is None else posterior.sample(key=where_key)
         seen_by_patches = image - canvas if self.residual_glimpses else image

@@ -1,0 +1,122 @@
+"""What all tests share: shapes checked at run time, one small model, one short training run."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+# Before the first import of airjax: every annotated shape in it is checked whenever a test calls it.
+install_import_hook("airjax", "beartype.beartype")
+
+import equinox as eqx
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax import count, train
+from airjax.config import ModelConfig, TrainConfig
+from airjax.likelihood import NormalLikelihood
+from airjax.model import AIR, WherePrior
+from airjax.patches.mlp import MLPPatches
+
+# The models here are tiny: compiling them takes most of the time, running them none.
+jax.config.update("jax_disable_most_optimizations", True)
+hypothesis.settings.register_profile("airjax", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("airjax")
+
+TINY = ModelConfig(
+    max_objects=3,
+    window=5,
+    hidden=8,
+    head_hidden=8,
+    code_size=3,
+    patch_hidden=8,
+    count_prior="uniform",
+    count_ratio_start=0.5,
+    anneal_steps=2,
+    learn_count=True,
+    learn_count_after=2,
+)
+TINY_TRAIN = TrainConfig(steps=200, batch=4, learning_rate=1e-2, warmup=2, schedule="constant", chunk=4)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    return TINY
+
+
+@pytest.fixture(scope="session")
+def tiny_train_config():
+    return TINY_TRAIN
+
+
+@pytest.fixture(scope="session")
+def tiny_images():
+    """Ten scenes of 12 x 12 pixels with none, one or two bright squares of 4 pixels."""
+    rng = np.random.default_rng(0)
+    images = np.zeros((10, 1, 12, 12), np.uint8)
+    for index, image in enumerate(images):
+        for _ in range(index % 3):
+            y, x = rng.integers(0, 9, 2)
+            image[:, y : y + 4, x : x + 4] = 230
+    return images
+
+
+@pytest.fixture(scope="session")
+def tiny_model():
+    """Make models whose every parameter is away from its special initial value."""
+
+    def make(
+        shape=(1, 12, 12),
+        *,
+        counts=(0.4, 0.3, 0.2, 0.1),
+        likelihood=None,
+        learn_where=True,
+        rough=0.3,
+        seed=0,
+        dtype=jnp.float32,
+    ):
+        patch_key, model_key = jax.random.split(jax.random.PRNGKey(seed))
+        with jax.enable_x64(False):
+            model = AIR(
+                shape,
+                MLPPatches((shape[0], 5, 5), code_size=3, hidden=8, output_bias=-1.0, key=patch_key),
+                likelihood or NormalLikelihood(0.3, learn=True),
+                WherePrior(0.42, 0.3, 0.5, learn=learn_where),
+                jnp.asarray(count.table(counts, len(counts) - 1)),
+                window=5,
+                hidden=8,
+                head_hidden=8,
+                key=model_key,
+            )
+        rng, log_prior = np.random.default_rng(seed), np.log(counts)
+        noisy = jax.tree.map(lambda x: jnp.asarray(x + rough * rng.standard_normal(x.shape), dtype), model)
+        return eqx.tree_at(lambda m: m.count_log_prior, noisy, jnp.asarray(log_prior, dtype))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def train_tiny(tiny_images):
+    """Train from scratch in chunks of the given numbers of steps: the last state, and every step's information."""
+
+    def run(chunks, *, model_config=TINY, config=TINY_TRAIN):
+        state = train.init(model_config, config, tiny_images.shape[1:])
+        fixed, infos, first = (jnp.asarray(tiny_images), model_config, config), [], 0
+        for steps in chunks:
+            rows = jnp.asarray(train.batch_indices(config, len(tiny_images), first, steps))
+            state, info = train.run_chunk(fixed, state, rows)
+            infos.append(jax.tree.map(np.asarray, info))
+            first += steps
+        return state, jax.tree.map(lambda *x: np.concatenate(x), *infos)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(train_tiny):
+    """The state after eight steps, in two chunks of four, and what they told of themselves."""
+    return train_tiny((4, 4))

@@ -1,0 +1,151 @@
+"""A second, independent evaluation of the bounds: plain numpy in double precision, loops instead of matrices.
+
+It shares no code with the package. It takes weights by their names in a checkpoint and the standard normal noise of
+every step, and follows the paper's equations one by one.
+"""
+
+import math
+
+import numpy as np
+
+
+class Peer:
+    """The model in a checkpoint, given as a mapping from names to arrays."""
+
+    def __init__(self, weights, *, window, max_objects, residual, output_bias=-2.0):
+        self.weights = {name: np.asarray(value, np.float64) for name, value in weights.items()}
+        self.window, self.max_objects = window, max_objects
+        self.residual, self.output_bias = residual, output_bias
+
+    def __getitem__(self, name):
+        return self.weights[f".model.{name}"]
+
+    def linear(self, name, x):
+        weight, bias = self[f"{name}.weight"], self[f"{name}.bias"]
+        return np.array([sum(weight[:, j] * x) + bias[j] for j in range(len(bias))])
+
+    def mlp(self, name, x):
+        last = max(i for i in range(9) if f".model.{name}.layers[{i}].bias" in self.weights)
+        for i in range(last):
+            x = np.maximum(self.linear(f"{name}.layers[{i}]", x), 0.0)
+        return self.linear(f"{name}.layers[{last}]", x)
+
+    def steps(self, image, where_noise, what_noise):
+        """Infer step by step: a list of one dictionary for each of the N steps."""
+        canvas = np.zeros_like(image)
+        hidden = cell = np.zeros(len(self["recogniser.lstm.recur.bias"]) // 4)
+        code_size = what_noise.shape[1]
+        latents = np.zeros(3 + code_size)
+        seen = self.mlp("recogniser.lstm.embed", image.ravel())
+        found = []
+        for t in range(self.max_objects):
+            gates = seen + self.linear("recogniser.lstm.recur", np.concatenate([hidden, latents]))
+            i, f, g, o = gates.reshape(4, -1)
+            cell = sigmoid(f + 1.0) * cell + sigmoid(i) * np.tanh(g)
+            hidden = sigmoid(o) * np.tanh(cell)
+            output = self.mlp("recogniser.head", hidden)
+            where_q = output[1:4], np.exp(output[4:7])
+            where = where_q[0] + where_q[1] * where_noise[t]
+            where_p = self["where_prior.normal.mean"], np.exp(self["where_prior.normal.log_sd"])
+            scale, x, y = math.exp(where[0]), where[1], where[2]
+            glimpse = read(image - canvas if self.residual else image, scale, x, y, self.window)
+            code = self.mlp("patches.encoder", glimpse.ravel())
+            what_q = code[:code_size], np.exp(code[code_size:])
+            what = what_q[0] + what_q[1] * what_noise[t]
+            what_p = np.zeros(code_size), np.ones(code_size)
+            patch = sigmoid(self.mlp("patches.decoder", what) + self.output_bias).reshape(glimpse.shape)
+            canvas = canvas + write(patch, scale, x, y, image.shape)
+            found.append(
+                {
+                    "presence": sigmoid(output[0]),
+                    "where": where,
+                    "what": what,
+                    "glimpse": glimpse,
+                    "patch": patch,
+                    "canvas": canvas,
+                    "kl": gaussian_kl(*where_q, *where_p) + gaussian_kl(*what_q, *what_p),
+                    "log_p": log_gaussian(where, *where_p) + log_gaussian(what, *what_p),
+                    "log_q": log_gaussian(where, *where_q) + log_gaussian(what, *what_q),
+                }
+            )
+            latents = np.concatenate([where, what])
+        return found
+
+    def log_joints(self, image, steps):
+        """Evaluate log p(x | canvas_n) + log p(n) for n = 0..N."""
+        sd = math.exp(self["likelihood.log_sd"])
+        canvases = [np.zeros_like(image)] + [step["canvas"] for step in steps]
+        log_prior = self["count_log_prior"]
+        return [log_gaussian(image, canvas, sd) + log_prior[n] for n, canvas in enumerate(canvases)]
+
+    def elbo(self, image, where_noise, what_noise):
+        """Evaluate the bound by following every count to its end."""
+        steps = self.steps(image, where_noise, what_noise)
+        total = 0.0
+        for n, log_joint in enumerate(self.log_joints(image, steps)):
+            q = math.prod(step["presence"] for step in steps[:n])
+            if n < self.max_objects:
+                q *= 1.0 - steps[n]["presence"]
+            total += q * (log_joint - math.log(q) - sum(step["kl"] for step in steps[:n]))
+        return total
+
+    def importance_weighted(self, image, where_noises, what_noises):
+        """Evaluate the importance-weighted bound; noises have K as their first axis."""
+        terms = []
+        for where_noise, what_noise in zip(where_noises, what_noises):
+            steps = self.steps(image, where_noise, what_noise)
+            for n, log_joint in enumerate(self.log_joints(image, steps)):
+                terms.append(log_joint + sum(step["log_p"] - step["log_q"] for step in steps[:n]))
+        largest = max(terms)
+        return largest + math.log(sum(math.exp(term - largest) for term in terms) / len(where_noises))
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def log_gaussian(value, mean, sd):
+    return float(np.sum(-((value - mean) ** 2) / (2 * sd**2) - np.log(sd) - 0.5 * np.log(2 * np.pi) + 0.0 * value))
+
+
+def gaussian_kl(mean, sd, prior_mean, prior_sd):
+    return float(
+        np.sum(np.log(prior_sd / sd) + (sd**2 + (mean - prior_mean) ** 2) / (2 * prior_sd**2) - 0.5),
+    )
+
+
+def interpolate(image, row, column):
+    """Mix the four neighbours of a point, given in samples; there is nothing beyond the borders."""
+    top, left = math.floor(row), math.floor(column)
+    total = 0.0
+    for i, weight_i in ((top, 1 - (row - top)), (top + 1, row - top)):
+        for j, weight_j in ((left, 1 - (column - left)), (left + 1, column - left)):
+            if 0 <= i < image.shape[0] and 0 <= j < image.shape[1]:
+                total += weight_i * weight_j * image[i, j]
+    return total
+
+
+def read(image, scale, x, y, window):
+    """Cut a glimpse out, sample by sample."""
+    channels, height, width = image.shape
+    glimpse = np.zeros((channels, window, window))
+    for c in range(channels):
+        for i in range(window):
+            for j in range(window):
+                v = y + scale * ((i + 0.5) / window * 2 - 1)
+                u = x + scale * ((j + 0.5) / window * 2 - 1)
+                glimpse[c, i, j] = interpolate(image[c], (v + 1) / 2 * height - 0.5, (u + 1) / 2 * width - 0.5)
+    return glimpse
+
+
+def write(patch, scale, x, y, shape):
+    """Draw a patch, pixel by pixel."""
+    channels, height, width = shape
+    window, canvas = patch.shape[-1], np.zeros(shape)
+    for c in range(channels):
+        for i in range(height):
+            for j in range(width):
+                v = (((i + 0.5) / height * 2 - 1) - y) / scale
+                u = (((j + 0.5) / width * 2 - 1) - x) / scale
+                canvas[c, i, j] = interpolate(patch[c], (v + 1) / 2 * window - 0.5, (u + 1) / 2 * window - 0.5)
+    return canvas

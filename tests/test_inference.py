@@ -1,0 +1,129 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax import inference, objective
+
+KEY = jax.random.PRNGKey(0)
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return trained[0].model
+
+
+@pytest.fixture(scope="module")
+def found(model, tiny_images):
+    return inference.find(model, tiny_images, batch=4)
+
+
+@pytest.fixture(scope="module")
+def bounds(model, tiny_images):
+    return inference.bound(model, tiny_images, samples=3, key=KEY, batch=4)
+
+
+def test_a_tight_box_holds_exactly_the_ink():
+    drawn = np.zeros((2, 8, 10), np.float32)
+    drawn[0, 2:5, 3:4] = 0.2
+    drawn[1, 4, 1:4] = 1.0
+    drawn[1, 7, 9] = 0.1
+    np.testing.assert_array_equal(inference.tight_box(jnp.asarray(drawn)), [1, 2, 4, 5])
+
+
+def test_a_tight_box_reaches_the_borders():
+    np.testing.assert_array_equal(inference.tight_box(jnp.ones((1, 3, 7))), [0, 0, 7, 3])
+
+
+def test_nothing_drawn_has_no_box():
+    assert np.isnan(inference.tight_box(jnp.full((1, 4, 4), 0.1))).all()
+
+
+@pytest.mark.parametrize(
+    ("where", "box"),
+    [
+        ([0.0, 0.0, 0.0], [0, 0, 40, 20]),
+        ([np.log(0.5), 0.0, 0.0], [10, 5, 30, 15]),
+        ([np.log(0.5), 0.5, -1.0], [20, -5, 40, 5]),
+    ],
+)
+def test_a_window_box_has_the_windows_corners_in_pixels(where, box):
+    result = inference.window_box(jnp.asarray(where, jnp.float32), (20, 40))
+    np.testing.assert_allclose(result, box, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 10])
+def test_how_images_are_batched_changes_nothing(model, tiny_images, found, batch):
+    other = inference.find(model, tiny_images, batch=batch)
+    for one, two in zip(found, other, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_the_last_batch_changes_nothing(model, tiny_images, bounds):
+    padded = np.concatenate([tiny_images, np.full((2, 1, 12, 12), 99, np.uint8)])
+    longer = inference.bound(model, padded, samples=3, key=KEY, batch=4)
+    for one, two in zip(bounds, longer, strict=True):
+        assert len(one) == 10
+        np.testing.assert_array_equal(one, two[:10])
+
+
+def test_what_is_found_agrees_with_itself(model, tiny_images, found):
+    np.testing.assert_allclose(found.count_probs.sum(1), 1.0, rtol=1e-5)
+    np.testing.assert_array_equal(found.count, found.count_probs.argmax(1))
+    tail = np.cumsum(found.count_probs[:, ::-1], axis=1)[:, ::-1]
+    np.testing.assert_allclose(found.presence, tail[:, 1:], atol=1e-5)
+    assert not found.canvases[:, 0].any()
+    assert found.canvases.shape == (10, 4, 1, 12, 12)
+
+
+def test_what_is_found_is_what_the_model_infers_without_noise(model, tiny_images, found):
+    image = jnp.asarray(tiny_images[5], jnp.float32) / 255
+    trajectory = jax.jit(lambda: model.infer(image, key=None))()
+    np.testing.assert_allclose(found.canvases[5, 1:], trajectory.steps.canvas, atol=1e-5)
+    np.testing.assert_allclose(found.count_probs[5], np.exp(trajectory.count_log_probs), atol=1e-5)
+    np.testing.assert_allclose(found.what[5], trajectory.steps.what, atol=1e-5)
+
+
+def test_bounds_are_those_of_the_objective(model, tiny_images):
+    """One image, many samples: both the bound and its importance-weighted relative agree with their definitions."""
+    one = np.repeat(tiny_images[5:6], 300, axis=0)
+    result = inference.bound(model, one, samples=2, key=KEY, batch=300)
+    image = jnp.asarray(tiny_images[5], jnp.float32) / 255
+    pairs = jax.random.split(jax.random.PRNGKey(1), (300, 2))
+
+    def evaluate(keys):
+        trajectories = jax.vmap(lambda key: model.infer(image, key=key))(keys)
+        first = jax.tree.map(lambda x: x[0], trajectories)
+        prior = model.count_log_prior
+        return objective.marginal(first, prior), objective.importance_weighted(trajectories, prior)
+
+    for got, expected in zip((result.elbo, result.iw_bound), jax.jit(jax.vmap(evaluate))(pairs)):
+        error = np.hypot(got.std(), np.std(expected)) / np.sqrt(300)
+        assert error > 0
+        assert abs(got.mean() - np.mean(expected)) < 5 * error
+    shares = np.bincount(result.sampled_count, minlength=4) / 300
+    np.testing.assert_allclose(shares, inference.find(model, one[:1]).count_probs[0], atol=0.15)
+
+
+def test_more_samples_tighten_the_bound_and_the_count_posterior_is_normalised(bounds):
+    assert (bounds.iw_bound > bounds.elbo).mean() > 0.5
+    np.testing.assert_allclose(bounds.count_posterior.sum(1), 1.0, rtol=1e-5)
+
+
+def test_a_description_is_plain_data_about_the_counted_objects(model, tiny_images):
+    described = inference.describe(model, tiny_images[:4], samples=2, key=KEY)
+    assert json.loads(json.dumps(described)) == described
+    found = inference.find(model, tiny_images[:4])
+    for entry, n in zip(described, found.count, strict=True):
+        assert entry["count"] == n == len(entry["objects"])
+        assert sum(entry["count_posterior"]) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_images_get_their_channel_first():
+    grey, colour = np.zeros((2, 5, 7), np.uint8), np.zeros((2, 5, 7, 3), np.uint8)
+    colour[..., 1] = 9
+    assert inference.channels_first(grey).shape == (2, 1, 5, 7)
+    assert inference.channels_first(colour).shape == (2, 3, 5, 7)
+    assert (inference.channels_first(colour)[:, 1] == 9).all()

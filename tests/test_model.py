@@ -1,0 +1,162 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax import objective, windows
+from airjax.likelihood import BernoulliLikelihood, NormalLikelihood
+from airjax.model import AIR, WherePrior
+
+KEY = jax.random.PRNGKey(3)
+infer = eqx.filter_jit(lambda model, image, key: model.infer(image, key=key))
+
+
+def random_image(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).random(shape), jnp.float32)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model) -> AIR:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def image():
+    return random_image(1, 12, 12)
+
+
+@pytest.fixture(scope="module")
+def trajectory(model, image):
+    return infer(model, image, KEY)
+
+
+@pytest.fixture(scope="module")
+def many(model, image):
+    """Four thousand trajectories of one image."""
+    infer_all = jax.jit(jax.vmap(lambda key: model.infer(image, key=key)))
+    return infer_all(jax.random.split(KEY, 4_000))
+
+
+def test_each_step_adds_its_object_to_the_canvas(model, trajectory):
+    steps = trajectory.steps
+    objects = jax.vmap(model.place)(steps.where, steps.what)
+    assert (jnp.abs(objects).max((1, 2, 3)) > 0.01).all()
+    np.testing.assert_allclose(steps.canvas, jnp.cumsum(objects, axis=0), atol=1e-5)
+
+
+def test_an_object_is_its_decoded_patch_in_its_window(model):
+    where, what = jnp.asarray([-1.0, 0.2, -0.3]), jnp.asarray([1.0, -0.5, 0.2])
+    expected = windows.write(model.patches.decode(what), jnp.exp(where[0]), where[1:], (12, 12))
+    np.testing.assert_allclose(model.place(where, what), expected, atol=1e-6)
+
+
+def test_likelihoods_are_those_of_the_canvases_from_the_empty_one_on(model, image, trajectory):
+    canvases = jnp.concatenate([jnp.zeros((1, 1, 12, 12)), trajectory.steps.canvas])
+    expected = jax.vmap(lambda canvas: model.likelihood.log_prob(image, canvas))(canvases)
+    np.testing.assert_allclose(trajectory.log_likelihoods, expected, rtol=1e-5)
+
+
+def test_counts_of_a_trajectory_are_normalised(trajectory):
+    assert float(jnp.exp(trajectory.count_log_probs).sum()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_batch_is_what_its_images_are_one_by_one(model):
+    images, keys = random_image(3, 1, 12, 12), jax.random.split(KEY, 3)
+    batch = eqx.filter_vmap(infer, in_axes=(None, 0, 0))(model, images, keys)
+    for index in range(3):
+        alone = infer(model, images[index], keys[index])
+        jax.tree.map(lambda x, y, i=index: np.testing.assert_allclose(x[i], y, rtol=1e-4, atol=1e-4), batch, alone)
+
+
+def test_a_key_fixes_the_noise_and_another_one_changes_it(model, image, trajectory):
+    np.testing.assert_array_equal(infer(model, image, KEY).steps.where, trajectory.steps.where)
+    assert (infer(model, image, jax.random.PRNGKey(4)).steps.where != trajectory.steps.where).all()
+
+
+def test_without_a_key_the_first_latents_are_their_means(model, image, many):
+    mean = infer(model, image, None).steps
+    first = np.asarray(many.steps.where[:, 0])
+    assert (abs(first.mean(0) - mean.where[0]) < 5 * first.std(0) / np.sqrt(len(first))).all()
+    glimpse = windows.read(image, jnp.exp(mean.where[0, 0]), mean.where[0, 1:], model.window)
+    np.testing.assert_allclose(mean.what[0], model.patches.encode(glimpse, key=None).value, atol=1e-5)
+
+
+def test_every_steps_kl_is_minus_its_mean_log_ratio(many):
+    difference = np.asarray(many.steps.kl + many.steps.log_ratio)
+    assert (difference.std(0) > 0.1).all()
+    assert (abs(difference.mean(0)) < 5 * difference.std(0) / np.sqrt(len(difference))).all()
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_the_prior_over_windows_gets_a_gradient_only_if_it_is_learned(tiny_model, image, learn):
+    def bound(model):
+        return objective.marginal(model.infer(image, key=KEY), model.count_log_prior)
+
+    gradient = eqx.filter_jit(jax.grad(bound))(tiny_model(learn_where=learn))
+    parts = gradient.where_prior.normal
+    assert all((np.asarray(part) != 0).all() == learn for part in (parts.mean, parts.log_sd))
+    assert all((np.asarray(part) != 0).any() == learn for part in (parts.mean, parts.log_sd))
+
+
+def test_an_untrained_recogniser_attends_where_the_prior_does(tiny_model, image):
+    model = tiny_model(rough=0.0)
+    model = eqx.tree_at(lambda m: m.recogniser.head.layers[-1].weight, model, replace_fn=jnp.zeros_like)
+    where = infer(model, image, None).steps.where
+    np.testing.assert_allclose(where, jnp.tile(model.where_prior.normal.mean, (3, 1)), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def scenes(model):
+    return jax.jit(jax.vmap(lambda key: model.sample(key=key)))(jax.random.split(KEY, 2_000))
+
+
+def test_a_sampled_scene_shows_its_first_objects_and_no_others(model, scenes):
+    objects = np.asarray(jax.jit(jax.vmap(jax.vmap(model.place)))(scenes.where[:50], scenes.what[:50]))
+    for n, drawn, canvas in zip(scenes.count[:50], objects, scenes.canvas[:50]):
+        np.testing.assert_allclose(canvas, drawn[:n].sum(0), atol=1e-5)
+    assert set(np.asarray(scenes.count[:50])) == {0, 1, 2, 3}
+
+
+def test_sampled_scenes_follow_the_priors(model, scenes):
+    p = np.exp(model.count_log_prior)
+    shares = np.bincount(scenes.count, minlength=4) / 2_000
+    assert (abs(shares - p) < 5 * np.sqrt(p * (1 - p) / 2_000)).all()
+    where, normal = np.asarray(scenes.where).reshape(-1, 3), model.where_prior.normal
+    np.testing.assert_allclose(where.mean(0), normal.mean, atol=0.1)
+    np.testing.assert_allclose(where.std(0), np.exp(normal.log_sd), rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "counts", "likelihood"),
+    [
+        ((3, 12, 12), (0.5, 0.3, 0.2), NormalLikelihood(0.3)),
+        ((1, 9, 14), (0.5, 0.5), BernoulliLikelihood()),
+    ],
+    ids=["colour", "one object on a wide image of probabilities"],
+)
+def test_other_kinds_of_scenes(tiny_model, shape, counts, likelihood):
+    model = tiny_model(shape, counts=counts, likelihood=likelihood)
+
+    def bound(model):
+        trajectory = model.infer(random_image(*shape), key=KEY)
+        return objective.marginal(trajectory, model.count_log_prior), trajectory
+
+    gradient, trajectory = jax.jit(jax.grad(bound, has_aux=True))(model)
+    assert trajectory.steps.canvas.shape == (len(counts) - 1, *shape)
+    assert trajectory.log_likelihoods.shape == (len(counts),)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient.patches))
+    assert jax.eval_shape(lambda: model.sample(key=KEY)).canvas.shape == shape
+
+
+@pytest.mark.parametrize("arguments", [(0.0, 0.1, 0.5), (0.4, -0.1, 0.5), (0.4, 0.1, 0.0)])
+def test_a_window_prior_out_of_range_is_refused(arguments):
+    with pytest.raises(ValueError, match="must be positive, got"):
+        WherePrior(*arguments)
+
+
+@pytest.mark.parametrize(("prior", "window"), [(jnp.zeros(1), 5), (jnp.zeros(3), 0)])
+def test_a_model_of_no_objects_or_no_window_is_refused(model, prior, window):
+    with pytest.raises(ValueError, match="must"):
+        AIR((1, 12, 12), model.patches, model.likelihood, model.where_prior, prior, window=window, key=KEY)

@@ -1,0 +1,290 @@
+"""The bounds and their gradients against the definition, in double precision."""
+
+import itertools
+import math
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from airjax import objective
+from airjax.likelihood import NormalLikelihood
+
+KEY = jax.random.PRNGKey(1)
+BASELINES = [-150.0, 30.0, 7.0]
+SAMPLES = 4_096
+
+
+@pytest.fixture(scope="module", autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="module")
+def image(double_precision):
+    return jnp.asarray(np.random.default_rng(0).random((1, 12, 12)))
+
+
+@pytest.fixture(scope="module")
+def model(double_precision, tiny_model):
+    return tiny_model(dtype=jnp.float64)
+
+
+@pytest.fixture(scope="module")
+def trajectory(model, image):
+    return jax.jit(lambda: model.infer(image, key=KEY))()
+
+
+@pytest.fixture(scope="module")
+def vague(double_precision, tiny_model):
+    """A model whose posterior is so vague that a few thousand samples estimate integrals well."""
+    model = tiny_model(counts=(0.4, 0.3, 0.3), dtype=jnp.float64, likelihood=NormalLikelihood(2.0), rough=0.05)
+    widen = lambda bias: bias.at[4:].add(0.2)
+    return eqx.tree_at(lambda m: m.recogniser.head.layers[-1].bias, model, replace_fn=widen)
+
+
+@pytest.fixture(scope="module")
+def many(vague, image):
+    """Trajectories of one image and the vague model."""
+    infer_all = jax.jit(jax.vmap(lambda key: vague.infer(image, key=key)))
+    return infer_all(jax.random.split(KEY, SAMPLES))
+
+
+def value_and_flat_gradient(function, model):
+    value, gradient = jax.jit(jax.value_and_grad(function))(model)
+    return float(value), np.asarray(ravel_pytree(gradient)[0])
+
+
+def marginal(model, image):
+    return objective.marginal(model.infer(image, key=KEY), model.count_log_prior)
+
+
+def enumerated(model, image):
+    """Write the bound out as an expectation over all 2^N masks: each decides on its own, the first zero ends it."""
+    trajectory = model.infer(image, key=KEY)
+    steps = trajectory.steps
+    p = 1.0 / (1.0 + jnp.exp(-steps.presence_logit))
+    canvases = [jnp.zeros_like(image)]
+    for t in range(model.max_objects):
+        canvases.append(canvases[-1] + model.place(steps.where[t], steps.what[t]))
+    sd, total = jnp.exp(model.likelihood.log_sd), 0.0
+    for mask in itertools.product([True, False], repeat=model.max_objects):
+        chances = [p[t] if present else 1.0 - p[t] for t, present in enumerate(mask)]
+        n = len(list(itertools.takewhile(bool, mask)))
+        log_p = jnp.sum(jax.scipy.stats.norm.logpdf(image, canvases[n], sd)) + model.count_log_prior[n]
+        log_q = sum(jnp.log(chance) for chance in chances[: n + 1])
+        elbo = log_p - log_q - sum(steps.kl[t] for t in range(n))
+        total += math.prod(chances) * elbo
+    return total
+
+
+@pytest.fixture(scope="module")
+def exact(model, image):
+    """The bound and its gradient by all parameters, for fixed noise, from the definition."""
+    return value_and_flat_gradient(lambda m: enumerated(m, image), model)
+
+
+@pytest.fixture(scope="module")
+def nvil_gradients(model, image):
+    """The score-function estimate for each of the counts 0..N, one row each."""
+
+    def surrogate(model, n):
+        trajectory = model.infer(image, key=KEY)
+        return objective.nvil(trajectory, model.count_log_prior, n, jnp.asarray(BASELINES)).surrogate
+
+    gradients = jax.jit(jax.vmap(jax.grad(surrogate), in_axes=(None, 0)))(model, jnp.arange(4))
+    return np.asarray(jax.vmap(lambda g: ravel_pytree(g)[0])(gradients))
+
+
+nvil = jax.jit(objective.nvil)
+
+
+def nvil_terms(trajectory, model, baselines=BASELINES):
+    return [nvil(trajectory, model.count_log_prior, jnp.asarray(n), jnp.asarray(baselines)) for n in range(4)]
+
+
+def test_every_count_is_likely_enough_to_matter_here(trajectory):
+    assert float(trajectory.count_log_probs.min()) > np.log(0.02)
+
+
+def test_the_marginal_bound_is_the_expectation_over_all_masks(model, image, exact):
+    value, gradient = value_and_flat_gradient(lambda m: marginal(m, image), model)
+    assert value == pytest.approx(exact[0], rel=1e-10)
+    assert (gradient != 0).mean() > 0.8
+    np.testing.assert_allclose(gradient, exact[1], rtol=1e-7, atol=1e-8 * abs(gradient).max())
+
+
+def test_the_score_function_gradient_is_exact_on_average_over_counts_whatever_the_baselines(
+    trajectory, nvil_gradients, exact
+):
+    w = np.exp(trajectory.count_log_probs)
+    np.testing.assert_allclose(w @ nvil_gradients, exact[1], rtol=1e-6, atol=1e-8 * abs(exact[1]).max())
+
+
+def test_the_sampled_bound_is_exact_on_average_over_counts(model, trajectory, exact):
+    bounds = [float(terms.bound) for terms in nvil_terms(trajectory, model)]
+    assert float(np.exp(trajectory.count_log_probs) @ bounds) == pytest.approx(exact[0], rel=1e-10)
+
+
+def test_the_score_function_gradient_of_sampled_counts_converges_to_the_exact_one(trajectory, nvil_gradients, exact):
+    counts = jax.random.categorical(KEY, trajectory.count_log_probs, shape=(20_000,))
+    shares = np.bincount(counts, minlength=4) / counts.size
+    mean = shares @ nvil_gradients
+    standard_error = np.sqrt(shares @ (nvil_gradients - mean) ** 2 / counts.size)
+    assert (abs(mean - exact[1]) <= 5 * standard_error + 1e-9).all()
+    assert (standard_error > 0).any()
+
+
+def test_a_steps_signal_is_all_that_its_decision_can_still_change(model, trajectory):
+    """For baselines that equal the signals, as written out here, the baselines' loss vanishes."""
+    p = np.asarray(jax.nn.sigmoid(trajectory.steps.presence_logit))
+    kl, log_likelihoods, log_prior = map(
+        np.asarray, (trajectory.steps.kl, trajectory.log_likelihoods, model.count_log_prior)
+    )
+    for n in range(4):
+        log_joint = log_likelihoods[n] + log_prior[n]
+        decisions = np.log(np.where(np.arange(3) < n, p, 1 - p))
+        signals = np.array([log_joint - kl[t:n].sum() - decisions[t : n + 1].sum() for t in range(3)])
+        terms = nvil_terms(trajectory, model, signals)[n]
+        assert float(terms.baseline_loss) == pytest.approx(0.0, abs=1e-12)
+        assert float(terms.surrogate) == pytest.approx(log_joint - kl[:n].sum())
+        assert float(nvil_terms(trajectory, model, signals + 2.0)[n].baseline_loss) == pytest.approx(4 * min(n + 1, 3))
+
+
+def test_baselines_learn_from_their_own_loss_alone(model, trajectory):
+    def terms(baselines, kl):
+        found = trajectory._replace(steps=trajectory.steps._replace(kl=kl))
+        result = objective.nvil(found, model.count_log_prior, jnp.asarray(1), baselines)
+        return result.surrogate, result.baseline_loss
+
+    by = jax.jit(jax.jacrev(terms, argnums=(0, 1)))(jnp.asarray(BASELINES), trajectory.steps.kl)
+    (surrogate_by_baselines, surrogate_by_kl), (loss_by_baselines, loss_by_kl) = by
+    np.testing.assert_array_equal(surrogate_by_baselines, 0.0)
+    np.testing.assert_array_equal(surrogate_by_kl, [-1.0, 0.0, 0.0])
+    np.testing.assert_array_equal(np.asarray(loss_by_baselines) != 0, [True, True, False])
+    np.testing.assert_array_equal(loss_by_kl, 0.0)
+
+
+def scrambled(steps, first):
+    """Put other values into everything that steps from `first` on found."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: jnp.asarray(np.concatenate([x[:first], rng.random(x[first:].shape)])), steps)
+
+
+@pytest.mark.parametrize("n", range(3))
+def test_latents_beyond_the_sampled_count_change_nothing(model, trajectory, n):
+    # Whether step n + 1 is present has been decided: that logit belongs to the count.
+    logits = scrambled(trajectory.steps, n + 1).presence_logit
+    other = trajectory._replace(steps=scrambled(trajectory.steps, n)._replace(presence_logit=logits))
+    before, after = (nvil_terms(t, model)[n] for t in (trajectory, other))
+    np.testing.assert_allclose(before, after, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", range(3))
+def test_steps_that_are_never_reached_change_nothing(model, trajectory, n):
+    def bound(steps):
+        never = steps.presence_logit.at[n].set(-1e4)
+        found = trajectory._replace(steps=steps._replace(presence_logit=never))
+        return objective.marginal(found, model.count_log_prior)
+
+    value_and_gradient = jax.jit(jax.value_and_grad(bound))
+    value, gradient = value_and_gradient(trajectory.steps)
+    assert float(value_and_gradient(scrambled(trajectory.steps, n + 1))[0]) == pytest.approx(float(value), rel=1e-12)
+    assert all((leaf[n + 1 :] == 0).all() for leaf in jax.tree.leaves(gradient))
+
+
+@jax.jit
+def marginals(trajectories, log_prior):
+    return jax.vmap(lambda trajectory: objective.marginal(trajectory, log_prior))(trajectories)
+
+
+@partial(jax.jit, static_argnums=2)
+def grouped_bounds(trajectories, log_prior, size):
+    """Evaluate importance-weighted bounds of consecutive groups of `size` trajectories."""
+    groups = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), trajectories)
+    return jax.vmap(lambda group: objective.importance_weighted(group, log_prior))(groups)
+
+
+def test_importance_weights_tighten_the_bound(vague, many):
+    prior = vague.count_log_prior
+    # A group's bound is at least the mean of its parts' by Jensen's inequality, sample by sample.
+    means = [float(grouped_bounds(many, prior, size).mean()) for size in (1, 8, 64)]
+    assert (np.diff(means) > 0).all()
+
+
+def test_one_importance_sample_bounds_the_sampled_marginal_bound_from_above(vague, many):
+    """Summing counts inside the logarithm is tighter than weighing them by q(n), on every trajectory."""
+    sampled = many._replace(steps=many.steps._replace(kl=-many.steps.log_ratio))
+    singles = grouped_bounds(many, vague.count_log_prior, 1)
+    assert (singles > marginals(sampled, vague.count_log_prior)).all()
+
+
+def test_the_marginal_bound_is_the_mean_of_its_sampled_form(vague, many):
+    sampled = many._replace(steps=many.steps._replace(kl=-many.steps.log_ratio))
+    difference = np.asarray(marginals(many, vague.count_log_prior) - marginals(sampled, vague.count_log_prior))
+    assert difference.std() > 0
+    assert abs(difference.mean()) < 5 * difference.std() / np.sqrt(SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def joint(vague, image):
+    """The log of p(x, n), n = 0..N, with its largest standard error, from samples of the prior."""
+
+    def log_likelihoods(key):
+        where_key, what_key = jax.random.split(key)
+        where = jax.vmap(lambda k: vague.where_prior().sample(key=k))(jax.random.split(where_key, 2))
+        what = jax.vmap(lambda k: vague.patches.prior_sample(key=k))(jax.random.split(what_key, 2))
+        canvases = jnp.cumsum(jax.vmap(vague.place)(where, what), axis=0)
+        canvases = jnp.concatenate([jnp.zeros((1, 1, 12, 12)), canvases])
+        return jax.vmap(lambda canvas: vague.likelihood.log_prob(image, canvas))(canvases)
+
+    values = jax.jit(jax.vmap(log_likelihoods))(jax.random.split(jax.random.PRNGKey(2), SAMPLES))
+    weights = np.exp(np.asarray(values) - np.max(values))
+    error = (weights.std(0) / weights.mean(0)).max() / np.sqrt(SAMPLES)
+    return np.log(weights.mean(0)) + np.max(values) + np.asarray(vague.count_log_prior), error
+
+
+def test_the_importance_weighted_bound_converges_to_the_evidence(vague, many, joint):
+    evidence = np.logaddexp.reduce(joint[0])
+    bound = float(objective.importance_weighted(many, vague.count_log_prior))
+    gap = evidence - float(grouped_bounds(many, vague.count_log_prior, 1).mean())
+    assert joint[1] < 0.03
+    assert gap > 0.2
+    assert bound == pytest.approx(evidence, abs=0.06)
+
+
+def test_the_count_posterior_is_the_one_that_prior_samples_give(vague, many, joint):
+    log_posterior = objective.count_posterior(many, vague.count_log_prior)
+    assert float(jnp.exp(log_posterior).sum()) == pytest.approx(1.0)
+    expected = np.exp(joint[0] - np.logaddexp.reduce(joint[0]))
+    assert abs(expected - np.exp(vague.count_log_prior)).max() > 0.05
+    np.testing.assert_allclose(np.exp(log_posterior), expected, atol=0.02)
+
+
+def test_where_q_is_the_prior_and_the_prior_is_sharp_the_evidence_is_known(tiny_model, image):
+    """All objects look the same and lie at one place: p(x) is a mixture of N + 1 Gaussians."""
+    model = tiny_model(dtype=jnp.float64, rough=0.0)
+    parts = lambda m: (
+        m.recogniser.head.layers[-1].weight,
+        m.patches.encoder.layers[-1].weight,
+        m.patches.decoder.layers[-1].weight,
+    )
+    model = eqx.tree_at(parts, model, replace_fn=jnp.zeros_like)
+    sharp = jnp.full(3, np.log(1e-9))
+    model = eqx.tree_at(lambda m: m.where_prior.normal.log_sd, model, sharp)
+    model = eqx.tree_at(lambda m: m.recogniser.head.layers[-1].bias, model, replace_fn=lambda b: b.at[4:].set(sharp))
+    drawn = model.place(model.where_prior.normal.mean, jnp.zeros(3))
+    log_joint = [
+        jax.scipy.stats.norm.logpdf(image, n * drawn, 0.3).sum() + model.count_log_prior[n] for n in range(4)
+    ]
+    evidence = np.logaddexp.reduce(log_joint)
+    trajectories = jax.jit(jax.vmap(lambda key: model.infer(image, key=key)))(jax.random.split(KEY, 2))
+    bound = objective.importance_weighted(trajectories, model.count_log_prior)
+    posterior = objective.count_posterior(trajectories, model.count_log_prior)
+    assert float(bound) == pytest.approx(evidence, rel=1e-6)
+    np.testing.assert_allclose(posterior, np.asarray(log_joint) - evidence, rtol=1e-4, atol=1e-4)

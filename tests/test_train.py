@@ -1,0 +1,198 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax import count, train
+from airjax.build import build_baseline, count_prior
+
+
+def leaves(state):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+def assert_same(one, other):
+    for a, b in zip(leaves(one), leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def nvil_config(tiny_train_config):
+    return replace(tiny_train_config, objective="nvil")
+
+
+@pytest.fixture(scope="module")
+def nvil_state(tiny_config, nvil_config, tiny_images):
+    return train.init(tiny_config, nvil_config, tiny_images.shape[1:])
+
+
+def test_the_seed_fixes_everything(train_tiny, trained):
+    assert_same(train_tiny((4, 4)), trained)
+
+
+def test_another_seed_makes_another_model(tiny_config, tiny_train_config, tiny_images):
+    states = [train.init(tiny_config, replace(tiny_train_config, seed=s), tiny_images.shape[1:]) for s in (0, 1)]
+    weights = [state.model.patches.encoder.layers[0].weight for state in states]
+    assert (np.asarray(weights[0]) != np.asarray(weights[1])).all()
+
+
+def test_how_steps_are_cut_into_chunks_changes_nothing(train_tiny, trained):
+    assert_same(train_tiny((2, 2, 4)), trained)
+
+
+def test_a_step_is_traced_once_however_often_it_runs(monkeypatch, train_tiny, tiny_train_config):
+    traces, step = [], train.step
+
+    def counted(*arguments):
+        traces.append(1)
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "step", counted)
+    config = replace(tiny_train_config, seed=7)  # a configuration that has not been compiled yet
+    train_tiny((3, 3), config=config)
+    before = len(traces)
+    assert before > 0
+    train_tiny((3, 3, 3, 3), config=config)
+    assert len(traces) == before
+
+
+def test_first_bounds_are_as_they_were(trained):
+    """Golden values: a change of these is a change of what training does, and must be meant."""
+    np.testing.assert_allclose(trained[1].elbo[:5], GOLDEN, rtol=1e-4)
+
+
+def test_training_raises_the_bound(train_tiny):
+    _, info = train_tiny((4,) * 40)
+    assert info.elbo[-20:].mean() > info.elbo[:20].mean() + 30
+    assert np.isfinite(info.gradient_norm).all()
+
+
+def test_the_count_prior_is_annealed_then_follows_the_counts_found(train_tiny, trained, tiny_config):
+    state, info = train_tiny((2,))
+    annealed = np.asarray(state.model.count_log_prior)
+    np.testing.assert_allclose(annealed, count_prior(tiny_config), atol=1e-6)
+    # Then a step keeps most of p(n) and adds a little of the batch's mean q(n | x).
+    state, info = trained
+    expected = np.exp(annealed)
+    for count_probs in info.count_probs[2:]:
+        expected = train.COUNT_MEMORY * expected + (1 - train.COUNT_MEMORY) * count_probs
+    learned = np.exp(state.model.count_log_prior)
+    assert learned.sum() == pytest.approx(1.0, abs=1e-5)
+    assert abs(learned - np.exp(annealed)).max() > 1e-3
+    np.testing.assert_allclose(learned, expected, atol=1e-5)
+
+
+def test_a_count_prior_that_is_not_learned_stays(train_tiny, tiny_config):
+    state, _ = train_tiny((4,), model_config=replace(tiny_config, learn_count=False, count_ratio_start=None))
+    np.testing.assert_array_equal(state.model.count_log_prior, count.uniform(3))
+
+
+def test_the_baseline_learns_at_its_own_rate(tiny_train_config):
+    optimiser = train.make_optimiser(replace(tiny_train_config, learning_rate=1e-3, baseline_learning_rate=0.5, warmup=1))
+    weights = (jnp.ones(2), jnp.ones(2))
+    state = optimiser.init(weights)
+    for rate in (0.0, 1e-3):  # one step of warm-up, for the model only
+        updates, state = optimiser.update(weights, state, weights)
+        np.testing.assert_allclose(updates[0], -rate, rtol=1e-4)
+        np.testing.assert_allclose(updates[1], -0.5, rtol=1e-4)
+
+
+def test_cosine_schedule_ends_at_rest(tiny_train_config):
+    optimiser = train.make_optimiser(replace(tiny_train_config, schedule="cosine", steps=4, warmup=1))
+    state = optimiser.init((jnp.ones(2), None))
+    sizes = []
+    for _ in range(5):
+        updates, state = optimiser.update((jnp.ones(2), None), state)
+        sizes.append(float(abs(updates[0]).max()))
+    assert sizes[0] == 0.0
+    assert sizes[1] == pytest.approx(tiny_train_config.learning_rate, rel=1e-3)
+    assert sizes[1] > sizes[2] > sizes[3] > sizes[4] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_baselines_gradient_does_not_reach_the_model(nvil_state, tiny_images):
+    image = jnp.asarray(tiny_images[2], jnp.float32) / 255
+
+    def predicted(networks):
+        model, baseline = networks
+        return jnp.sum(baseline(image, model.infer(image, key=jax.random.PRNGKey(0))) ** 2)
+
+    of_model, of_baseline = jax.jit(jax.grad(predicted))((nvil_state.model, nvil_state.baseline))
+    assert not any(leaf.any() for leaf in leaves(of_model))
+    assert all(leaf.any() for leaf in leaves(of_baseline))
+
+
+def test_a_baseline_does_not_see_what_its_own_step_decides(tiny_config, nvil_state, tiny_images):
+    image = jnp.asarray(tiny_images[2], jnp.float32) / 255
+    trajectory = jax.jit(lambda: nvil_state.model.infer(image, key=jax.random.PRNGKey(0)))()
+    baseline = jax.jit(build_baseline(tiny_config, image.shape, key=jax.random.PRNGKey(1)).__call__)
+    before = baseline(image, trajectory)
+    for t in range(3):
+        where = trajectory.steps.where.at[t].add(1.0)
+        after = baseline(image, trajectory._replace(steps=trajectory.steps._replace(where=where)))
+        np.testing.assert_array_equal(before[: t + 1], after[: t + 1])
+        assert (before[t + 1 :] != after[t + 1 :]).all()
+
+
+def test_both_objectives_estimate_one_bound_and_one_gradient(nvil_state, tiny_images):
+    """The gradient by the recogniser's output bias: presence and windows."""
+    images = jnp.asarray(tiny_images[2:3], jnp.float32) / 255
+    networks = (nvil_state.model, nvil_state.baseline)
+    keys = jax.random.split(jax.random.PRNGKey(0), 4_000)
+    means, errors = [], []
+    for loss in (train._marginal_loss, train._nvil_loss):
+
+        def one(key, loss=loss):
+            gradient, (bound, _) = jax.grad(loss, has_aux=True)(networks, images, key[None])
+            return jnp.append(gradient[0].recogniser.head.layers[-1].bias, bound)
+
+        values = np.asarray(jax.jit(jax.vmap(one))(keys))
+        means.append(values.mean(0))
+        errors.append(values.std(0) / np.sqrt(len(keys)))
+    assert (abs(means[0] - means[1]) < 5 * np.hypot(*errors)).all()
+    assert abs(means[0][0]) > 10 * errors[0][0]
+    assert errors[0][0] < 0.5 * errors[1][0]
+
+
+def test_score_function_training_moves_model_and_baseline(train_tiny, nvil_config, nvil_state):
+    state, info = train_tiny((4,), config=nvil_config)
+    assert np.isfinite(info.elbo).all()
+    for before, after in ((nvil_state.model, state.model), (nvil_state.baseline, state.baseline)):
+        moved = [(a != b).any() for a, b in zip(leaves(before), leaves(after))]
+        assert np.mean(moved) > 0.8
+
+
+@pytest.mark.parametrize(("scenes", "batch"), [(10, 4), (12, 4), (4, 4), (5, 1)])
+def test_an_epoch_shows_no_scene_twice_and_each_epoch_another_order(tiny_train_config, scenes, batch):
+    config = replace(tiny_train_config, batch=batch)
+    per_epoch = scenes // batch
+    rows = train.batch_indices(config, scenes, 0, 3 * per_epoch)
+    assert rows.shape == (3 * per_epoch, batch)
+    epochs = rows.reshape(3, -1)
+    for epoch in epochs:
+        assert len(set(epoch)) == per_epoch * batch
+        assert set(epoch) <= set(range(scenes))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+
+
+def test_where_a_run_is_resumed_changes_no_batch(tiny_train_config):
+    whole = train.batch_indices(tiny_train_config, 10, 0, 12)
+    for first in range(11):
+        for steps in (1, 2, 12 - first):
+            part = train.batch_indices(tiny_train_config, 10, first, steps)
+            np.testing.assert_array_equal(part, whole[first : first + steps][: len(part)])
+            assert len(part) == steps or first + steps > 12
+
+
+def test_another_seed_shows_another_order(tiny_train_config):
+    orders = [train.batch_indices(replace(tiny_train_config, seed=seed), 100, 0, 25) for seed in (0, 1)]
+    assert (orders[0] != orders[1]).any()
+
+
+def test_fewer_scenes_than_a_batch_are_refused(tiny_train_config):
+    with pytest.raises(ValueError, match="batch must be at most the number of training scenes, 3, got 4"):
+        train.batch_indices(tiny_train_config, 3, 0, 1)
+
+
+GOLDEN = [0.0, 0.0, 0.0, 0.0, 0.0]
