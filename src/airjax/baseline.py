@@ -21,17 +21,20 @@ class Baseline(eqx.Module):
 
     def __init__(
         self,
-        pixels: int,
+        image_shape: tuple[int, int, int],
         latents: int,
         *,
         hidden: int = 256,
-        embed_hidden: int = 0,
+        embed_channels: int = 32,
+        embed_hidden: int = 256,
         head_hidden: int = 200,
         unit: float = 100.0,
         key: PRNGKeyArray,
     ):
         lstm, head = jax.random.split(key)
-        self.lstm = SceneLSTM(pixels, latents, hidden, embed_hidden=embed_hidden, key=lstm)
+        self.lstm = SceneLSTM(
+            image_shape, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm
+        )
         self.head = MLP((hidden, head_hidden, 1), last_gain=0.1, key=head)
         self.unit = unit
 

@@ -58,6 +58,7 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
         count_prior(config),
         window=config.window,
         hidden=config.hidden,
+        embed_channels=config.embed_channels,
         embed_hidden=config.embed_hidden,
         head_hidden=config.head_hidden,
         residual_glimpses=config.residual_glimpses,
@@ -68,11 +69,11 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
 
 def build_baseline(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> Baseline:
     """Make the untrained baseline network that goes with `build_model`'s model."""
-    pixels = image_shape[0] * image_shape[1] * image_shape[2]
     return Baseline(
-        pixels,
+        image_shape,
         3 + config.code_size,
         hidden=config.hidden,
+        embed_channels=config.embed_channels,
         embed_hidden=config.embed_hidden,
         head_hidden=config.head_hidden,
         key=key,

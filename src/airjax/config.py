@@ -52,7 +52,8 @@ class ModelConfig:
         max_objects: N, the largest count.
         window: side of glimpses and patches, in pixels.
         hidden: size of the LSTM.
-        embed_hidden: hidden units between the image and the LSTM; 0 projects it straight to the gates.
+        embed_channels: channels of the two convolutions that look at the image; 0: none.
+        embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
         code_size: dimensions of z_what.
         patch_hidden: hidden units of the patch encoder and decoder.
@@ -78,7 +79,8 @@ class ModelConfig:
     max_objects: int = 3
     window: int = 28
     hidden: int = 256
-    embed_hidden: int = 0
+    embed_channels: int = 32
+    embed_hidden: int = 256
     head_hidden: int = 200
     code_size: int = 50
     patch_hidden: int = 400

@@ -70,6 +70,62 @@ class MLP(eqx.Module):
         return self.layers[-1](x)
 
 
+class Conv(eqx.Module):
+    """Convolve with a 3 x 3 kernel at stride 2, zero-padded: [h, w, i] to [h / 2, w / 2, o], rounded up."""
+
+    kernel: Float[Array, "3 3 i o"]
+    bias: Float[Array, " o"]
+
+    def __init__(self, inputs: int, outputs: int, *, key: PRNGKeyArray):
+        self.kernel = jax.random.normal(key, (3, 3, inputs, outputs)) * math.sqrt(2.0 / (9 * inputs))
+        self.bias = jnp.zeros(outputs)
+
+    def __call__(self, x: Float[Array, "h w i"]) -> Float[Array, "h2 w2 o"]:
+        """Apply the layer."""
+        layout = ("NHWC", "HWIO", "NHWC")
+        return (
+            jax.lax.conv_general_dilated(x[None], self.kernel, (2, 2), "SAME", dimension_numbers=layout)[0] + self.bias
+        )
+
+
+class Embed(eqx.Module):
+    """Embed an image in a vector: two convolutions and a hidden layer, each of which can be left out.
+
+    Before the convolutions, blocks of 2 x 2 pixels become channels: nothing is lost, and they cost a quarter.
+    """
+
+    convs: tuple[Conv, ...]
+    dense: MLP
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], outputs: int, *, channels: int, hidden: int, key: PRNGKeyArray
+    ):
+        """Make the layers for images of `image_shape`; 0 `channels` or `hidden` units leave theirs out."""
+        first, second, dense = jax.random.split(key, 3)
+        depth, height, width = image_shape
+        if channels:
+            self.convs = (Conv(4 * depth, channels, key=first), Conv(channels, channels, key=second))
+            features = -(-height // 8) * -(-width // 8) * channels
+        else:
+            self.convs, features = (), depth * height * width
+        self.dense = MLP((features, *((hidden,) if hidden else ()), outputs), key=dense)
+
+    def __call__(self, image: Float[Array, "c h w"]) -> Float[Array, " o"]:
+        """Apply the layers."""
+        x = _blocks_to_channels(image) if self.convs else image
+        for conv in self.convs:
+            x = jax.nn.relu(conv(x))
+        return self.dense(x.reshape(-1))
+
+
+def _blocks_to_channels(image: Float[Array, "c h w"]) -> Float[Array, "h2 w2 4c"]:
+    """Turn blocks of 2 x 2 pixels into channels; an odd side is padded with zeros."""
+    c, h, w = image.shape
+    rows, columns = -(-h // 2), -(-w // 2)
+    blocks = jnp.pad(image, ((0, 0), (0, h % 2), (0, w % 2))).reshape(c, rows, 2, columns, 2)
+    return blocks.transpose(1, 3, 2, 4, 0).reshape(rows, columns, 4 * c)
+
+
 class LSTMState(NamedTuple):
     """The hidden output and the cell of an LSTM."""
 
@@ -80,19 +136,27 @@ class LSTMState(NamedTuple):
 class SceneLSTM(eqx.Module):
     """An LSTM that looks at an image and reads the latents found so far (paper, figure 3).
 
-    The image enters the four gates through one projection, `look`. In AIR every step sees the same image, so that
+    The image enters the four gates through one embedding, `look`. In AIR every step sees the same image, so that
     this is done once per image rather than once per step; Difference AIR projects what is left of it at every step.
     """
 
-    embed: MLP
+    embed: Embed
     recur: Linear
     size: int = eqx.field(static=True)
 
-    def __init__(self, pixels: int, latents: int, size: int, *, embed_hidden: int = 0, key: PRNGKeyArray):
-        """Make an LSTM of `size` units; `embed_hidden` units, if any, stand between the image and its gates."""
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latents: int,
+        size: int,
+        *,
+        embed_channels: int,
+        embed_hidden: int,
+        key: PRNGKeyArray,
+    ):
+        """Make an LSTM of `size` units for images of `image_shape`; see `Embed` for how they enter it."""
         embed, recur = jax.random.split(key)
-        between = (embed_hidden,) if embed_hidden else ()
-        self.embed = MLP((pixels, *between, 4 * size), key=embed)
+        self.embed = Embed(image_shape, 4 * size, channels=embed_channels, hidden=embed_hidden, key=embed)
         self.recur = Linear(size + latents, 4 * size, key=recur)
         self.size = size
 
@@ -102,8 +166,8 @@ class SceneLSTM(eqx.Module):
         return LSTMState(jnp.zeros(self.size), jnp.zeros(self.size))
 
     def look(self, image: Float[Array, "c h w"]) -> Float[Array, " g"]:
-        """Project an image to the gates' inputs."""
-        return self.embed(image.reshape(-1))
+        """Embed an image as inputs of the gates."""
+        return self.embed(image)
 
     def __call__(self, seen: Float[Array, " g"], latents: Float[Array, " z"], state: LSTMState) -> LSTMState:
         """Advance by one step, given the projected image and the previous step's latents."""

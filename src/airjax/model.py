@@ -109,10 +109,11 @@ class Recogniser(eqx.Module):
 
     def __init__(
         self,
-        pixels: int,
+        image_shape: tuple[int, int, int],
         latents: int,
         *,
         hidden: int,
+        embed_channels: int,
         embed_hidden: int,
         head_hidden: int,
         start: Normal,
@@ -120,7 +121,9 @@ class Recogniser(eqx.Module):
     ):
         """Make the network; before training, its windows are distributed about as `start`, whatever the image."""
         lstm, head = jax.random.split(key)
-        self.lstm = SceneLSTM(pixels, latents, hidden, embed_hidden=embed_hidden, key=lstm)
+        self.lstm = SceneLSTM(
+            image_shape, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm
+        )
         mlp = MLP((hidden, head_hidden, 7), last_gain=0.1, key=head)
         bias = jnp.concatenate([jnp.zeros(1), start.mean, start.log_sd])
         self.head = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
@@ -158,7 +161,8 @@ class AIR(eqx.Module):
         *,
         window: int = 28,
         hidden: int = 256,
-        embed_hidden: int = 0,
+        embed_channels: int = 32,
+        embed_hidden: int = 256,
         head_hidden: int = 200,
         residual_glimpses: bool = True,
         difference: bool = False,
@@ -181,9 +185,10 @@ class AIR(eqx.Module):
         self.count_log_prior = jnp.asarray(count_log_prior, jnp.float32)
         self.where_prior, self.patches, self.likelihood = where_prior, patches, likelihood
         self.recogniser = Recogniser(
-            math.prod(image_shape),
+            image_shape,
             3 + patches.code_size,
             hidden=hidden,
+            embed_channels=embed_channels,
             embed_hidden=embed_hidden,
             head_hidden=head_hidden,
             start=where_prior.normal,
