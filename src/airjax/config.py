@@ -94,7 +94,7 @@ class ModelConfig:
     position_sd: float = 0.5
     learn_where: bool = True
     count_prior: CountPriorKind = "geometric"
-    count_ratio: float = 1e-4
+    count_ratio: float = 1e-3
     count_rate: float = 1.0
     count_table: tuple[float, ...] = ()
     count_ratio_start: float | None = None
@@ -123,7 +123,7 @@ class TrainConfig:
     """
 
     seed: int = 0
-    steps: int = 8_000
+    steps: int = 6_000
     batch: int = 64
     objective: Literal["marginal", "nvil"] = "marginal"
     learning_rate: float = 1e-3
