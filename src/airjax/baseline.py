@@ -25,7 +25,7 @@ class Baseline(eqx.Module):
         latents: int,
         *,
         hidden: int = 256,
-        embed_channels: int = 32,
+        embed_channels: int = 16,
         embed_hidden: int = 256,
         head_hidden: int = 200,
         unit: float = 100.0,

@@ -52,7 +52,7 @@ class ModelConfig:
         max_objects: N, the largest count.
         window: side of glimpses and patches, in pixels.
         hidden: size of the LSTM.
-        embed_channels: channels of the two convolutions that look at the image; 0: none.
+        embed_channels: channels of the first of two convolutions that look at the image, half of the second's; 0: none.
         embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
         code_size: dimensions of z_what.
@@ -79,7 +79,7 @@ class ModelConfig:
     max_objects: int = 3
     window: int = 28
     hidden: int = 256
-    embed_channels: int = 32
+    embed_channels: int = 16
     embed_hidden: int = 256
     head_hidden: int = 200
     code_size: int = 50
@@ -123,7 +123,7 @@ class TrainConfig:
     """
 
     seed: int = 0
-    steps: int = 6_000
+    steps: int = 5_000
     batch: int = 64
     objective: Literal["marginal", "nvil"] = "marginal"
     learning_rate: float = 1e-3

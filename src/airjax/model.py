@@ -161,7 +161,7 @@ class AIR(eqx.Module):
         *,
         window: int = 28,
         hidden: int = 256,
-        embed_channels: int = 32,
+        embed_channels: int = 16,
         embed_hidden: int = 256,
         head_hidden: int = 200,
         residual_glimpses: bool = True,
