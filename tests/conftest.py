@@ -1,13 +1,8 @@
-"""What all tests share: shapes checked at run time, one small model, one short training run."""
+"""What all tests share: one small model, and one short training run."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-
-from jaxtyping import install_import_hook
-
-# Before the first import of airjax: every annotated shape in it is checked whenever a test calls it.
-install_import_hook("airjax", "beartype.beartype")
 
 import equinox as eqx
 import hypothesis
@@ -31,9 +26,15 @@ TINY = ModelConfig(
     max_objects=3,
     window=5,
     hidden=8,
+    embed_channels=2,
+    embed_hidden=8,
     head_hidden=8,
     code_size=3,
     patch_hidden=8,
+    scale=0.42,
+    scale_sd=0.1,
+    position_sd=0.5,
+    sd=0.3,
     count_prior="uniform",
     count_ratio_start=0.5,
     anneal_steps=2,
@@ -78,6 +79,9 @@ def tiny_model():
         rough=0.3,
         seed=0,
         dtype=jnp.float32,
+        embed_channels=0,
+        embed_hidden=0,
+        **options,
     ):
         patch_key, model_key = jax.random.split(jax.random.PRNGKey(seed))
         with jax.enable_x64(False):
@@ -89,8 +93,11 @@ def tiny_model():
                 jnp.asarray(count.table(counts, len(counts) - 1)),
                 window=5,
                 hidden=8,
+                embed_channels=embed_channels,
+                embed_hidden=embed_hidden,
                 head_hidden=8,
                 key=model_key,
+                **options,
             )
         rng, log_prior = np.random.default_rng(seed), np.log(counts)
         noisy = jax.tree.map(lambda x: jnp.asarray(x + rough * rng.standard_normal(x.shape), dtype), model)

@@ -10,25 +10,34 @@ import numpy as np
 
 
 class Peer:
-    """The model in a checkpoint, given as a mapping from names to arrays."""
+    """A model, given as the mapping from names to arrays that its checkpoint holds."""
 
-    def __init__(self, weights, *, window, max_objects, residual, output_bias=-2.0):
+    def __init__(self, weights, *, window, max_objects, residual, difference, output_bias):
         self.weights = {name: np.asarray(value, np.float64) for name, value in weights.items()}
         self.window, self.max_objects = window, max_objects
-        self.residual, self.output_bias = residual, output_bias
+        self.residual, self.difference, self.output_bias = residual, difference, output_bias
 
     def __getitem__(self, name):
-        return self.weights[f".model.{name}"]
+        return self.weights[f".{name}"]
 
     def linear(self, name, x):
         weight, bias = self[f"{name}.weight"], self[f"{name}.bias"]
-        return np.array([sum(weight[:, j] * x) + bias[j] for j in range(len(bias))])
+        return np.array([np.dot(weight[:, j], x) + bias[j] for j in range(len(bias))])
 
     def mlp(self, name, x):
-        last = max(i for i in range(9) if f".model.{name}.layers[{i}].bias" in self.weights)
+        last = max(i for i in range(9) if f".{name}.layers[{i}].bias" in self.weights)
         for i in range(last):
             x = np.maximum(self.linear(f"{name}.layers[{i}]", x), 0.0)
         return self.linear(f"{name}.layers[{last}]", x)
+
+    def embed(self, name, image):
+        x = image
+        if f".{name}.convs[0].linear.bias" in self.weights:
+            x = blocks_as_channels(x)
+            for i in range(2):
+                layer = f"{name}.convs[{i}].linear"
+                x = np.maximum(convolve(x, self[f"{layer}.weight"], self[f"{layer}.bias"]), 0.0)
+        return self.mlp(f"{name}.dense", x.ravel())
 
     def steps(self, image, where_noise, what_noise):
         """Infer step by step: a list of one dictionary for each of the N steps."""
@@ -36,9 +45,9 @@ class Peer:
         hidden = cell = np.zeros(len(self["recogniser.lstm.recur.bias"]) // 4)
         code_size = what_noise.shape[1]
         latents = np.zeros(3 + code_size)
-        seen = self.mlp("recogniser.lstm.embed", image.ravel())
         found = []
         for t in range(self.max_objects):
+            seen = self.embed("recogniser.lstm.embed", image - canvas if self.difference else image)
             gates = seen + self.linear("recogniser.lstm.recur", np.concatenate([hidden, latents]))
             i, f, g, o = gates.reshape(4, -1)
             cell = sigmoid(f + 1.0) * cell + sigmoid(i) * np.tanh(g)
@@ -78,9 +87,8 @@ class Peer:
         log_prior = self["count_log_prior"]
         return [log_gaussian(image, canvas, sd) + log_prior[n] for n, canvas in enumerate(canvases)]
 
-    def elbo(self, image, where_noise, what_noise):
-        """Evaluate the bound by following every count to its end."""
-        steps = self.steps(image, where_noise, what_noise)
+    def elbo(self, image, steps):
+        """Evaluate the bound on one run by following every count to its end."""
         total = 0.0
         for n, log_joint in enumerate(self.log_joints(image, steps)):
             q = math.prod(step["presence"] for step in steps[:n])
@@ -89,15 +97,14 @@ class Peer:
             total += q * (log_joint - math.log(q) - sum(step["kl"] for step in steps[:n]))
         return total
 
-    def importance_weighted(self, image, where_noises, what_noises):
-        """Evaluate the importance-weighted bound; noises have K as their first axis."""
+    def importance_weighted(self, image, runs):
+        """Evaluate the importance-weighted bound on K runs."""
         terms = []
-        for where_noise, what_noise in zip(where_noises, what_noises):
-            steps = self.steps(image, where_noise, what_noise)
+        for steps in runs:
             for n, log_joint in enumerate(self.log_joints(image, steps)):
                 terms.append(log_joint + sum(step["log_p"] - step["log_q"] for step in steps[:n]))
         largest = max(terms)
-        return largest + math.log(sum(math.exp(term - largest) for term in terms) / len(where_noises))
+        return largest + math.log(sum(math.exp(term - largest) for term in terms) / len(runs))
 
 
 def sigmoid(x):
@@ -105,13 +112,38 @@ def sigmoid(x):
 
 
 def log_gaussian(value, mean, sd):
-    return float(np.sum(-((value - mean) ** 2) / (2 * sd**2) - np.log(sd) - 0.5 * np.log(2 * np.pi) + 0.0 * value))
+    return float(np.sum(-((value - mean) ** 2) / (2 * sd**2) - np.log(sd) - 0.5 * np.log(2 * np.pi)))
 
 
 def gaussian_kl(mean, sd, prior_mean, prior_sd):
-    return float(
-        np.sum(np.log(prior_sd / sd) + (sd**2 + (mean - prior_mean) ** 2) / (2 * prior_sd**2) - 0.5),
-    )
+    return float(np.sum(np.log(prior_sd / sd) + (sd**2 + (mean - prior_mean) ** 2) / (2 * prior_sd**2) - 0.5))
+
+
+def blocks_as_channels(image):
+    """Collect the values of each block of 2 x 2 pixels, zero beyond the borders, at one place: [rows, columns, 4c]."""
+    channels, height, width = image.shape
+    result = np.zeros(((height + 1) // 2, (width + 1) // 2, 4 * channels))
+    for c in range(channels):
+        for i in range(height):
+            for j in range(width):
+                result[i // 2, j // 2, (2 * (i % 2) + j % 2) * channels + c] = image[c, i, j]
+    return result
+
+
+def convolve(x, weight, bias):
+    """Slide a kernel of 4 x 4 in strides of 2 over x, from its first cell on, zero beyond the borders."""
+    height, width, channels = x.shape
+    # Inputs are ordered by quarter of the kernel, by cell of the quarter, by channel.
+    kernel = weight.reshape(2, 2, 2, 2, channels, -1)
+    result = np.zeros(((height + 1) // 2, (width + 1) // 2, len(bias)))
+    for i in range(result.shape[0]):
+        for j in range(result.shape[1]):
+            result[i, j] = bias
+            for row in range(2 * i, min(2 * i + 4, height)):
+                for column in range(2 * j, min(2 * j + 4, width)):
+                    di, dj = row - 2 * i, column - 2 * j
+                    result[i, j] += np.dot(x[row, column], kernel[di // 2, dj // 2, di % 2, dj % 2])
+    return result
 
 
 def interpolate(image, row, column):

@@ -29,6 +29,8 @@ TINY = {
     "max-objects": 2,
     "window": 8,
     "hidden": 8,
+    "embed-channels": 2,
+    "embed-hidden": 8,
     "head-hidden": 8,
     "code-size": 2,
     "patch-hidden": 8,

@@ -51,6 +51,8 @@ OUT_OF_RANGE = [
     ("window", 0),
     ("hidden", 0),
     ("hidden", -1),
+    ("embed-channels", -1),
+    ("embed-hidden", -1),
     ("head-hidden", 0),
     ("code-size", 0),
     ("patch-hidden", 0),
@@ -179,6 +181,7 @@ def test_training_reads_settings_from_a_file_and_flags_win(capsys, tmp_path, run
     assert refused(call(capsys, *train_command(again, **rest), "--config", file), "chunk 4, not 100")
 
 
+@pytest.mark.slow
 def test_training_on_a_file_of_pictures_alone(capsys, tmp_path, scenes):
     out = tmp_path / "run"
     file = scenes(images=pixels(40, SIDE, SIDE, 3))
@@ -378,12 +381,12 @@ def test_scores_that_a_file_does_not_allow_are_null(capsys, run, scenes):
         (pixels(6, SIDE + 4, SIDE), "24"),
         (pixels(6, SIDE, SIDE, 3), "3"),
         (pixels(6, SIDE, SIDE) / 255, "uint8"),
-        (pixels(6, SIDE, SIDE)[:0], ""),
+        (pixels(6, SIDE, SIDE)[:0], "none"),
         (pixels(SIDE, SIDE), "uint8"),
     ],
 )
 def test_scenes_that_do_not_fit_the_model_are_refused(capsys, run, scenes, images, word):
-    assert refused(call(capsys, "evaluate", run, "--json", "--scenes", scenes(images=images)), "scenes.npz", word)
+    assert refused(call(capsys, "evaluate", run, "--json", "--scenes", scenes(images=images)), word)
 
 
 def test_files_that_are_no_scenes_are_refused(capsys, tmp_path, run):
@@ -443,9 +446,9 @@ def test_samples_are_drawn_and_never_over_a_file(capsys, tmp_path, run):
     assert call(capsys, "sample", run, f"--out={out}", "--n=4") == (0, "", "")
     drawn = out.read_bytes()
     assert Image.open(out).size > (20, 20)
-    assert refused(call(capsys, "sample", run, f"--out={out}", "--n=4", "--seed=1"), out, "--force")
+    assert refused(call(capsys, "sample", run, f"--out={out}", "--n=6"), out, "--force")
     assert out.read_bytes() == drawn
-    assert call(capsys, "sample", run, f"--out={out}", "--n=4", "--seed=1", "--force").code == 0
+    assert call(capsys, "sample", run, f"--out={out}", "--n=6", "--force").code == 0
     assert out.read_bytes() != drawn
 
 

@@ -6,7 +6,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from airjax.layers import MLP, Linear, Normal, SceneLSTM
+from airjax.layers import MLP, Embed, Linear, Normal, SceneLSTM
 
 Q = Normal(jnp.asarray([0.3, -1.0, 2.0]), jnp.asarray([-0.5, 0.2, 0.7]))
 P = Normal(jnp.asarray([0.0, 0.5, 1.0]), jnp.asarray([0.1, -0.4, 0.9]))
@@ -65,7 +65,7 @@ def test_mlp_applies_relu_between_its_layers_and_not_after_the_last():
 
 
 def test_lstm_step_is_the_textbooks():
-    lstm = SceneLSTM(6, 2, 3, key=KEY)
+    lstm = SceneLSTM((1, 2, 3), 2, 3, embed_channels=0, embed_hidden=0, key=KEY)
     state = type(lstm.start)(jnp.asarray([0.1, -0.2, 0.3]), jnp.asarray([1.0, 0.5, -1.0]))
     image, latents = jnp.arange(6.0).reshape(1, 2, 3) / 6, jnp.asarray([0.4, -0.6])
     joined = np.concatenate([state.hidden, latents])
@@ -75,3 +75,13 @@ def test_lstm_step_is_the_textbooks():
     result = lstm(lstm.look(image), latents, state)
     np.testing.assert_allclose(result.cell, cell, rtol=1e-5)
     np.testing.assert_allclose(result.hidden, sigmoid(o) * np.tanh(cell), rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 14), (1, 1, 1)])
+@pytest.mark.parametrize(("channels", "hidden"), [(0, 0), (16, 0), (16, 16)])
+def test_every_pixel_reaches_the_embedding(shape, channels, hidden):
+    embed = Embed(shape, 40, channels=channels, hidden=hidden, key=KEY)
+    image = jax.random.normal(KEY, shape)
+    slopes = jax.jit(jax.jacobian(embed))(image)
+    assert slopes.shape == (40, *shape)
+    assert (np.asarray(slopes) != 0).any(0).all()

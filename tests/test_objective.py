@@ -279,9 +279,7 @@ def test_where_q_is_the_prior_and_the_prior_is_sharp_the_evidence_is_known(tiny_
     model = eqx.tree_at(lambda m: m.where_prior.normal.log_sd, model, sharp)
     model = eqx.tree_at(lambda m: m.recogniser.head.layers[-1].bias, model, replace_fn=lambda b: b.at[4:].set(sharp))
     drawn = model.place(model.where_prior.normal.mean, jnp.zeros(3))
-    log_joint = [
-        jax.scipy.stats.norm.logpdf(image, n * drawn, 0.3).sum() + model.count_log_prior[n] for n in range(4)
-    ]
+    log_joint = [jax.scipy.stats.norm.logpdf(image, n * drawn, 0.3).sum() + model.count_log_prior[n] for n in range(4)]
     evidence = np.logaddexp.reduce(log_joint)
     trajectories = jax.jit(jax.vmap(lambda key: model.infer(image, key=key)))(jax.random.split(KEY, 2))
     bound = objective.importance_weighted(trajectories, model.count_log_prior)

@@ -1,15 +1,15 @@
 """The package against an independent evaluation of the same weights and noise."""
 
-from dataclasses import replace
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.special
 from peer_elbo import Peer
 
-from airjax import checkpoint, objective, train
+from airjax import checkpoint, objective
+from airjax.build import build_model
 from airjax.config import ModelConfig
 
 SAMPLES = 2
@@ -25,47 +25,55 @@ def noise(key, steps, code_size):
     return np.stack(where), np.stack(what)
 
 
-def assert_agree(folder, state, images):
-    model = state.model
-    path = checkpoint.save(folder, int(state.step), state)
+def assert_agree(folder, model, images):
     peer = Peer(
-        safetensors.numpy.load_file(path),
+        safetensors.numpy.load_file(checkpoint.save(folder, 0, model)),
         window=model.window,
         max_objects=model.max_objects,
         residual=model.residual_glimpses,
+        difference=model.difference,
+        output_bias=model.patches.output_bias,
     )
     infer = jax.jit(lambda image, keys: jax.vmap(lambda key: model.infer(image, key=key))(keys))
     for index, image in enumerate(images):
         pixels = image.astype(np.float64) / 255
         keys = jax.random.split(jax.random.PRNGKey(index), SAMPLES)
         trajectories = infer(jnp.asarray(pixels, jnp.float32), keys)
-        where_noise, what_noise = map(np.stack, zip(*(noise(k, model.max_objects, model.patches.code_size) for k in keys)))
-
+        runs = [peer.steps(pixels, *noise(key, model.max_objects, model.patches.code_size)) for key in keys]
+        assert_same_steps(jax.tree.map(lambda x: np.asarray(x[0]), trajectories.steps), runs[0])
         first = jax.tree.map(lambda x: x[0], trajectories)
-        for t, expected in enumerate(peer.steps(pixels, where_noise[0], what_noise[0])):
-            np.testing.assert_allclose(jax.nn.sigmoid(first.steps.presence_logit[t]), expected["presence"], rtol=1e-4)
-            np.testing.assert_allclose(first.steps.where[t], expected["where"], atol=1e-4)
-            np.testing.assert_allclose(first.steps.what[t], expected["what"], atol=1e-3)
-            np.testing.assert_allclose(model.patches.decode(first.steps.what[t]), expected["patch"], atol=1e-3)
-            np.testing.assert_allclose(first.steps.canvas[t], expected["canvas"], atol=1e-3)
-            np.testing.assert_allclose(first.steps.kl[t], expected["kl"], rtol=1e-4)
-            log_ratio = expected["log_p"] - expected["log_q"]
-            np.testing.assert_allclose(first.steps.log_ratio[t], log_ratio, rtol=1e-3, atol=1e-3)
-
-        elbo = objective.marginal(first, model.count_log_prior)
-        assert float(elbo) == pytest.approx(peer.elbo(pixels, where_noise[0], what_noise[0]), rel=1e-4)
+        bound = objective.marginal(first, model.count_log_prior)
+        assert float(bound) == pytest.approx(peer.elbo(pixels, runs[0]), rel=1e-4)
         bound = objective.importance_weighted(trajectories, model.count_log_prior)
-        assert float(bound) == pytest.approx(peer.importance_weighted(pixels, where_noise, what_noise), rel=1e-4)
+        assert float(bound) == pytest.approx(peer.importance_weighted(pixels, runs), rel=1e-4)
+
+
+def assert_same_steps(steps, run):
+    for t, expected in enumerate(run):
+        np.testing.assert_allclose(scipy.special.expit(steps.presence_logit[t]), expected["presence"], rtol=1e-4)
+        np.testing.assert_allclose(steps.where[t], expected["where"], atol=1e-4)
+        np.testing.assert_allclose(steps.what[t], expected["what"], atol=1e-3)
+        np.testing.assert_allclose(steps.canvas[t], expected["canvas"], atol=1e-3)
+        np.testing.assert_allclose(steps.kl[t], expected["kl"], rtol=1e-3, atol=1e-3)
+        np.testing.assert_allclose(steps.log_ratio[t], expected["log_p"] - expected["log_q"], rtol=1e-3, atol=1e-3)
 
 
 def test_a_slightly_trained_model(tmp_path, trained, tiny_images):
-    assert_agree(tmp_path, trained[0], tiny_images[:3])
+    assert_agree(tmp_path, trained[0].model, tiny_images[:3])
 
 
-def test_a_model_of_the_papers_size(tmp_path, tiny_train_config):
+@pytest.mark.parametrize(
+    "options",
+    [{"residual_glimpses": False}, {"difference": True, "embed_hidden": 6}],
+    ids=["as in the paper", "Difference AIR"],
+)
+def test_other_ways_to_look_at_the_image(tmp_path, tiny_model, tiny_images, options):
+    assert_agree(tmp_path, tiny_model(**options), tiny_images[2:3])
+
+
+def test_a_model_of_full_size(tmp_path):
     rng = np.random.default_rng(0)
     image = np.zeros((1, 50, 50), np.uint8)
     image[:, 8:30, 5:27] = rng.integers(0, 256, (22, 22))
-    config = replace(ModelConfig(), max_objects=3, window=28, hidden=256, code_size=50)
-    state = train.init(config, tiny_train_config, image.shape)
-    assert_agree(tmp_path, state, image[None])
+    model = build_model(ModelConfig(), image.shape, key=jax.random.PRNGKey(0))
+    assert_agree(tmp_path, model, image[None])

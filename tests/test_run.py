@@ -90,6 +90,7 @@ def _changed(change):
         _changed(lambda c: c.update(image_shape=[1, 20])),
         _changed(lambda c: c.update(image_shape=[1, 20, -20])),
         _changed(lambda c: c["config"].pop("train")),
+        _changed(lambda c: c["config"]["model"].pop("hidden")),
         _changed(lambda c: c["config"].update(train=[])),
         _changed(lambda c: c["config"]["model"].update(stepz=1)),
         _changed(lambda c: c["config"]["model"].update(hidden=0)),

@@ -1,12 +1,14 @@
 from dataclasses import replace
+from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from airjax import count, train
-from airjax.build import build_baseline, count_prior
+from airjax.build import count_prior
 
 
 def leaves(state):
@@ -42,25 +44,37 @@ def test_how_steps_are_cut_into_chunks_changes_nothing(train_tiny, trained):
     assert_same(train_tiny((2, 2, 4)), trained)
 
 
-def test_a_step_is_traced_once_however_often_it_runs(monkeypatch, train_tiny, tiny_train_config):
+@pytest.fixture(scope="module")
+def untouched_prior(train_tiny, tiny_config):
+    """A run whose p(n) is neither annealed nor learned, and the number of traces after each of its chunks."""
     traces, step = [], train.step
 
     def counted(*arguments):
         traces.append(1)
         return step(*arguments)
 
-    monkeypatch.setattr(train, "step", counted)
-    config = replace(tiny_train_config, seed=7)  # a configuration that has not been compiled yet
-    train_tiny((3, 3), config=config)
-    before = len(traces)
-    assert before > 0
-    train_tiny((3, 3, 3, 3), config=config)
-    assert len(traces) == before
+    config = replace(tiny_config, learn_count=False, count_ratio_start=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "step", counted)
+        train_tiny((4,), model_config=config)
+        after_one = len(traces)
+        state, _ = train_tiny((4, 4, 4), model_config=config)
+    return state, after_one, len(traces)
+
+
+def test_a_step_is_traced_once_however_often_it_runs(untouched_prior):
+    _, after_one, after_four = untouched_prior
+    assert after_four == after_one > 0
+
+
+def test_a_count_prior_that_is_not_learned_stays(untouched_prior):
+    np.testing.assert_array_equal(untouched_prior[0].model.count_log_prior, count.uniform(3))
 
 
 def test_first_bounds_are_as_they_were(trained):
     """Golden values: a change of these is a change of what training does, and must be meant."""
-    np.testing.assert_allclose(trained[1].elbo[:5], GOLDEN, rtol=1e-4)
+    golden = [-26.689968, 4.573392, -9.181626, 4.937177, -40.787312]
+    np.testing.assert_allclose(trained[1].elbo[:5], golden, rtol=1e-4, atol=2e-3)
 
 
 def test_training_raises_the_bound(train_tiny):
@@ -84,13 +98,10 @@ def test_the_count_prior_is_annealed_then_follows_the_counts_found(train_tiny, t
     np.testing.assert_allclose(learned, expected, atol=1e-5)
 
 
-def test_a_count_prior_that_is_not_learned_stays(train_tiny, tiny_config):
-    state, _ = train_tiny((4,), model_config=replace(tiny_config, learn_count=False, count_ratio_start=None))
-    np.testing.assert_array_equal(state.model.count_log_prior, count.uniform(3))
-
-
 def test_the_baseline_learns_at_its_own_rate(tiny_train_config):
-    optimiser = train.make_optimiser(replace(tiny_train_config, learning_rate=1e-3, baseline_learning_rate=0.5, warmup=1))
+    optimiser = train.make_optimiser(
+        replace(tiny_train_config, learning_rate=1e-3, baseline_learning_rate=0.5, warmup=1)
+    )
     weights = (jnp.ones(2), jnp.ones(2))
     state = optimiser.init(weights)
     for rate in (0.0, 1e-3):  # one step of warm-up, for the model only
@@ -111,9 +122,12 @@ def test_cosine_schedule_ends_at_rest(tiny_train_config):
     assert sizes[1] > sizes[2] > sizes[3] > sizes[4] == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_baselines_gradient_does_not_reach_the_model(nvil_state, tiny_images):
-    image = jnp.asarray(tiny_images[2], jnp.float32) / 255
+@pytest.fixture(scope="module")
+def image(tiny_images):
+    return jnp.asarray(tiny_images[2], jnp.float32) / 255
 
+
+def test_the_baselines_gradient_does_not_reach_the_model(nvil_state, image):
     def predicted(networks):
         model, baseline = networks
         return jnp.sum(baseline(image, model.infer(image, key=jax.random.PRNGKey(0))) ** 2)
@@ -123,35 +137,45 @@ def test_the_baselines_gradient_does_not_reach_the_model(nvil_state, tiny_images
     assert all(leaf.any() for leaf in leaves(of_baseline))
 
 
-def test_a_baseline_does_not_see_what_its_own_step_decides(tiny_config, nvil_state, tiny_images):
-    image = jnp.asarray(tiny_images[2], jnp.float32) / 255
+def test_a_baseline_does_not_see_what_its_own_step_finds(nvil_state, image):
     trajectory = jax.jit(lambda: nvil_state.model.infer(image, key=jax.random.PRNGKey(0)))()
-    baseline = jax.jit(build_baseline(tiny_config, image.shape, key=jax.random.PRNGKey(1)).__call__)
-    before = baseline(image, trajectory)
+
+    @jax.jit
+    def predicted(where, what):
+        steps = trajectory.steps._replace(where=where, what=what)
+        return nvil_state.baseline(image, trajectory._replace(steps=steps))
+
+    where, what = np.asarray(trajectory.steps.where), np.asarray(trajectory.steps.what)
+    before = predicted(where, what)
     for t in range(3):
-        where = trajectory.steps.where.at[t].add(1.0)
-        after = baseline(image, trajectory._replace(steps=trajectory.steps._replace(where=where)))
+        shift = np.float32(np.arange(3) == t)[:, None]
+        after = predicted(where + shift, what + shift)
         np.testing.assert_array_equal(before[: t + 1], after[: t + 1])
         assert (before[t + 1 :] != after[t + 1 :]).all()
 
 
-def test_both_objectives_estimate_one_bound_and_one_gradient(nvil_state, tiny_images):
+def test_both_objectives_estimate_one_bound_and_one_gradient(nvil_state, image):
     """The gradient by the recogniser's output bias: presence and windows."""
-    images = jnp.asarray(tiny_images[2:3], jnp.float32) / 255
+    keys = jax.random.split(jax.random.PRNGKey(0), 2_000)
+    place = lambda networks: networks[0].recogniser.head.layers[-1].bias
     networks = (nvil_state.model, nvil_state.baseline)
-    keys = jax.random.split(jax.random.PRNGKey(0), 4_000)
-    means, errors = [], []
-    for loss in (train._marginal_loss, train._nvil_loss):
 
-        def one(key, loss=loss):
-            gradient, (bound, _) = jax.grad(loss, has_aux=True)(networks, images, key[None])
-            return jnp.append(gradient[0].recogniser.head.layers[-1].bias, bound)
+    @partial(jax.jit, static_argnums=0)
+    def estimates(loss):
+        def of_bias(bias, key):
+            return loss(eqx.tree_at(place, networks, bias), image[None], key[None])
 
-        values = np.asarray(jax.jit(jax.vmap(one))(keys))
-        means.append(values.mean(0))
-        errors.append(values.std(0) / np.sqrt(len(keys)))
+        def one(key):
+            gradient, (bound, _) = jax.grad(of_bias, has_aux=True)(place(networks), key)
+            return jnp.append(gradient, bound)
+
+        return jax.vmap(one)(keys)
+
+    samples = [np.asarray(estimates(loss)) for loss in (train._marginal_loss, train._nvil_loss)]
+    means = [x.mean(0) for x in samples]
+    errors = [x.std(0) / np.sqrt(len(keys)) for x in samples]
     assert (abs(means[0] - means[1]) < 5 * np.hypot(*errors)).all()
-    assert abs(means[0][0]) > 10 * errors[0][0]
+    assert abs(means[0][0]) > 5 * errors[1][0]
     assert errors[0][0] < 0.5 * errors[1][0]
 
 
@@ -193,6 +217,3 @@ def test_another_seed_shows_another_order(tiny_train_config):
 def test_fewer_scenes_than_a_batch_are_refused(tiny_train_config):
     with pytest.raises(ValueError, match="batch must be at most the number of training scenes, 3, got 4"):
         train.batch_indices(tiny_train_config, 3, 0, 1)
-
-
-GOLDEN = [0.0, 0.0, 0.0, 0.0, 0.0]

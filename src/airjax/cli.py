@@ -1,27 +1,39 @@
 """The command line: parsing and printing only."""
 
 import dataclasses
+import difflib
 import json
 import logging
 import os
+import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
 
-from airjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from airjax.config import MAX_SEED, Config, DataConfig, ModelConfig, TrainConfig
 
 USER_ERROR = 2
 """Exit code for what the user can mend: a missing file, a value out of range, an unknown flag."""
 NOT_FINITE = 3
 """Exit code of a training run that met a number that is not finite."""
 
+
+def _exact(kind: Any, tokens: Any) -> Any:
+    """Convert as cyclopts does, but without rounding: 1.5 is no number of steps."""
+    for token in tokens:
+        if kind in (int, tuple[int, ...]) and not re.fullmatch(r"[+-]?[0-9_]+", token.value):
+            raise CoercionError(token=token, target_type=int)
+    return cyclopts.convert(kind, tokens)
+
+
 app = App(
     name="airjax",
     help="Attend, Infer, Repeat: count, locate and redraw the objects of a scene, without labels.",
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), converter=_exact),
 )
 _logger = logging.getLogger("airjax")
 
@@ -35,6 +47,7 @@ def train(
     data: str,
     *,
     out: Path,
+    config: Path | None = None,
     quiet: bool = False,
     scenes: Annotated[DataConfig | None, _flags("Data")] = None,
     model: Annotated[ModelConfig | None, _flags("Model")] = None,
@@ -45,16 +58,20 @@ def train(
     Args:
         data: Name of a data set, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]).
         out: The run's folder.
+        config: A TOML file of settings, named like the flags below; flags win over it.
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
     from airjax.fit import fit
 
+    del config  # `_config_file` has read it already
+    if scenes is not None and scenes.name != DataConfig().name:
+        raise ValueError(f"name the data set by the first argument alone, got {data} and --name {scenes.name}")
     data_config = dataclasses.replace(scenes or DataConfig(), name=data).resolved()
-    config = Config(data_config, model or ModelConfig(), training or TrainConfig())
+    resolved = Config(data_config, model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
-    learnt, held_out = load_scenes(config.data, "train"), load_scenes(config.data, "held-out")
-    fit(config, learnt, held_out, out, progress=not quiet)
+    learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
+    fit(resolved, learnt, held_out, out, progress=not quiet)
     _logger.info("trained; pictures are in %s", out / "pictures")
 
 
@@ -69,15 +86,13 @@ def evaluate(run: Path, *, scenes: Path | None = None, samples: int = 100, seed:
         seed: Fixes them.
         json: Print one JSON object.
     """
-    import jax
-
     from airjax import evaluate as evaluation
     from airjax.data import load_npz, load_scenes
     from airjax.run import load_model, read_record
 
     model = load_model(run)
     held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
-    _print(evaluation.evaluate(model, held_out, key=jax.random.PRNGKey(seed), samples=samples), json)
+    _print(evaluation.evaluate(model, held_out, key=_key(seed), samples=samples), json)
 
 
 @app.command
@@ -91,7 +106,6 @@ def infer(run: Path, images: list[Path], /, *, samples: int = 100, seed: int = 0
         seed: Fixes them.
         json: Print one JSON object.
     """
-    import jax
     import numpy as np
 
     from airjax import inference
@@ -100,7 +114,7 @@ def infer(run: Path, images: list[Path], /, *, samples: int = 100, seed: int = 0
 
     model = load_model(run)
     pixels = np.stack([read_image(path, model.image_shape) for path in images])
-    described = inference.describe(model, pixels, samples=samples, key=jax.random.PRNGKey(seed))
+    described = inference.describe(model, pixels, samples=samples, key=_key(seed))
     _print({"images": [{"image": str(p), **d} for p, d in zip(images, described)]}, json)
 
 
@@ -148,27 +162,57 @@ def _print(result: dict[str, Any], as_json: bool) -> None:
     Console().print(Pretty(result, expand_all=False))
 
 
-def _config_file(arguments: list[str]) -> list[str]:
-    """Take `--config FILE` out of the arguments and let the file's keys stand in for flags that aren't given."""
-    if "--config" not in arguments:
-        app.config = ()
-        return arguments
-    at = arguments.index("--config")
-    if at + 1 == len(arguments):
-        raise ValueError("--config needs a TOML file")
-    path = arguments[at + 1]
+def _config_file(arguments: list[str]) -> None:
+    """Let the keys of `train --config FILE` stand in for flags that aren't given."""
+    app.config = ()
+    if arguments[:1] != ["train"]:
+        return
+    for word, following in zip(arguments, [*arguments[1:], ""]):
+        path = following if word == "--config" else word.removeprefix("--config=")
+        if path and path != word:
+            app.config = (cyclopts.config.Dict(_settings(path), source=path, use_commands_as_keys=False),)
+
+
+def _settings(path: str) -> dict[str, Any]:
+    """Read a TOML file of settings.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not TOML, or has a key that is no setting.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file")
-    app.config = (cyclopts.config.Toml(path, search_parents=False, use_commands_as_keys=False),)
-    return arguments[:at] + arguments[at + 2 :]
+    try:
+        settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:  # what is no text, too
+        raise ValueError(f"{path} is not a TOML file: {error}") from None
+    known = [field.name for part in (DataConfig, ModelConfig, TrainConfig) for field in dataclasses.fields(part)]
+    for name in settings:
+        if name.replace("-", "_") not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"{path} sets {name}, which is no setting" + (f"; did you mean {near[0]}?" if near else "")
+            )
+    return settings
+
+
+def _key(seed: int) -> Any:
+    """Make a random key of a seed that can be one."""
+    import jax
+
+    if not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"seed must be from 0 to {MAX_SEED}, got {seed}")
+    return jax.random.PRNGKey(seed)
 
 
 def _report(error: Exception) -> None:
     """Say in one sentence what is wrong; the traceback only where it was asked for."""
     if os.environ.get("AIRJAX_DEBUG"):
         _logger.exception("traceback")
-    sentence = " ".join(str(error).split())
-    print(f"airjax: {sentence}", file=sys.stderr)
+    sentence = str(error)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        sentence = f"{error.filename}: {error.strerror}"
+    print(f"airjax: {' '.join(sentence.split())}", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -176,7 +220,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
     _logger.setLevel(logging.INFO)
     try:
-        tokens = _config_file(list(sys.argv[1:] if arguments is None else arguments))
+        tokens = list(sys.argv[1:] if arguments is None else arguments)
+        _config_file(tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         _report(error)

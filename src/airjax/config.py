@@ -1,10 +1,36 @@
 """The configuration of a run. The defaults are the run behind the published multi-MNIST numbers."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
+LikelihoodKind = Literal["normal", "bernoulli"]
+ObjectiveKind = Literal["marginal", "nvil"]
+ScheduleKind = Literal["cosine", "constant"]
+MAX_SEED = 2**32 - 1
+
+
+def _check(config: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:
+    """Raise ValueError unless the settings of these names hold to a rule."""
+    for name in names:
+        value = getattr(config, name)
+        if not holds(value):
+            raise ValueError(f"{name} must be {rule}, got {value}")
+
+
+def _check_at_least(config: Any, least: int, *names: str) -> None:
+    _check(config, f"at least {least}", lambda value: value >= least, *names)
+
+
+def _check_positive(config: Any, *names: str) -> None:
+    _check(config, "positive and finite", lambda value: 0 < value < math.inf, *names)
+
+
+def _check_choice(config: Any, choices: Any, name: str) -> None:
+    _check(config, f"one of {', '.join(get_args(choices))}", lambda value: value in get_args(choices), name)
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,16 @@ class DataConfig:
     digit_scale_sd: float = 0.1
     max_ink: int = 255
     held_out_fraction: float = 0.1
+
+    def __post_init__(self):
+        _check_at_least(self, 1, "scenes", "held_out_scenes", "canvas")
+        _check_at_least(self, 0, "data_seed")
+        _check_positive(self, "digit_scale")
+        _check(self, "finite and at least 0", lambda value: 0 <= value < math.inf, "digit_scale_sd")
+        _check(self, "from 1 to 255", lambda value: 1 <= value <= 255, "max_ink")
+        _check(self, "between 0 and 1", lambda value: 0 < value < 1, "held_out_fraction")
+        valid = lambda value: value and min(value) >= 0 and len(set(value)) == len(value)
+        _check(self, "different whole numbers, at least 0", valid, "counts")
 
     def resolved(self) -> "DataConfig":
         """Make paths absolute, so that the run's record holds wherever a command is started from."""
@@ -86,7 +122,7 @@ class ModelConfig:
     patch_hidden: int = 400
     residual_glimpses: bool = True
     difference: bool = False
-    likelihood: Literal["normal", "bernoulli"] = "normal"
+    likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
     learn_sd: bool = False
     scale: float = 0.42
@@ -101,6 +137,16 @@ class ModelConfig:
     anneal_steps: int = 1_000
     learn_count: bool = True
     learn_count_after: int = 1_500
+
+    def __post_init__(self):
+        _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
+        _check_at_least(self, 1, "anneal_steps")
+        _check_at_least(self, 0, "embed_channels", "embed_hidden", "learn_count_after")
+        _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
+        _check_choice(self, LikelihoodKind, "likelihood")
+        _check_choice(self, CountPriorKind, "count_prior")
+        if self.count_ratio_start is not None:
+            _check_positive(self, "count_ratio_start")
 
 
 @dataclass(frozen=True)
@@ -125,15 +171,23 @@ class TrainConfig:
     seed: int = 0
     steps: int = 5_000
     batch: int = 64
-    objective: Literal["marginal", "nvil"] = "marginal"
+    objective: ObjectiveKind = "marginal"
     learning_rate: float = 1e-3
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: ScheduleKind = "cosine"
     warmup: int = 100
     baseline_learning_rate: float = 1e-2
     chunk: int = 50
     checkpoint_every: int = 1_000
     evaluate_every: int = 500
     keep: int = 3
+
+    def __post_init__(self):
+        _check_at_least(self, 1, "steps", "batch", "chunk", "checkpoint_every", "evaluate_every", "keep")
+        _check_at_least(self, 0, "warmup")
+        _check(self, f"from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED, "seed")
+        _check_positive(self, "learning_rate", "baseline_learning_rate")
+        _check_choice(self, ObjectiveKind, "objective")
+        _check_choice(self, ScheduleKind, "schedule")
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,15 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
         RunError, CheckpointError: see `airjax.run.load_model`.
     """
     model, pictures = load_model(folder), Path(folder) / PICTURES
+    for other in compare:
+        read_record(other)
     scenes = load_scenes(read_record(folder).config.data, "held-out")[:COUNTED]
     paths = [pictures / f"{name}.png" for name in ("attention", "samples", "curves")]
     draw_attention(model, scenes[:SHOWN], paths[0])
     sample_scenes(model, paths[1])
     series = {str(run): read_metrics(run) for run in (folder, *compare)}
-    plots.save_figure(plots.curves_figure(series, CURVES), paths[2])
+    logged = {name for lines in series.values() for line in lines for name in line}
+    plots.save_figure(plots.curves_figure(series, [name for name in CURVES if name in logged]), paths[2])
     if scenes.counts is not None:
         found = inference.find(model, inference.channels_first(scenes.images))
         matrix = np.array(evaluate.confusion(model, found.count, scenes))

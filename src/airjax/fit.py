@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -53,7 +54,7 @@ def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progr
     record = run.Record(config, images.shape[1:])
     state = train.init(config.model, config.train, record.image_shape)
     train.batch_indices(config.train, len(images), 0, 1)
-    folder.mkdir(parents=True, exist_ok=True)
+    run.check_folder(folder, record)
     with checkpoint.RunLock(folder):
         run.write_record(folder, record)
         found = checkpoint.restore_newest(folder / run.CHECKPOINTS, record.blank_state())
@@ -98,7 +99,7 @@ class _Fit:
         fixed = (self.images, self.config.model, settings)
         state, info = jax.block_until_ready(train.run_chunk(fixed, state, jnp.asarray(indices)))
         rate = indices.size / (time.perf_counter() - start)
-        self._check_finite(info, done)
+        self._check_finite(info, state, done)
         elbo, counts = float(jnp.mean(info.elbo)), np.mean(info.count_probs, axis=0)
         named = {f"count_{n}": p for n, p in enumerate(counts)}
         norm = float(jnp.mean(info.gradient_norm))
@@ -106,13 +107,14 @@ class _Fit:
         histogram = " ".join(f"{p:.0%}" for p in counts)
         return state, f"ELBO {elbo:.1f}  counts {histogram}  {rate:,.0f} images/s"
 
-    def _check_finite(self, info: train.Info, done: int) -> None:
+    def _check_finite(self, info: train.Info, state: train.State, done: int) -> None:
         bad = ~(np.isfinite(info.elbo) & np.isfinite(info.gradient_norm))
+        bad[-1] |= not _all_finite(state)  # a finite gradient can take the weights to infinity
         if bad.any():
             kept = checkpoint.newest_step(self.folder / run.CHECKPOINTS)
             last = "there is no checkpoint yet" if kept is None else f"the last good checkpoint is step {kept}"
             raise NotFiniteError(
-                f"the bound or its gradient is not finite at step {done + int(np.argmax(bad)) + 1} "
+                f"the bound, its gradient or the weights are not finite at step {done + int(np.argmax(bad)) + 1} "
                 f"(seed {self.config.train.seed}); {last}, in {self.folder}"
             )
 
@@ -126,3 +128,8 @@ class _Fit:
             draw_attention(state.model, self.held_out[:PICTURED], picture)
         if due(settings.checkpoint_every):
             checkpoint.save(self.folder / run.CHECKPOINTS, done, state, keep=settings.keep)
+
+
+@jax.jit
+def _all_finite(state: train.State) -> Bool[Array, ""]:
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded."""
@@ -21,12 +21,15 @@ def read_image(path: Path, image_shape: tuple[int, int, int]) -> UInt8[np.ndarra
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist or is not a file")
     try:
-        with Image.open(path) as picture:
-            if picture.size[0] * picture.size[1] > MAX_PIXELS:
-                raise ValueError(f"{path} has {picture.size[0]} x {picture.size[1]} pixels, too many to read")
+        with Image.open(path) as opened:
+            if opened.size[0] * opened.size[1] > MAX_PIXELS:
+                raise ValueError(f"{path} has {opened.size[0]} x {opened.size[1]} pixels, too many to read")
+            picture = ImageOps.exif_transpose(opened)
             if picture.size != (width, height):
                 got = f"{picture.size[0]} x {picture.size[1]}"
                 raise ValueError(f"{path} has {got} pixels; the model was trained on {width} x {height}")
+            if picture.mode.startswith("I;16"):  # Pillow would cut values off at 255
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise ValueError(f"{path} is not a picture that can be read: {error}") from None

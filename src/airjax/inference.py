@@ -62,8 +62,21 @@ def channels_first(
     return images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
+def check_images(model: AIR, images: UInt8[np.ndarray, "n c h w"]) -> None:
+    """Raise ValueError unless there are images, of the shape that the model was made for."""
+    if not len(images):
+        raise ValueError("images must hold at least one, got none")
+    (channels, height, width), (c, h, w) = model.image_shape, images.shape[1:]
+    if (c, h, w) != (channels, height, width):
+        raise ValueError(
+            f"images must have {width} x {height} pixels and {channels} channel(s), as in training; "
+            f"got {w} x {h} and {c}"
+        )
+
+
 def find(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
     """Infer counts, boxes and codes along the trajectory of posterior means."""
+    check_images(model, images)
     return Found(**_in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
 
@@ -71,6 +84,9 @@ def bound(
     model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray, batch: int = 100
 ) -> Bounds:
     """Evaluate bounds and the posterior over counts with `samples` trajectories an image."""
+    check_images(model, images)
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
 
     def evaluate(chunk, index):
         return _bound(model, chunk, samples, jax.random.fold_in(key, index))

@@ -139,7 +139,7 @@ def step(
     model, baseline = eqx.apply_updates(networks, updates)
     log_prior = _next_count_prior(model_config, state.model.count_log_prior, state.step + 1, count_probs)
     model = eqx.tree_at(lambda m: m.count_log_prior, model, log_prior)
-    info = Info(elbo, count_probs, optax.global_norm(gradients))
+    info = Info(elbo, count_probs, optax.tree.norm(gradients))
     return State(model, baseline, optimiser, state.step + 1, state.key), info
 
 

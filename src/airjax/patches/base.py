@@ -1,6 +1,6 @@
 """The protocol that every generative model of patches follows."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -19,6 +19,7 @@ class Code(NamedTuple):
     log_ratio: Float[Array, ""]
 
 
+@runtime_checkable
 class PatchModel(Protocol):
     """A generative model p(what) p(patch | what) with its inference network q(what | glimpse).
 
