@@ -2,7 +2,7 @@
 
 VENV ?= .venv
 DEMO_RUN ?= runs/demo
-DEMO_STEPS ?= 3000
+DEMO_STEPS ?= 1500
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 

@@ -138,7 +138,7 @@ def test_sampled_scenes_follow_the_priors(model, scenes):
     ids=["colour", "one object on a wide image of probabilities"],
 )
 def test_other_kinds_of_scenes(tiny_model, shape, counts, likelihood):
-    model = tiny_model(shape, counts=counts, likelihood=likelihood, embed_channels=2, embed_hidden=6)
+    model = tiny_model(shape, counts=counts, likelihood=likelihood, rough=0.1, embed_channels=2, embed_hidden=6)
 
     def bound(model):
         trajectory = model.infer(random_image(*shape), key=KEY)

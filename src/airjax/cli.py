@@ -92,7 +92,7 @@ def evaluate(run: Path, *, scenes: Path | None = None, samples: int = 100, seed:
 
     model = load_model(run)
     held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
-    _print(evaluation.evaluate(model, held_out, key=_key(seed), samples=samples), json)
+    _print_scores(evaluation.evaluate(model, held_out, key=_key(seed), samples=samples), json)
 
 
 @app.command
@@ -115,7 +115,7 @@ def infer(run: Path, images: list[Path], /, *, samples: int = 100, seed: int = 0
     model = load_model(run)
     pixels = np.stack([read_image(path, model.image_shape) for path in images])
     described = inference.describe(model, pixels, samples=samples, key=_key(seed))
-    _print({"images": [{"image": str(p), **d} for p, d in zip(images, described)]}, json)
+    _print_images([{"image": str(path), **found} for path, found in zip(images, described)], json)
 
 
 @app.command
@@ -151,15 +151,24 @@ def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
         print(path)
 
 
-def _print(result: dict[str, Any], as_json: bool) -> None:
-    """Print one JSON object, or the same for people."""
+def _print_scores(scores: dict[str, Any], as_json: bool) -> None:
+    """Print scores as one JSON object, or a line each for people."""
     if as_json:
-        print(json.dumps(result, allow_nan=False))
+        print(json.dumps(scores, allow_nan=False))
         return
-    from rich.console import Console
-    from rich.pretty import Pretty
+    for name, value in scores.items():
+        print(f"{name:24} {f'{value:.4f}' if isinstance(value, float) else value}")
 
-    Console().print(Pretty(result, expand_all=False))
+
+def _print_images(described: list[dict[str, Any]], as_json: bool) -> None:
+    """Print what was found in images as one JSON object, or a few lines each for people."""
+    if as_json:
+        print(json.dumps({"images": described}, allow_nan=False))
+        return
+    for image in described:
+        print(f"{image['image']}: {image['count']} (p(n|x) = {image['count_posterior']})")
+        for found in image["objects"]:
+            print(f"  box {found['box']}, presence {found['presence']:.4f}")
 
 
 def _config_file(arguments: list[str]) -> None:
