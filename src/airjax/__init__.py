@@ -1,1 +1,30 @@
-"""airjax: Attend, Infer, Repeat in JAX."""
+"""Attend, Infer, Repeat in JAX: count, locate and redraw the objects of a scene, without labels.
+
+From here: the model and its parts (`AIR`, `MLPPatches`, priors in `count`), what it learns by (`objective`, `train`),
+and what a trained one is used for (`load_model`, `find`, `bound`, `evaluate.evaluate`). Training in a folder, with
+checkpoints and pictures, is `airjax.fit.fit`; scenes are in `airjax.data`, figures in `airjax.plots`.
+"""
+
+from airjax import count as count
+from airjax import evaluate as evaluate
+from airjax import inference as inference
+from airjax import objective as objective
+from airjax import train as train
+from airjax import windows as windows
+from airjax.build import build_model as build_model
+from airjax.config import Config as Config
+from airjax.config import DataConfig as DataConfig
+from airjax.config import ModelConfig as ModelConfig
+from airjax.config import TrainConfig as TrainConfig
+from airjax.inference import Bounds as Bounds
+from airjax.inference import Found as Found
+from airjax.inference import bound as bound
+from airjax.inference import find as find
+from airjax.likelihood import BernoulliLikelihood as BernoulliLikelihood
+from airjax.likelihood import NormalLikelihood as NormalLikelihood
+from airjax.model import AIR as AIR
+from airjax.model import Trajectory as Trajectory
+from airjax.model import WherePrior as WherePrior
+from airjax.patches.base import PatchModel as PatchModel
+from airjax.patches.mlp import MLPPatches as MLPPatches
+from airjax.run import load_model as load_model

@@ -6,7 +6,6 @@ from typing import Literal, no_type_check
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int32, UInt8
 from PIL import Image
-from sklearn.datasets import load_digits
 
 TILE = 28
 """Side of a digit's tile in pixels, as in MNIST."""
@@ -69,6 +68,8 @@ def embedded_digits(split: Literal["train", "held-out"]) -> DigitBank:
     """
     if split not in ("train", "held-out"):
         raise ValueError(f"split must be 'train' or 'held-out', got {split!r}")
+    from sklearn.datasets import load_digits  # lazily: it takes a second to import
+
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     chosen = _held_out(labels) == (split == "held-out")
     tiles = np.stack([_enlarge(glyph) for glyph in pixels[chosen].reshape(-1, 8, 8)])
