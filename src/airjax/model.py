@@ -20,6 +20,9 @@ from airjax.layers import MLP, LSTMState, Normal, SceneLSTM
 from airjax.likelihood import Likelihood
 from airjax.patches.base import PatchModel
 
+UNROLL = 4
+"""Steps of inference that are compiled without a loop: faster on a CPU, but many would take long to compile."""
+
 
 class Step(NamedTuple):
     """What one step of inference found, given that it is present. In a `Trajectory`, stacked over N steps.
@@ -232,7 +235,7 @@ class AIR(eqx.Module):
             return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
 
         keys = None if key is None else jax.random.split(key, self.max_objects)
-        _, steps = jax.lax.scan(step, start, keys, length=self.max_objects)
+        _, steps = jax.lax.scan(step, start, keys, length=self.max_objects, unroll=min(self.max_objects, UNROLL))
         return Trajectory(steps, self.likelihood.log_prob(image, jnp.zeros(self.image_shape)))
 
     def _step(self, image, seen, state, latents, canvas, key):
