@@ -72,8 +72,7 @@ class _Fit:
         self.config, self.images, self.held_out = config, images, held_out
         self.folder, self.log = folder, log
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
             TextColumn("{task.fields[news]}"),
             TimeRemainingColumn(),
@@ -83,12 +82,12 @@ class _Fit:
     def run(self, state: train.State) -> AIR:
         total, done = self.config.train.steps, int(state.step)
         with self.bar:
-            task = self.bar.add_task("compiling", total=total, completed=done, news="")
+            task = self.bar.add_task("training", total=total, completed=done, news="compiling")
             while done < total:
                 steps = min(self.config.train.chunk, total - done)
                 state, news = self._chunk(state, done, steps)
                 done += steps
-                self.bar.update(task, description="training", completed=done, news=news)
+                self.bar.update(task, completed=done, news=news)
                 self._events(state, done - steps, done)
         return state.model
 
@@ -104,8 +103,8 @@ class _Fit:
         named = {f"count_{n}": p for n, p in enumerate(counts)}
         norm = float(jnp.mean(info.gradient_norm))
         self.log.write(done + steps, {"elbo": elbo, "gradient_norm": norm, "images_per_s": rate, **named})
-        histogram = " ".join(f"{p:.0%}" for p in counts)
-        return state, f"ELBO {elbo:.1f}  counts {histogram}  {rate:,.0f} images/s"
+        histogram = "/".join(f"{100 * p:.0f}" for p in counts)
+        return state, f"ELBO {elbo:.1f}  counts {histogram} %  {rate:,.0f} images/s"
 
     def _check_finite(self, info: train.Info, state: train.State, done: int) -> None:
         bad = ~(np.isfinite(info.elbo) & np.isfinite(info.gradient_norm))
