@@ -154,6 +154,18 @@ def test_a_baseline_does_not_see_what_its_own_step_finds(nvil_state, image):
         assert (before[t + 1 :] != after[t + 1 :]).all()
 
 
+def test_training_pulls_baselines_towards_the_signals(nvil_state, image):
+    place = lambda networks: networks[1].head.layers[-1].bias
+    networks = (nvil_state.model, nvil_state.baseline)
+
+    @jax.jit
+    @jax.grad
+    def slope(bias):
+        return train._nvil_loss(eqx.tree_at(place, networks, bias), image[None], jax.random.PRNGKey(0)[None])[0]
+
+    assert slope(jnp.full(1, 1e3)) > 0 > slope(jnp.full(1, -1e3))
+
+
 def test_both_objectives_estimate_one_bound_and_one_gradient(nvil_state, image):
     """The gradient by the recogniser's output bias: presence and windows."""
     keys = jax.random.split(jax.random.PRNGKey(0), 2_000)
