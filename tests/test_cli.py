@@ -426,7 +426,7 @@ def test_what_a_picture_shows(capsys, tmp_path, run):
         assert len(one["objects"]) == one["count"] <= 2
         assert len(one["count_posterior"]) == 3
         assert sum(one["count_posterior"]) == pytest.approx(1, abs=1e-5)
-    assert "count_posterior" in call(capsys, "infer", run, *paths, "--samples=4").out
+    assert "p(n|x)" in call(capsys, "infer", run, *paths, "--samples=4").out
 
 
 def test_pictures_that_cannot_be_used_are_refused(capsys, tmp_path, run, picture):

@@ -12,7 +12,7 @@ from airjax.model import AIR, WherePrior
 from airjax.patches.mlp import MLPPatches
 
 
-def count_prior(config: ModelConfig) -> Float[Array, " N+1"]:
+def count_prior(config: ModelConfig) -> Float[Array, " counts"]:
     """Make log p(n) as configured.
 
     Raises:

@@ -30,13 +30,13 @@ class Found(eqx.Module):
     """
 
     count: Int32[np.ndarray, " n"]
-    count_probs: Float32[np.ndarray, "n N+1"]
+    count_probs: Float32[np.ndarray, "n counts"]
     boxes: Float32[np.ndarray, "n N 4"]
     windows: Float32[np.ndarray, "n N 4"]
     presence: Float32[np.ndarray, "n N"]
     where: Float32[np.ndarray, "n N 3"]
     what: Float32[np.ndarray, "n N d"]
-    canvases: Float32[np.ndarray, "n N+1 c h w"]
+    canvases: Float32[np.ndarray, "n counts c h w"]
 
 
 class Bounds(eqx.Module):
@@ -52,7 +52,7 @@ class Bounds(eqx.Module):
     sampled_count: Int32[np.ndarray, " n"]
     elbo: Float32[np.ndarray, " n"]
     iw_bound: Float32[np.ndarray, " n"]
-    count_posterior: Float32[np.ndarray, "n N+1"]
+    count_posterior: Float32[np.ndarray, "n counts"]
 
 
 def channels_first(

@@ -90,7 +90,7 @@ class Conv(eqx.Module):
         return self.linear(jnp.concatenate(corners, axis=-1))
 
 
-def blocks_to_channels(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 4c"]:
+def blocks_to_channels(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 4*c"]:
     """Turn blocks of 2 x 2 into channels; an odd side is padded with zeros. Nothing is lost."""
     h, w, c = x.shape
     rows, columns = -(-h // 2), -(-w // 2)

@@ -58,12 +58,12 @@ class Trajectory(NamedTuple):
     empty_log_likelihood: Float[Array, ""]
 
     @property
-    def log_likelihoods(self) -> Float[Array, " N+1"]:
+    def log_likelihoods(self) -> Float[Array, " counts"]:
         """Log p(x | canvas_n) for n = 0..N, in nats."""
         return jnp.concatenate([self.empty_log_likelihood[None], self.steps.log_likelihood])
 
     @property
-    def count_log_probs(self) -> Float[Array, " N+1"]:
+    def count_log_probs(self) -> Float[Array, " counts"]:
         """Log q(n | x) along this trajectory, n = 0..N."""
         return count.stick_breaking(self.steps.presence_logit)
 
@@ -143,7 +143,7 @@ class Recogniser(eqx.Module):
 class AIR(eqx.Module):
     """The whole system: p(x, z, n) and q(z, n | x)."""
 
-    count_log_prior: Float[Array, " N+1"]
+    count_log_prior: Float[Array, " counts"]
     where_prior: WherePrior
     patches: PatchModel
     likelihood: Likelihood
@@ -160,7 +160,7 @@ class AIR(eqx.Module):
         patches: PatchModel,
         likelihood: Likelihood,
         where_prior: WherePrior,
-        count_log_prior: Float[Array, " N+1"] | Float[np.ndarray, " N+1"],
+        count_log_prior: Float[Array, " counts"] | Float[np.ndarray, " counts"],
         *,
         window: int = 28,
         hidden: int = 256,

@@ -14,7 +14,7 @@ from airjax import count
 from airjax.model import Trajectory
 
 
-def marginal(trajectory: Trajectory, count_log_prior: Float[Array, " N+1"]) -> Float[Array, ""]:
+def marginal(trajectory: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
     """Evaluate the evidence lower bound with the count summed out exactly along one trajectory: L.
 
     `sum_n w_n (log p(x | canvas_n) + log p(n) - log w_n) - sum_t (prod_(s<=t) p_s) kl_t`, where `w_n = q(n | x)`. It
@@ -42,7 +42,7 @@ class Nvil(NamedTuple):
 
 def nvil(
     trajectory: Trajectory,
-    count_log_prior: Float[Array, " N+1"],
+    count_log_prior: Float[Array, " counts"],
     n: Int[Array, ""],
     baselines: Float[Array, " N"],
 ) -> Nvil:
@@ -67,14 +67,14 @@ def nvil(
     )
 
 
-def _log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " N+1"]) -> Float[Array, "K N+1"]:
+def _log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, "K counts"]:
     """Evaluate log p(x, z_k^(1:n), n) - log q(z_k^(1:n) | x) of K trajectories, for every n."""
     ratios = jnp.cumsum(trajectories.steps.log_ratio, axis=1)
     ratios = jnp.pad(ratios, ((0, 0), (1, 0)))
     return jax.vmap(lambda t: t.log_likelihoods)(trajectories) + count_log_prior + ratios
 
 
-def importance_weighted(trajectories: Trajectory, count_log_prior: Float[Array, " N+1"]) -> Float[Array, ""]:
+def importance_weighted(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
     """Evaluate the importance-weighted bound over K stacked trajectories, the count summed out.
 
     `log (1/K) sum_k sum_n p(x, z_k^(1:n), n) / q(z_k^(1:n) | x)` (Burda et al., 2016, with q(n) dropped). It is a
@@ -84,6 +84,6 @@ def importance_weighted(trajectories: Trajectory, count_log_prior: Float[Array, 
     return jax.nn.logsumexp(log_weights) - jnp.log(log_weights.shape[0])
 
 
-def count_posterior(trajectories: Trajectory, count_log_prior: Float[Array, " N+1"]) -> Float[Array, " N+1"]:
+def count_posterior(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, " counts"]:
     """Estimate log p(n | x), n = 0..N, by importance sampling over K stacked trajectories."""
     return jax.nn.log_softmax(jax.nn.logsumexp(_log_weights(trajectories, count_log_prior), axis=0))

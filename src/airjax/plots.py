@@ -28,7 +28,7 @@ def attention_figure(
     images: Float[np.ndarray, "k h w *rgb"],
     boxes: Float[np.ndarray, "k N 4"],
     counts: Integer[np.ndarray, " k"],
-    canvases: Float[np.ndarray, "k N+1 h w *rgb"],
+    canvases: Float[np.ndarray, "k counts h w *rgb"],
 ) -> Figure:
     """Show what the model looked at, step by step (the paper's figures of scenes and their reconstructions).
 

@@ -49,7 +49,7 @@ class Info(NamedTuple):
     """
 
     elbo: Float[Array, "*steps"]
-    count_probs: Float[Array, "*steps N+1"]
+    count_probs: Float[Array, "*steps counts"]
     gradient_norm: Float[Array, "*steps"]
 
 
@@ -75,6 +75,9 @@ def init(model_config: ModelConfig, config: TrainConfig, image_shape: tuple[int,
     """Make the state before the first step; `config.seed` fixes it."""
     model_key, baseline_key, key = jax.random.split(jax.random.PRNGKey(config.seed), 3)
     model = build_model(model_config, image_shape, key=model_key)
+    first_prior = _annealed_prior(model_config, jnp.zeros(()))
+    if first_prior is not None:
+        model = eqx.tree_at(lambda m: m.count_log_prior, model, first_prior)
     baseline = None
     if config.objective == "nvil":
         baseline = build_baseline(model_config, image_shape, key=baseline_key)
@@ -110,11 +113,18 @@ def _nvil_loss(networks, images, keys):
     return -jnp.mean(objectives), (jnp.mean(bounds), jnp.mean(count_probs, axis=0))
 
 
+def _annealed_prior(config: ModelConfig, step: Int[Array, ""] | Float[Array, ""]) -> Float[Array, " counts"] | None:
+    """Return the annealed p(n) at a step; None if it isn't annealed."""
+    if config.count_ratio_start is None:
+        return None
+    start = jnp.asarray(count.truncated_geometric(config.max_objects, config.count_ratio_start))
+    return count.annealed(start, count_prior(config), step / config.anneal_steps)
+
+
 def _next_count_prior(config, log_prior, step, count_probs):
     """Anneal p(n); then let it follow q: the ELBO's maximum in p(n) is the mean of q(n | x) over the data."""
-    if config.count_ratio_start is not None:
-        start = jnp.asarray(count.truncated_geometric(config.max_objects, config.count_ratio_start))
-        annealed = count.annealed(start, count_prior(config), step / config.anneal_steps)
+    annealed = _annealed_prior(config, step)
+    if annealed is not None:
         log_prior = jnp.where(step <= config.anneal_steps, annealed, log_prior)
     if config.learn_count:
         floored = jnp.maximum(count_probs, COUNT_FLOOR)
