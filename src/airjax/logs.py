@@ -106,10 +106,10 @@ def _lines(path: Path) -> list[str]:
 def _parse(line: str, path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-        if isinstance(record, dict) and isinstance(record.get("step"), int):
-            return record
     except json.JSONDecodeError:
-        pass
+        record = None
+    if isinstance(record, dict) and isinstance(record.get("step"), int):
+        return record
     _logger.warning("Skipping an unreadable line of %s: %.60r", path, line)
     return None
 
