@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +87,34 @@ def test_at_unit_magnification_writing_is_the_adjoint_of_reading(seed, x, y):
     glimpse = read(image, jnp.float32(UNIT), centre, WINDOW)
     canvas = write(patch, jnp.float32(UNIT), centre, (CANVAS, CANVAS))
     np.testing.assert_allclose(jnp.vdot(glimpse, patch), jnp.vdot(image, canvas), rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=25)
+@given(seeds, scales, positions, positions)
+def test_gradients_are_those_of_the_product_with_hat_weights(seed, scale, x, y):
+    def through(product, image, rows, columns):
+        return jnp.sum(jnp.sin(3.0 * product(image, rows, columns)))
+
+    def dense(image, rows, columns):
+        return windows.hat_weights(rows, 9) @ image @ windows.hat_weights(columns, CANVAS).T
+
+    image = uniform(seed, 2, 9, CANVAS)
+    # Not at whole numbers, where the interpolation has a kink.
+    rows = 0.013 + jnp.asarray(sample_coordinates(WINDOW, 9, scale, y), jnp.float32).round(1)
+    columns = 0.013 + jnp.asarray(sample_coordinates(WINDOW, CANVAS, scale, x), jnp.float32).round(1)
+    sparse, expected = (
+        jax.value_and_grad(partial(through, product), argnums=(0, 1, 2))(image, rows, columns)
+        for product in (windows.resample, dense)
+    )
+    for ours, theirs in zip(jax.tree.leaves(sparse), jax.tree.leaves(expected)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_positions_far_outside_see_nothing_and_have_no_gradient():
+    far = jnp.asarray([-1e12, -1.5, 4.0, 1e12], jnp.float32)
+    value, gradients = jax.value_and_grad(lambda p: windows.resample(jnp.ones((1, 4, 4)), p, p).sum())(far)
+    assert float(value) == 0.0
+    np.testing.assert_array_equal(gradients, 0.0)
 
 
 def test_x_points_right_and_y_points_down():

@@ -1,13 +1,14 @@
 """Read a glimpse from an image and write a patch onto a canvas (paper, section 3.1).
 
 The paper does both with a spatial transformer. Windows here are never rotated, so bilinear interpolation is
-separable: a glimpse is `A_y @ image @ A_x^T` and a placed patch is `B_y @ patch @ B_x^T`, where every row of `A`
-and `B` is a hat function. Two small matrix products replace gathers and scatters, and their gradients are exact.
+separable: both are `A_y @ image @ A_x^T`, where every row of `A` is a hat function with two weights that are not zero.
+`resample` evaluates that sparsely, and its gradient without scatters (docs/performance.md).
 
 Coordinates: the canvas is [-1, 1]^2, x to the right and y downwards; a pixel's value sits at its centre. A window
 has a `scale` (its side as a fraction of the canvas side) and a centre (x, y).
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -21,25 +22,76 @@ def hat_weights(positions: Float[Array, " k"], size: int) -> Float[Array, "k {si
     return jnp.maximum(0.0, 1.0 - distance)
 
 
+def _weigh_neighbours(image, positions, weigh):
+    """Sum the two neighbours along x of every position, weighed by `weigh(distance from the lower one)`.
+
+    The result is [c, k, h], transposed: so the gathers run along rows of memory.
+    """
+    size = image.shape[-1]
+    below = jnp.floor(positions)
+    index = below.astype(jnp.int32)
+    total = jnp.zeros(())
+    for neighbour, weight in zip((index, index + 1), weigh(positions - below)):
+        weight = jnp.where((neighbour >= 0) & (neighbour < size), weight, 0.0)
+        columns = image.transpose(0, 2, 1).at[:, jnp.clip(neighbour, 0, size - 1)].get(mode="promise_in_bounds")
+        total += weight[:, None] * columns
+    return total
+
+
+def _interpolate(image, positions):
+    """Interpolate along x, between zeros beyond the border: [c, h, w] to [c, k, h]."""
+    return _weigh_neighbours(image, positions, lambda far: (1.0 - far, far))
+
+
+def _slope(image, positions):
+    """Differentiate `_interpolate` by its positions."""
+    return _weigh_neighbours(image, positions, lambda far: (jnp.full_like(far, -1.0), jnp.ones_like(far)))
+
+
+@jax.custom_vjp
+def resample(
+    image: Float[Array, "c h w"], rows: Float[Array, " i"], columns: Float[Array, " j"]
+) -> Float[Array, "c i j"]:
+    """Interpolate an image bilinearly on the grid of positions `rows` x `columns`, in samples; beyond it is zero.
+
+    Equals `hat_weights(rows, h) @ image @ hat_weights(columns, w).T`.
+    """
+    return _resample_forward(image, rows, columns)[0]
+
+
+def _resample_forward(image, rows, columns):
+    along_x = _interpolate(image, columns)
+    return _interpolate(along_x, rows), (image, along_x, rows, columns)
+
+
+def _resample_backward(saved, gradient):
+    image, along_x, rows, columns = saved
+    _, height, width = image.shape
+    to_along_x = jnp.einsum("cij,iy->cjy", gradient, hat_weights(rows, height))
+    to_image = jnp.einsum("cjy,jx->cyx", to_along_x, hat_weights(columns, width))
+    to_rows = jnp.sum(gradient * _slope(along_x, rows), axis=(0, 2))
+    to_columns = jnp.sum(to_along_x * _slope(image, columns), axis=(0, 2))
+    return to_image, to_rows, to_columns
+
+
+resample.defvjp(_resample_forward, _resample_backward)
+
+
 def pixel_centres(size: int) -> Float[Array, " {size}"]:
     """Return the coordinates of `size` pixel centres that divide [-1, 1] evenly."""
     return (2.0 * jnp.arange(size) + 1.0) / size - 1.0
 
 
-def read_weights(
-    scale: Float[Array, ""], centre: Float[Array, ""], canvas: int, window: int
-) -> Float[Array, "{window} {canvas}"]:
-    """Weigh the `canvas` samples of one axis for each of the `window` samples of a glimpse."""
-    coordinates = centre + scale * pixel_centres(window)
-    return hat_weights((coordinates + 1.0) * (canvas / 2) - 0.5, canvas)
+def _read_positions(scale, centre, canvas, window):
+    """Find where the `window` samples of a glimpse lie among the `canvas` samples of one axis."""
+    half = canvas / 2
+    return scale * half * pixel_centres(window) + ((centre + 1.0) * half - 0.5)
 
 
-def write_weights(
-    scale: Float[Array, ""], centre: Float[Array, ""], canvas: int, window: int
-) -> Float[Array, "{canvas} {window}"]:
-    """Weigh the `window` samples of a patch for each of the `canvas` samples of one axis."""
-    coordinates = (pixel_centres(canvas) - centre) / scale
-    return hat_weights((coordinates + 1.0) * (window / 2) - 0.5, window)
+def _write_positions(scale, centre, canvas, window):
+    """Find where the `canvas` samples of one axis lie among the `window` samples of a patch."""
+    half = window / 2
+    return half / scale * pixel_centres(canvas) + (half - 0.5 - half / scale * centre)
 
 
 def read(
@@ -50,9 +102,9 @@ def read(
 ) -> Float[Array, "c {window} {window}"]:
     """Cut the window at `centre` = (x, y) out of `image`: the glimpse x_att."""
     _, height, width = image.shape
-    rows = read_weights(scale, centre[1], height, window)
-    columns = read_weights(scale, centre[0], width, window)
-    return rows @ image @ columns.T
+    rows = _read_positions(scale, centre[1], height, window)
+    columns = _read_positions(scale, centre[0], width, window)
+    return resample(image, rows, columns)
 
 
 def write(
@@ -63,6 +115,6 @@ def write(
 ) -> Float[Array, "c h w"]:
     """Place `patch` in the window at `centre` = (x, y) on an empty canvas of `shape` = (height, width): y_att."""
     window = patch.shape[-1]
-    rows = write_weights(scale, centre[1], shape[0], window)
-    columns = write_weights(scale, centre[0], shape[1], window)
-    return rows @ patch @ columns.T
+    rows = _write_positions(scale, centre[1], shape[0], window)
+    columns = _write_positions(scale, centre[0], shape[1], window)
+    return resample(patch, rows, columns)
