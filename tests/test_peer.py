@@ -16,13 +16,9 @@ SAMPLES = 2
 
 
 def noise(key, steps, code_size):
-    """Draw the standard normal noise that inference draws from `key`."""
-    where, what = [], []
-    for step_key in jax.random.split(key, steps):
-        where_key, what_key = jax.random.split(step_key)
-        where.append(np.asarray(jax.random.normal(where_key, (3,)), np.float64))
-        what.append(np.asarray(jax.random.normal(what_key, (code_size,)), np.float64))
-    return np.stack(where), np.stack(what)
+    """Draw the standard normal noise of where and what that inference draws from `key`."""
+    drawn = np.asarray(jax.random.normal(key, (steps, 3 + code_size)), np.float64)
+    return drawn[:, :3], drawn[:, 3:]
 
 
 def assert_agree(folder, model, images):

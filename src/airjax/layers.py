@@ -22,9 +22,13 @@ class Normal(eqx.Module):
     mean: Float[Array, " d"]
     log_sd: Float[Array, " d"]
 
+    def shape_noise(self, noise: Float[Array, " d"]) -> Float[Array, " d"]:
+        """Turn standard normal noise into a reparameterised sample; zeros give the mean."""
+        return self.mean + jnp.exp(self.log_sd) * noise
+
     def sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
         """Draw a reparameterised sample."""
-        return self.mean + jnp.exp(self.log_sd) * jax.random.normal(key, self.mean.shape)
+        return self.shape_noise(jax.random.normal(key, self.mean.shape))
 
     def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
         """Evaluate the log-density of `value`, in nats."""

@@ -226,27 +226,26 @@ class AIR(eqx.Module):
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
         seen = None if self.difference else self.recogniser.lstm.look(image)
-        latents = jnp.zeros(3 + self.patches.code_size)
-        start = (self.recogniser.lstm.start, latents, jnp.zeros(self.image_shape))
+        shape = (self.max_objects, 3 + self.patches.code_size)
+        noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+        start = (self.recogniser.lstm.start, jnp.zeros(shape[1]), jnp.zeros(self.image_shape))
 
-        def step(carry, step_key):
+        def step(carry, step_noise):
             state, latents, canvas = carry
-            state, found = self._step(image, seen, state, latents, canvas, step_key)
+            state, found = self._step(image, seen, state, latents, canvas, step_noise)
             return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
 
-        keys = None if key is None else jax.random.split(key, self.max_objects)
-        _, steps = jax.lax.scan(step, start, keys, length=self.max_objects, unroll=min(self.max_objects, UNROLL))
+        _, steps = jax.lax.scan(step, start, noise, unroll=min(self.max_objects, UNROLL))
         return Trajectory(steps, self.likelihood.log_prob(image, jnp.zeros(self.image_shape)))
 
-    def _step(self, image, seen, state, latents, canvas, key):
-        where_key, what_key = (None, None) if key is None else jax.random.split(key)
+    def _step(self, image, seen, state, latents, canvas, noise):
         prior = self.where_prior()
         seen = self.recogniser.lstm.look(image - canvas) if seen is None else seen
         presence_logit, posterior, state = self.recogniser(seen, latents, state)
-        where = posterior.mean if where_key is None else posterior.sample(key=where_key)
+        where = posterior.shape_noise(noise[:3])
         seen_by_patches = image - canvas if self.residual_glimpses else image
         glimpse = windows.read(seen_by_patches, jnp.exp(where[0]), where[1:], self.window)
-        what = self.patches.encode(glimpse, key=what_key)
+        what = self.patches.encode(glimpse, noise[3:])
         canvas = canvas + self.place(where, what.value)
         found = Step(
             presence_logit=presence_logit,

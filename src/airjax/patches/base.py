@@ -35,8 +35,8 @@ class PatchModel(Protocol):
         """Draw z_what from its prior."""
         ...
 
-    def encode(self, glimpse: Float[Array, "c p p"], *, key: PRNGKeyArray | None) -> Code:
-        """Infer what is in `glimpse`; without a key, the value is the posterior's mean."""
+    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> Code:
+        """Infer what is in `glimpse`: reparameterise standard normal `noise`, of which zeros give the mean."""
         ...
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:

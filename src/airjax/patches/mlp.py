@@ -43,11 +43,11 @@ class MLPPatches(eqx.Module):
         """Draw z_what ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, glimpse: Float[Array, "c p p"], *, key: PRNGKeyArray | None) -> Code:
+    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> Code:
         """Infer q(what | glimpse), a diagonal Gaussian: z_what."""
         posterior = Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2))
         prior = Normal(jnp.zeros(self.code_size), jnp.zeros(self.code_size))
-        value = posterior.mean if key is None else posterior.sample(key=key)
+        value = posterior.shape_noise(noise)
         return Code(value, posterior.kl(prior), prior.log_prob(value) - posterior.log_prob(value))
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
