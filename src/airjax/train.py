@@ -45,12 +45,10 @@ class Info(NamedTuple):
     Attributes:
         elbo: evidence lower bound on the training batch, in nats per image.
         count_probs: mean of q(n | x), n = 0..N.
-        gradient_norm: global norm of the gradient; not finite if any part of it is not.
     """
 
     elbo: Float[Array, "*steps"]
     count_probs: Float[Array, "*steps counts"]
-    gradient_norm: Float[Array, "*steps"]
 
 
 def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
@@ -149,8 +147,7 @@ def step(
     model, baseline = eqx.apply_updates(networks, updates)
     log_prior = _next_count_prior(model_config, state.model.count_log_prior, state.step + 1, count_probs)
     model = eqx.tree_at(lambda m: m.count_log_prior, model, log_prior)
-    info = Info(elbo, count_probs, optax.tree.norm(gradients))
-    return State(model, baseline, optimiser, state.step + 1, state.key), info
+    return State(model, baseline, optimiser, state.step + 1, state.key), Info(elbo, count_probs)
 
 
 @eqx.filter_jit(donate="all-except-first")
