@@ -126,15 +126,15 @@ class ModelConfig:
     sd: float = 0.3
     learn_sd: bool = False
     scale: float = 0.42
-    scale_sd: float = 0.1
+    scale_sd: float = 0.05
     position_sd: float = 0.5
     learn_where: bool = True
     count_prior: CountPriorKind = "geometric"
     count_ratio: float = 1e-3
     count_rate: float = 1.0
     count_table: tuple[float, ...] = ()
-    count_ratio_start: float | None = None
-    anneal_steps: int = 1_000
+    count_ratio_start: float | None = 0.1
+    anneal_steps: int = 200
     learn_count: bool = True
     learn_count_after: int = 1_500
 
