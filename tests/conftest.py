@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # none: commands under test leave nothing in the user's cache
 
 import equinox as eqx
 import hypothesis

@@ -16,6 +16,7 @@ import runs
 from PIL import Image
 from runs import SIDE, call, pixels, refused, train_command
 
+from airjax import presets
 from airjax.checkpoint import RunLock
 from airjax.config import DataConfig, ModelConfig, TrainConfig
 from airjax.run import read_record
@@ -179,6 +180,14 @@ def test_training_reads_settings_from_a_file_and_flags_win(capsys, tmp_path, run
     said = call(capsys, *train_command(again, **rest), "--config", file, "--chunk=4")
     assert said.code == 0, said.err
     assert refused(call(capsys, *train_command(again, **rest), "--config", file), "chunk 4, not 100")
+
+
+@pytest.mark.slow
+def test_training_takes_settings_by_name_and_flags_win(capsys, tmp_path):
+    said = call(capsys, *train_command(tmp_path / "run"), "--config", "fast")
+    assert said.code == 0, said.err
+    config = read_record(tmp_path / "run").config
+    assert (config.train.learning_rate, config.train.steps) == (presets.load("fast").train.learning_rate, 8)
 
 
 @pytest.mark.slow

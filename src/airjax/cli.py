@@ -1,13 +1,11 @@
 """The command line: parsing and printing only."""
 
 import dataclasses
-import difflib
 import json
 import logging
 import os
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +45,7 @@ def train(
     data: str,
     *,
     out: Path,
-    config: Path | None = None,
+    config: str | None = None,
     quiet: bool = False,
     scenes: Annotated[DataConfig | None, _flags("Data")] = None,
     model: Annotated[ModelConfig | None, _flags("Model")] = None,
@@ -58,7 +56,7 @@ def train(
     Args:
         data: Name of a data set, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]).
         out: The run's folder.
-        config: A TOML file of settings, named like the flags below; flags win over it.
+        config: fast, paper (sizes), or a TOML file of settings named like the flags below; flags win over it.
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
@@ -172,37 +170,16 @@ def _print_images(described: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _config_file(arguments: list[str]) -> None:
-    """Let the keys of `train --config FILE` stand in for flags that aren't given."""
+    """Let the settings of `train --config NAME` stand in for flags that aren't given."""
+    from airjax.presets import read
+
     app.config = ()
     if arguments[:1] != ["train"]:
         return
     for word, following in zip(arguments, [*arguments[1:], ""]):
         path = following if word == "--config" else word.removeprefix("--config=")
         if path and path != word:
-            app.config = (cyclopts.config.Dict(_settings(path), source=path, use_commands_as_keys=False),)
-
-
-def _settings(path: str) -> dict[str, Any]:
-    """Read a TOML file of settings.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not TOML, or has a key that is no setting.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist or is not a file")
-    try:
-        settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:  # what is no text, too
-        raise ValueError(f"{path} is not a TOML file: {error}") from None
-    known = [field.name for part in (DataConfig, ModelConfig, TrainConfig) for field in dataclasses.fields(part)]
-    for name in settings:
-        if name.replace("-", "_") not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ValueError(
-                f"{path} sets {name}, which is no setting" + (f"; did you mean {near[0]}?" if near else "")
-            )
-    return settings
+            app.config = (cyclopts.config.Dict(read(path), source=path, use_commands_as_keys=False),)
 
 
 def _key(seed: int) -> Any:
@@ -212,6 +189,14 @@ def _key(seed: int) -> Any:
     if not 0 <= seed <= MAX_SEED:
         raise ValueError(f"seed must be from 0 to {MAX_SEED}, got {seed}")
     return jax.random.PRNGKey(seed)
+
+
+def _keep_compiled() -> None:
+    """Keep compiled programs between commands, unless the environment says where or that they are not wanted."""
+    import pooch
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("airjax") / "compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 
 def _report(error: Exception) -> None:
@@ -230,6 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     _logger.setLevel(logging.INFO)
     try:
         tokens = list(sys.argv[1:] if arguments is None else arguments)
+        _keep_compiled()
         _config_file(tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
