@@ -3,12 +3,13 @@
 VENV ?= .venv
 DEMO_RUN ?= runs/demo
 DEMO_STEPS ?= 1500
+DEVICE ?= cpu
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test clean
+.PHONY: help setup demo test bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile
@@ -26,6 +27,12 @@ test: $(READY) ## check format, lint and types, and run the tests
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest
+
+bench: $(READY) ## measure speed, beside peers where their checkouts are named (benchmarks/README.md)
+	$(BIN)/python benchmarks/run.py --device $(DEVICE) \
+	    $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
+	    $(if $(PYRO),--pyro $(PYRO) --pyro-python $(PYRO_PYTHON)) \
+	    $(if $(GENJAX),--genjax $(GENJAX) --genjax-python $(GENJAX_PYTHON))
 
 clean: ## remove the environment and what tools leave behind, but no runs
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info

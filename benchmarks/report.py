@@ -1,0 +1,118 @@
+"""From results/<device>.json to a table and plots: `python benchmarks/report.py results/cpu.json`."""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import floor
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+from airjax import presets
+from airjax.checkpoint import write_atomically
+
+PUBLISHED_STEPS = {"pyro": 50_000, "genjax_mvd": 22 * 938}
+"""Steps after which peers publish 98.4 % (Pyro's tutorial) and 98.2 % (GenJAX, PLDI 2024)."""
+NAMES = {"pyro": "Pyro's example", "genjax_mvd": "GenJAX, mvd", "genjax_reinforce": "GenJAX, reinforce"}
+AXES = {"max_objects": "maximum count", "side": "image side, pixels", "batch": "batch", "samples": "samples K"}
+
+
+def median_of(runs: list[dict], name: str = "step_ms") -> float:
+    """Take the median of a list of times over all rounds."""
+    return statistics.median(value for run in runs for value in run[name])
+
+
+def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """List what the table says."""
+    steps, limits = results["steps"], results["limits"]
+    ours = median_of(steps["airjax"])
+    table = [("training step, the paper's sizes, batch 64", f"{ours:.1f} ms")]
+    for peer in (name for name in NAMES if name in steps):
+        theirs = median_of(steps[peer])
+        table.append((f"{NAMES[peer]}, the same step / ours", f"{theirs / ours:.1f} x ({theirs:.0f} ms)"))
+    for name, run in results["presets"].items():
+        step = statistics.median(run["step_ms"])
+        rate, bandwidth = (statistics.median(limits[k]) for k in ("multiply_flops_per_s", "copy_bytes_per_s"))
+        least = floor.seconds(presets.load(name), run["parameters"], rate, bandwidth)
+        parts = f"{1e3 * least['arithmetic']:.1f} ms of arithmetic, {1e3 * least['optimiser']:.1f} ms of optimiser"
+        table.append(
+            (
+                f"{name}: step; share of it that is the floor",
+                f"{step:.1f} ms; {1e3 * least['total'] / step:.2f} ({parts})",
+            )
+        )
+        table.append((f"{name}: peak memory of training", f"{run['peak_memory_mib']:,.0f} MiB"))
+    times = [run["seconds"] for run in results["time_to_98"]]
+    reached = sorted(t for t in times if t is not None)
+    accuracies = [run["accuracy"] for run in results["time_to_98"]]
+    said = f"{statistics.median(reached):.1f} s ({reached[0]:.1f} to {reached[-1]:.1f})" if reached else "never"
+    table.append(
+        ("fast: 98 % of held-out counts, compilation included", f"{said}; {len(reached)} of {len(times)} seeds")
+    )
+    table.append(("fast: accuracy at the end", f"{min(accuracies):.2%} to {max(accuracies):.2%}"))
+    for peer in (name for name in PUBLISHED_STEPS if name in steps and reached):
+        projected = median_of(steps[peer]) / 1e3 * PUBLISHED_STEPS[peer]
+        table.append(
+            (f"{NAMES[peer]}: the steps it publishes x its time here (a projection)", f"{projected / 3600:.1f} h")
+        )
+    for name, run in results["inference"].items():
+        each = f"{statistics.median(run['images_per_s']):,.0f} images/s"
+        table.append(
+            (
+                f"{name}: inference at batch {run['batch']}; one image, warm",
+                f"{each}; {statistics.median(run['one_image_ms']):.1f} ms",
+            )
+        )
+    starts = results["starts"]
+    table.append(
+        (
+            "compiling the training chunk: first start; second",
+            "{first:.1f} s; {second:.1f} s".format(**starts["compile_s"]),
+        )
+    )
+    table.append(
+        (
+            "`airjax infer` on one image: first start; second",
+            "{first:.1f} s; {second:.1f} s".format(**starts["infer_command_s"]),
+        )
+    )
+    table.append(("`import airjax`", f"{statistics.median(starts['import_s']):.2f} s"))
+    return table
+
+
+def plot_growth(growth: dict[str, dict[str, float]], path: Path) -> None:
+    """Draw how the cost of a step grows with each size."""
+    figure, axes = plt.subplots(1, len(AXES), figsize=(12, 2.9), layout="constrained")
+    for axis, (name, label) in zip(axes, AXES.items()):
+        sizes = [int(size) for size in growth[name]]
+        times = list(growth[name].values())
+        axis.plot(sizes, times, "o-", markersize=4)
+        if name in ("batch", "side"):
+            axis.set(xscale="log", yscale="log")
+            axis.set_xticks(sizes, [str(s) for s in sizes], fontsize=7)
+            axis.minorticks_off()
+        else:
+            axis.set_ylim(0)
+        axis.set(xlabel=label, ylabel="ms an image" if name == "samples" else "ms a step")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def write(results: dict[str, Any], folder: Path, device: str) -> None:
+    """Write the table and the plots beside the JSON."""
+    where = results["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
+    on = f"{where['date']}, {where['processor']}, {where['cores']} cores, device {where['device']}"
+    lines = [f"{on}; Python {where['python']}, {versions}.", "", "| what | median |", "|---|---|"]
+    lines += [f"| {what} | {value} |" for what, value in rows(results)]
+    write_atomically(folder / f"{device}.md", "\n".join([*lines, ""]).encode())
+    plot_growth(results["growth"], folder / f"{device}_growth.png")
+
+
+if __name__ == "__main__":
+    source = Path(sys.argv[1])
+    write(json.loads(source.read_text()), source.parent, source.stem)
