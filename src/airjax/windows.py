@@ -2,7 +2,9 @@
 
 The paper does both with a spatial transformer. Windows here are never rotated, so bilinear interpolation is
 separable: both are `A_y @ image @ A_x^T`, where every row of `A` is a hat function with two weights that are not zero.
-`resample` evaluates that sparsely, and its gradient without scatters (docs/performance.md).
+Two small matrix products replace gathers and scatters. Training uses that sparsity where it pays: the forward pass and
+the gradient by positions weigh two neighbours a sample, and the gradient by the image is two matrix products again
+(docs/performance.md).
 
 Coordinates: the canvas is [-1, 1]^2, x to the right and y downwards; a pixel's value sits at its centre. A window
 has a `scale` (its side as a fraction of the canvas side) and a centre (x, y).
@@ -52,11 +54,9 @@ def _slope(image, positions):
 def resample(
     image: Float[Array, "c h w"], rows: Float[Array, " i"], columns: Float[Array, " j"]
 ) -> Float[Array, "c i j"]:
-    """Interpolate an image bilinearly on the grid of positions `rows` x `columns`, in samples; beyond it is zero.
-
-    Equals `hat_weights(rows, h) @ image @ hat_weights(columns, w).T`.
-    """
-    return _resample_forward(image, rows, columns)[0]
+    """Interpolate an image bilinearly on the grid of positions `rows` x `columns`, in samples; beyond it is zero."""
+    _, height, width = image.shape
+    return hat_weights(rows, height) @ image @ hat_weights(columns, width).T
 
 
 def _resample_forward(image, rows, columns):
