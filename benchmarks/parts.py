@@ -25,6 +25,11 @@ from airjax import inference, presets, train
 from airjax.config import Config, ModelConfig, TrainConfig
 
 CHUNK = 50
+"""Steps in a dispatch."""
+LOOK_EVERY = 100
+"""Steps between looks at held-out scenes."""
+ACCURACY = 0.98
+"""Share of held-out counts to reach."""
 
 
 def seconds_of(work: Callable[[], Any], repeats: int) -> list[float]:
@@ -50,7 +55,7 @@ class Training:
     def __init__(self, model: ModelConfig, settings: TrainConfig, images: np.ndarray):
         self.model, self.settings, self.scenes = model, settings, len(images)
         self.fixed = (jnp.asarray(images), model, settings)
-        self.clock, self.done = 0.0, 0
+        self.done = 0
         start = time.perf_counter()
         self.state = jax.block_until_ready(train.init(model, settings, images.shape[1:]))
         self.clock = time.perf_counter() - start
@@ -78,22 +83,22 @@ def step(config: Config, images: np.ndarray, *, rounds: int = 6, chunk: int = CH
     }
 
 
-def time_to(config: Config, images: np.ndarray, held_out: Path, *, accuracy: float, every: int = 100) -> dict:
-    """Train; find the first look at all held-out scenes that reaches `accuracy`. The clock stops for the looks."""
+def time_to(config: Config, images: np.ndarray, held_out: Path) -> dict:
+    """Train; find the first look at all held-out scenes that reaches the accuracy. The clock stops for the looks."""
     looked_at, counts = load(held_out)
     training = Training(config.model, config.train, images)
     curve, reached = [], None
     while training.done < config.train.steps:
         training.advance(min(CHUNK, config.train.steps - training.done))
-        if training.done % every and training.done != config.train.steps:
+        if training.done % LOOK_EVERY and training.done != config.train.steps:
             continue
         score = float(np.mean(inference.find(training.state.model, looked_at, batch=500).count == counts))
         curve.append({"step": training.done, "seconds": training.clock, "accuracy": score})
-        reached = training.clock if reached is None and score >= accuracy else reached
+        reached = training.clock if reached is None and score >= ACCURACY else reached
     return {"seed": config.train.seed, "seconds": reached, "accuracy": curve[-1]["accuracy"], "curve": curve}
 
 
-def infer(config: Config, images: np.ndarray, *, batch: int = 256) -> dict:
+def infer(config: Config, images: np.ndarray, *, batch: int) -> dict:
     """Time `inference.find`: images a second in batches, and one image alone."""
     model = train.init(config.model, config.train, images.shape[1:]).model
     many = images[: batch * 16]
@@ -183,8 +188,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--preset", default="paper")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--accuracy", type=float, default=0.98)
+    parser.add_argument("--batch", type=int, default=256, help="images in a batch of inference")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     config = presets.load(arguments.preset)
@@ -192,16 +196,13 @@ def main() -> None:
     images = load(arguments.scenes)[0] if arguments.scenes else scenes_of(50, 4096)
     match arguments.part:
         case "step":
-            batch = arguments.batch or config.train.batch
-            result = step(
-                replace(config, train=replace(config.train, batch=batch)), images, rounds=1 if arguments.quick else 6
-            )
+            result = step(config, images, rounds=1 if arguments.quick else 6)
         case "time-to":
             if arguments.quick:
                 config = replace(config, train=replace(config.train, steps=10))
-            result = time_to(config, images, arguments.held_out, accuracy=arguments.accuracy)
+            result = time_to(config, images, arguments.held_out)
         case "infer":
-            result = infer(config, images, batch=arguments.batch or 256)
+            result = infer(config, images, batch=arguments.batch)
         case "limits":
             result = limits()
         case "growth":

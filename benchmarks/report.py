@@ -28,60 +28,45 @@ def median_of(runs: list[dict], name: str = "step_ms") -> float:
 
 def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
     """List what the table says."""
-    steps, limits = results["steps"], results["limits"]
+    return [*_step_rows(results), *_learning_rows(results), *_use_rows(results)]
+
+
+def _step_rows(results):
+    steps = results["steps"]
     ours = median_of(steps["airjax"])
-    table = [("training step, the paper's sizes, batch 64", f"{ours:.1f} ms")]
+    yield "training step, the paper's sizes, batch 64", f"{ours:.1f} ms"
     for peer in (name for name in NAMES if name in steps):
         theirs = median_of(steps[peer])
-        table.append((f"{NAMES[peer]}, the same step / ours", f"{theirs / ours:.1f} x ({theirs:.0f} ms)"))
+        yield f"{NAMES[peer]}, the same step / ours", f"{theirs / ours:.1f} x ({theirs:.0f} ms)"
+    rates = [statistics.median(results["limits"][name]) for name in ("multiply_flops_per_s", "copy_bytes_per_s")]
     for name, run in results["presets"].items():
         step = statistics.median(run["step_ms"])
-        rate, bandwidth = (statistics.median(limits[k]) for k in ("multiply_flops_per_s", "copy_bytes_per_s"))
-        least = floor.seconds(presets.load(name), run["parameters"], rate, bandwidth)
-        parts = f"{1e3 * least['arithmetic']:.1f} ms of arithmetic, {1e3 * least['optimiser']:.1f} ms of optimiser"
-        table.append(
-            (
-                f"{name}: step; share of it that is the floor",
-                f"{step:.1f} ms; {1e3 * least['total'] / step:.2f} ({parts})",
-            )
-        )
-        table.append((f"{name}: peak memory of training", f"{run['peak_memory_mib']:,.0f} MiB"))
-    times = [run["seconds"] for run in results["time_to_98"]]
-    reached = sorted(t for t in times if t is not None)
-    accuracies = [run["accuracy"] for run in results["time_to_98"]]
+        least = {part: 1e3 * s for part, s in floor.seconds(presets.load(name), run["parameters"], *rates).items()}
+        parts = f"{least['arithmetic']:.1f} ms of arithmetic, {least['optimiser']:.1f} ms of optimiser"
+        yield f"{name}: step; share of it that is the floor", f"{step:.1f} ms; {least['total'] / step:.2f} ({parts})"
+        yield f"{name}: peak memory of training", f"{run['peak_memory_mib']:,.0f} MiB"
+
+
+def _learning_rows(results):
+    runs, steps = results["time_to_98"], results["steps"]
+    reached = sorted(run["seconds"] for run in runs if run["seconds"] is not None)
     said = f"{statistics.median(reached):.1f} s ({reached[0]:.1f} to {reached[-1]:.1f})" if reached else "never"
-    table.append(
-        ("fast: 98 % of held-out counts, compilation included", f"{said}; {len(reached)} of {len(times)} seeds")
-    )
-    table.append(("fast: accuracy at the end", f"{min(accuracies):.2%} to {max(accuracies):.2%}"))
+    yield "fast: 98 % of held-out counts, compilation included", f"{said}; {len(reached)} of {len(runs)} seeds"
+    accuracies = [run["accuracy"] for run in runs]
+    yield "fast: accuracy at the end", f"{min(accuracies):.2%} to {max(accuracies):.2%}"
     for peer in (name for name in PUBLISHED_STEPS if name in steps and reached):
-        projected = median_of(steps[peer]) / 1e3 * PUBLISHED_STEPS[peer]
-        table.append(
-            (f"{NAMES[peer]}: the steps it publishes x its time here (a projection)", f"{projected / 3600:.1f} h")
-        )
+        hours = median_of(steps[peer]) / 1e3 * PUBLISHED_STEPS[peer] / 3600
+        yield f"{NAMES[peer]}: the steps it publishes x its time here (a projection)", f"{hours:.1f} h"
+
+
+def _use_rows(results):
     for name, run in results["inference"].items():
-        each = f"{statistics.median(run['images_per_s']):,.0f} images/s"
-        table.append(
-            (
-                f"{name}: inference at batch {run['batch']}; one image, warm",
-                f"{each}; {statistics.median(run['one_image_ms']):.1f} ms",
-            )
-        )
-    starts = results["starts"]
-    table.append(
-        (
-            "compiling the training chunk: first start; second",
-            "{first:.1f} s; {second:.1f} s".format(**starts["compile_s"]),
-        )
-    )
-    table.append(
-        (
-            "`airjax infer` on one image: first start; second",
-            "{first:.1f} s; {second:.1f} s".format(**starts["infer_command_s"]),
-        )
-    )
-    table.append(("`import airjax`", f"{statistics.median(starts['import_s']):.2f} s"))
-    return table
+        each, one = statistics.median(run["images_per_s"]), statistics.median(run["one_image_ms"])
+        yield f"{name}: inference at batch {run['batch']}; one image, warm", f"{each:,.0f} images/s; {one:.1f} ms"
+    starts, both = results["starts"], "{first:.1f} s; {second:.1f} s"
+    yield "compiling the training chunk: first start; second", both.format(**starts["compile_s"])
+    yield "`airjax infer` on one image: first start; second", both.format(**starts["infer_command_s"])
+    yield "`import airjax`", f"{statistics.median(starts['import_s']):.2f} s"
 
 
 def plot_growth(growth: dict[str, dict[str, float]], path: Path) -> None:

@@ -219,7 +219,7 @@ def test_every_interruption_of_a_save_leaves_the_old_or_the_new(tmp_path, monkey
                 save(folder, 1, _state(1), keep=1)
                 break
             except InterruptedError:
-                pass
+                pass  # the writer died; what it left is looked at below
         step, state = restore_newest(folder, _state())
         _assert_same(state, _state(step))
         save(folder, 2, _state(2), keep=1)
