@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+BackgroundKind = Literal["none", "noise", "grid", "texture"]
+ChannelsKind = Literal[1, 3]
 CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
 LikelihoodKind = Literal["normal", "bernoulli"]
 ObjectiveKind = Literal["marginal", "nvil"]
@@ -30,7 +32,8 @@ def _check_positive(config: Any, *names: str) -> None:
 
 
 def _check_choice(config: Any, choices: Any, name: str) -> None:
-    _check(config, f"one of {', '.join(get_args(choices))}", lambda value: value in get_args(choices), name)
+    allowed = get_args(choices)
+    _check(config, f"one of {', '.join(map(str, allowed))}", lambda value: value in allowed, name)
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class DataConfig:
     """The scenes to learn from.
 
     Attributes:
-        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, or an .npz file.
-        data_dir: folder of MNIST's IDX files; without it they are downloaded and cached.
+        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, omniglot, or an .npz file.
+        data_dir: folder of MNIST's IDX files or of Omniglot's archives; without it they are downloaded and cached.
         scenes: number of training scenes.
         held_out_scenes: number of held-out scenes, made from digits that no training scene shows.
         data_seed: seed of the generator, apart from the run's seed.
@@ -47,7 +50,10 @@ class DataConfig:
         canvas: side of a scene, in pixels.
         digit_scale: mean factor by which a 28-pixel digit is made smaller.
         digit_scale_sd: its standard deviation.
-        max_ink: a scene is drawn again while any pixel's sum of ink exceeds this.
+        digit_side: least and largest side of a digit's tile, in pixels and uniform between; None: by digit_scale.
+        max_ink: a scene is drawn again while any pixel's sum of ink exceeds this; None: any overlap.
+        background: what lies behind digits and sprites, or (noise) over them.
+        channels: 1 for grey sprites, 3 for coloured ones.
         held_out_fraction: share of an .npz file's scenes that is kept from training.
     """
 
@@ -60,7 +66,10 @@ class DataConfig:
     canvas: int = 50
     digit_scale: float = 1.3
     digit_scale_sd: float = 0.1
-    max_ink: int = 255
+    digit_side: tuple[float, float] | None = None
+    max_ink: int | None = 255
+    background: BackgroundKind = "none"
+    channels: ChannelsKind = 1
     held_out_fraction: float = 0.1
 
     def __post_init__(self):
@@ -68,10 +77,22 @@ class DataConfig:
         _check_at_least(self, 0, "data_seed")
         _check_positive(self, "digit_scale")
         _check(self, "finite and at least 0", lambda value: 0 <= value < math.inf, "digit_scale_sd")
-        _check(self, "from 1 to 255", lambda value: 1 <= value <= 255, "max_ink")
+        _check(self, "from 1 to 255, or none", lambda value: value is None or 1 <= value <= 255, "max_ink")
+        if self.digit_side is not None:
+            self._check_digit_side(*self.digit_side)
+        _check_choice(self, BackgroundKind, "background")
+        _check_choice(self, ChannelsKind, "channels")
         _check(self, "between 0 and 1", lambda value: 0 < value < 1, "held_out_fraction")
         valid = lambda value: value and min(value) >= 0 and len(set(value)) == len(value)
         _check(self, "different whole numbers, at least 0", valid, "counts")
+
+    def _check_digit_side(self, low: float, high: float) -> None:
+        if not 1 <= low <= high <= self.canvas:
+            raise ValueError(
+                f"digit_side must be two numbers from 1 to canvas = {self.canvas}, the smaller first, got {low} and {high}"
+            )
+        if (self.digit_scale, self.digit_scale_sd) != (DataConfig.digit_scale, DataConfig.digit_scale_sd):
+            raise ValueError("digit_side stands in for digit_scale and digit_scale_sd: give one or the other, got both")
 
     def resolved(self) -> "DataConfig":
         """Make paths absolute, so that the run's record holds wherever a command is started from."""

@@ -123,13 +123,27 @@ def test_scale_and_place_follow_the_protocol():
     assert abs(np.corrcoef(place.T)[0, 1]) < 0.05
 
 
-def test_backgrounds_lie_behind(bank):
-    backgrounds = np.stack([np.full((50, 50), value, np.uint8) for value in (40, 90)])
-    plain, behind = (multi_digits(bank, 200, seed=0, backgrounds=b) for b in (None, backgrounds))
-    levels = behind.images.min((1, 2))
-    assert set(levels.tolist()) == {40, 90}
-    np.testing.assert_array_equal(behind.images, np.maximum(plain.images, levels[:, None, None]))
-    np.testing.assert_array_equal(behind.boxes, plain.boxes)
+def test_sides_are_uniform_between_the_two_given():
+    scenes = multi_digits(square_bank(side=28), 4000, seed=0, counts=(1,), canvas=64, digit_side=(9.0, 18.0))
+    side = np.sqrt(scenes.images.sum((1, 2), dtype=float) / 255)
+    assert side.min() > 8.5  # a full tile is cut off a little where it touches the border
+    assert side.max() < 18.1
+    np.testing.assert_allclose(np.histogram(side, 3, (9, 18))[0] / 4000, 1 / 3, atol=0.03)
+
+
+@pytest.mark.parametrize("side", [1, 20, 49, 50])
+def test_tiles_as_small_as_a_pixel_and_as_large_as_the_canvas(side):
+    scenes = multi_digits(square_bank(side=28), 50, seed=0, counts=(1,), digit_side=(float(side), float(side)))
+    np.testing.assert_allclose(scenes.boxes[..., 2:] - scenes.boxes[..., :2], side, atol=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"digit_side": (9.0, 18.0)}])
+def test_digits_are_the_same_on_any_ground(bank, options):
+    plain, grid = (multi_digits(bank, 300, seed=0, background=kind, **options) for kind in ("none", "grid"))
+    np.testing.assert_array_equal(plain.boxes, grid.boxes)
+    np.testing.assert_array_equal(plain.labels, grid.labels)
+    assert (grid.images >= plain.images).all()
+    assert set(np.unique(grid.images[plain.images < grid.images])) == {102}
 
 
 @settings(max_examples=20)
@@ -169,8 +183,13 @@ def test_scenes_are_well_formed(bank, seed, canvas, counts, scale):
         ({"counts": (30,)}, "counts must be placeable .* got 30 objects .* 1000 redraws"),
         ({"max_ink": 20}, "counts must be placeable"),
         ({"bank": DigitBank(np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.int32))}, "bank must be"),
-        ({"backgrounds": np.zeros((1, 40, 40), np.uint8)}, r"backgrounds must be .* got uint8 of shape"),
-        ({"backgrounds": np.zeros((0, 50, 50), np.uint8)}, "backgrounds must be .* b at least 1"),
+        (
+            {"digit_side": (18.0, 9.0)},
+            r"digit_side must be two numbers from 1 to 50, the smaller first, got \(18.0, 9.0\)",
+        ),
+        ({"digit_side": (0.5, 9.0)}, "digit_side .* got"),
+        ({"digit_side": (9.0, 51.0)}, "digit_side .* got"),
+        ({"digit_side": (float("nan"), 9.0)}, "digit_side .* got"),
     ],
 )
 def test_invalid_arguments_are_refused(bank, change, message):

@@ -3,6 +3,7 @@
 Everything here is plain NumPy and returns `Scenes` or a `DigitBank`.
 """
 
+from airjax.data.backgrounds import add_background as add_background
 from airjax.data.banks import DigitBank as DigitBank
 from airjax.data.banks import embedded_digits as embedded_digits
 from airjax.data.mnist import load_mnist as load_mnist

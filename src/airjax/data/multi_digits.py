@@ -8,17 +8,9 @@ from numbers import Real
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8, UInt16
 
-from airjax.data._placing import (
-    Draft,
-    blank,
-    blocks,
-    check_common,
-    check_whole,
-    place,
-    stream,
-    tight_boxes,
-    windows,
-)
+from airjax.config import BackgroundKind
+from airjax.data._placing import Draft, blank, blocks, check_common, check_whole, place, tight_boxes, windows
+from airjax.data.backgrounds import add_background
 from airjax.data.banks import TILE, DigitBank
 from airjax.data.scenes import Scenes
 
@@ -35,17 +27,19 @@ def multi_digits(
     canvas: int = 50,
     scale_mean: float = 1.3,
     scale_sd: float = 0.1,
+    digit_side: tuple[float, float] | None = None,
     max_ink: int | None = 255,
-    backgrounds: UInt8[np.ndarray, "b canvas canvas"] | None = None,
+    background: BackgroundKind = "none",
 ) -> Scenes:
     """Compose scenes of `n` digits, with `n` uniform over `counts`.
 
     Each digit is drawn uniformly from the bank, its 28-pixel tile is scaled by `1 / (scale_mean + scale_sd *
-    normal)` and put at a uniform sub-pixel position so that the whole tile lies on the canvas. Pixels are
-    averages over their area of the bilinearly interpolated tile. Digits are added up; a scene with a pixel
-    above `max_ink` is redrawn (digits, scales and positions; never the count). With more than three digits
-    that would take forever: there, only the digit that didn't fit is redrawn, and the scene begun anew after
-    30 misfits in a row. Digits larger than the canvas and digits without visible ink are misfits too.
+    normal)`, or to a side uniform in `digit_side`, and put at a uniform sub-pixel position so that the whole tile
+    lies on the canvas. Pixels are averages over their area of the bilinearly interpolated tile. Digits are added
+    up; a scene with a pixel above `max_ink` is redrawn (digits, scales and positions; never the count). With more
+    than three digits that would take forever: there, only the digit that didn't fit is redrawn, and the scene
+    begun anew after 30 misfits in a row. Digits larger than the canvas and digits without visible ink are misfits
+    too.
 
     Boxes are tight around a digit's pixels above `INK_THRESHOLD`. The same arguments give the same scenes,
     and the first scenes of a larger `size` are those of a smaller one.
@@ -58,10 +52,10 @@ def multi_digits(
         canvas: Side of the square scene, in pixels.
         scale_mean: Mean of the factor by which tiles shrink.
         scale_sd: Its standard deviation.
+        digit_side: Least and largest side of a tile, in pixels; given, it stands in for `scale_mean` and `scale_sd`.
         max_ink: The largest sum that digits may have in a pixel, from 1 to 255; None allows any overlap and
             cuts sums off at 255.
-        backgrounds: Pictures of which one, drawn uniformly, lies behind each scene: the brighter of the
-            picture and the ink is seen. The sum of the ink alone counts for `max_ink`.
+        background: See `airjax.data.add_background`; it does not count for `max_ink`.
 
     Returns:
         The scenes, with counts, boxes and labels in the order in which the digits were drawn.
@@ -71,16 +65,14 @@ def multi_digits(
     """
     _check_bank(bank)
     check_common(size, seed, counts, canvas)
-    _check_scale(scale_mean, scale_sd, canvas)
+    _check_scale(scale_mean, scale_sd, digit_side, canvas)
     if max_ink is not None:
         check_whole("max_ink", max_ink, 1, 255)
-    _check_backgrounds(backgrounds, canvas)
     draft = blank(seed, size, counts, (canvas, canvas))
     for block in blocks(seed, size, canvas):
         part = draft.part(block.scenes)
-        place(_Digits(part, bank, block.length, scale_mean, scale_sd, max_ink).attempt, part, block)
-    if backgrounds is not None:
-        _put_behind(draft.images, backgrounds, stream(seed, 0, 0))
+        place(_Digits(part, bank, block.length, scale_mean, scale_sd, digit_side, max_ink).attempt, part, block)
+    add_background(draft.images, background, seed=seed)
     return draft.finish()
 
 
@@ -93,6 +85,7 @@ class _Digits:
     length: int
     scale_mean: float
     scale_sd: float
+    digit_side: tuple[float, float] | None
     max_ink: int | None
 
     def attempt(
@@ -116,11 +109,18 @@ class _Digits:
         """Draw which digit, its scale, the upper left corner `y, x` of its tile, and whether that fits."""
         canvas = self.draft.images.shape[1]
         which = rng.integers(len(self.bank), size=self.length)[rows]
-        shrink = self.scale_mean + self.scale_sd * rng.standard_normal(self.length)[rows]
-        usable = shrink * canvas >= TILE
-        scale = 1 / np.where(usable, shrink, TILE / canvas)
+        scale, usable = (drawn[rows] for drawn in self._draw_scale(rng))
         origin = rng.random((self.length, 2))[rows] * (canvas - TILE * scale)[:, None]
         return which, scale, origin, usable
+
+    def _draw_scale(self, rng: np.random.Generator) -> tuple[Float64[np.ndarray, " b"], Bool[np.ndarray, " b"]]:
+        """Draw how much tiles are scaled, and whether they then fit the canvas; those that don't get its size."""
+        if self.digit_side is not None:
+            return rng.uniform(*self.digit_side, self.length) / TILE, np.ones(self.length, bool)
+        canvas = self.draft.images.shape[1]
+        shrink = self.scale_mean + self.scale_sd * rng.standard_normal(self.length)
+        usable = shrink * canvas >= TILE
+        return 1 / np.where(usable, shrink, TILE / canvas), usable
 
 
 def _render(
@@ -153,15 +153,6 @@ def _area_weights(
     return np.diff(integral, axis=1) * scale.astype(np.float32)[:, None, None]
 
 
-def _put_behind(
-    images: UInt8[np.ndarray, "n h w"], backgrounds: UInt8[np.ndarray, "b h w"], rng: np.random.Generator
-) -> None:
-    """Put a random background behind each scene, in place."""
-    which = rng.integers(len(backgrounds), size=len(images))
-    for index, image in zip(which, images):
-        np.maximum(image, backgrounds[index], out=image)
-
-
 def _check_bank(bank: object) -> None:
     if not isinstance(bank, DigitBank) or bank.images.max() <= INK_THRESHOLD:
         raise ValueError(
@@ -170,7 +161,12 @@ def _check_bank(bank: object) -> None:
         )
 
 
-def _check_scale(mean: float, sd: float, canvas: int) -> None:
+def _check_scale(mean: float, sd: float, side: tuple[float, float] | None, canvas: int) -> None:
+    if side is not None:
+        low, high = side
+        if not 1 <= low <= high <= canvas:
+            raise ValueError(f"digit_side must be two numbers from 1 to {canvas}, the smaller first, got {side!r}")
+        return
     if not isinstance(mean, Real) or not TILE <= mean * canvas <= TILE * canvas:
         raise ValueError(
             f"scale_mean must be from {TILE} / canvas = {TILE / canvas:.3g} to {TILE}, "
@@ -178,14 +174,3 @@ def _check_scale(mean: float, sd: float, canvas: int) -> None:
         )
     if not isinstance(sd, Real) or not 0 <= sd < math.inf:
         raise ValueError(f"scale_sd must be finite and at least 0, got {sd!r}")
-
-
-def _check_backgrounds(backgrounds: np.ndarray | None, canvas: int) -> None:
-    if backgrounds is None:
-        return
-    given = np.asarray(backgrounds)
-    if given.dtype != np.uint8 or given.shape[1:] != (canvas, canvas) or not given.size:
-        raise ValueError(
-            f"backgrounds must be uint8 of shape [b, {canvas}, {canvas}] with b at least 1, "
-            f"got {given.dtype} of shape {list(given.shape)}"
-        )

@@ -32,7 +32,14 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
             return _digits(config, embedded_digits(split), split)
         case "sprites":
             size, seed = _size_and_seed(config, split)
-            return sprites(size, seed=seed, counts=config.counts, canvas=config.canvas)
+            return sprites(
+                size,
+                seed=seed,
+                counts=config.counts,
+                canvas=config.canvas,
+                channels=config.channels,
+                background=config.background,
+            )
     if Path(config.name).suffix == ".npz":
         return _part(load_npz(config.name), config, split)
     raise ValueError(f"data must be one of {', '.join(NAMES)} or an .npz file, got {config.name!r}")
@@ -55,7 +62,9 @@ def _digits(config: DataConfig, bank: DigitBank, split: Split) -> Scenes:
         canvas=config.canvas,
         scale_mean=config.digit_scale,
         scale_sd=config.digit_scale_sd,
+        digit_side=config.digit_side,
         max_ink=config.max_ink,
+        background=config.background,
     )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 
+from airjax.config import BackgroundKind, ChannelsKind
 from airjax.data._placing import Draft, blank, blocks, check_common, check_whole, place, windows
+from airjax.data.backgrounds import add_background
 from airjax.data.scenes import Scenes
 
 SHAPES = ("circle", "square", "diamond")
@@ -24,9 +25,10 @@ def sprites(
     canvas: int = 50,
     min_side: int = 12,
     max_side: int = 16,
-    channels: Literal[1, 3] = 1,
+    channels: ChannelsKind = 1,
+    background: BackgroundKind = "none",
 ) -> Scenes:
-    """Compose scenes of `n` circles, squares and diamonds on black, with `n` uniform over `counts`.
+    """Compose scenes of `n` circles, squares and diamonds, by default on black, with `n` uniform over `counts`.
 
     Shape, side and position are uniform whole numbers, with the sprite entirely on the canvas; its boundary
     is hard. A grey sprite has the intensity `255 * u` with `u` uniform in [0.5, 1]; a coloured one gives that
@@ -45,6 +47,7 @@ def sprites(
         min_side: Smallest side of a sprite's box.
         max_side: Largest side of a sprite's box.
         channels: 1 for grey images `[n, h, w]`, 3 for colour `[n, h, w, 3]`.
+        background: See `airjax.data.add_background`; grid and texture are darker than any sprite and lie behind.
 
     Returns:
         The scenes, with counts, tight boxes and labels (see `SHAPES`).
@@ -61,6 +64,7 @@ def sprites(
     for block in blocks(seed, size, canvas):
         part = draft.part(block.scenes)
         place(_Sprites(part, block.length, min_side, max_side).attempt, part, block)
+    add_background(draft.images, background, seed=seed)
     return draft.finish()
 
 
