@@ -51,7 +51,7 @@ def train(
     model: Annotated[ModelConfig | None, _flags("Model")] = None,
     training: Annotated[TrainConfig | None, _flags("Training")] = None,
 ) -> None:
-    """Train on multi-mnist, multi-digits, sprites or FILE.npz; the same command goes on after an interruption.
+    """Train on multi-mnist, multi-digits, sprites, omniglot or FILE.npz; the same command goes on after a stop.
 
     Args:
         data: Name of a data set, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]).
@@ -63,10 +63,7 @@ def train(
     from airjax.fit import fit
 
     del config  # `_config_file` has read it already
-    if scenes is not None and scenes.name != DataConfig().name:
-        raise ValueError(f"name the data set by the first argument alone, got {data} and --name {scenes.name}")
-    data_config = dataclasses.replace(scenes or DataConfig(), name=data).resolved()
-    resolved = Config(data_config, model or ModelConfig(), training or TrainConfig())
+    resolved = Config(_data_config(data, scenes), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
     fit(resolved, learnt, held_out, out, progress=not quiet)
@@ -130,9 +127,31 @@ def sample(run: Path, *, out: Path, n: int = 40, seed: int = 0, force: bool = Fa
     from airjax.figures import sample_scenes
     from airjax.run import load_model
 
-    if out.exists() and not force:
-        raise ValueError(f"{out} exists; choose another --out or give --force")
+    _check_free(out, force)
     sample_scenes(load_model(run), out, n=n, seed=seed)
+
+
+@app.command
+def scenes(
+    data: str,
+    *,
+    out: Path,
+    n: int = 40,
+    force: bool = False,
+    settings: Annotated[DataConfig | None, _flags("Data")] = None,
+) -> None:
+    """Draw scenes to train on, with the true boxes where they are known.
+
+    Args:
+        data: multi-mnist, multi-digits, sprites, omniglot or an .npz file.
+        out: The picture to write.
+        n: Number of scenes.
+        force: Replace the picture if it exists.
+    """
+    from airjax.figures import draw_scenes
+
+    _check_free(out, force)
+    draw_scenes(_data_config(data, settings), out, n=n)
 
 
 @app.command
@@ -147,6 +166,19 @@ def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
 
     for path in draw_figures(run, compare):
         print(path)
+
+
+def _data_config(name: str, given: DataConfig | None) -> DataConfig:
+    """Put the name of the data set, which is an argument, to its settings, which are flags."""
+    if given is not None and given.name != DataConfig().name:
+        raise ValueError(f"name the data set by the first argument alone, got {name} and --name {given.name}")
+    return dataclasses.replace(given or DataConfig(), name=name).resolved()
+
+
+def _check_free(out: Path, force: bool) -> None:
+    """Refuse to write over a file unless that was asked for."""
+    if out.exists() and not force:
+        raise ValueError(f"{out} exists; choose another --out or give --force")
 
 
 def _print_scores(scores: dict[str, Any], as_json: bool) -> None:

@@ -79,20 +79,15 @@ class DataConfig:
         _check(self, "finite and at least 0", lambda value: 0 <= value < math.inf, "digit_scale_sd")
         _check(self, "from 1 to 255, or none", lambda value: value is None or 1 <= value <= 255, "max_ink")
         if self.digit_side is not None:
-            self._check_digit_side(*self.digit_side)
+            ordered = lambda value: len(value) == 2 and 1 <= value[0] <= value[1] <= self.canvas
+            _check(self, f"two numbers from 1 to canvas = {self.canvas}, the smaller first", ordered, "digit_side")
+            if (self.digit_scale, self.digit_scale_sd) != (DataConfig.digit_scale, DataConfig.digit_scale_sd):
+                raise ValueError("digit_side stands in for digit_scale and digit_scale_sd: give one, got both")
         _check_choice(self, BackgroundKind, "background")
         _check_choice(self, ChannelsKind, "channels")
         _check(self, "between 0 and 1", lambda value: 0 < value < 1, "held_out_fraction")
         valid = lambda value: value and min(value) >= 0 and len(set(value)) == len(value)
         _check(self, "different whole numbers, at least 0", valid, "counts")
-
-    def _check_digit_side(self, low: float, high: float) -> None:
-        if not 1 <= low <= high <= self.canvas:
-            raise ValueError(
-                f"digit_side must be two numbers from 1 to canvas = {self.canvas}, the smaller first, got {low} and {high}"
-            )
-        if (self.digit_scale, self.digit_scale_sd) != (DataConfig.digit_scale, DataConfig.digit_scale_sd):
-            raise ValueError("digit_side stands in for digit_scale and digit_scale_sd: give one or the other, got both")
 
     def resolved(self) -> "DataConfig":
         """Make paths absolute, so that the run's record holds wherever a command is started from."""

@@ -1,6 +1,7 @@
 """The pictures of a run, made from what its folder holds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from airjax import evaluate, inference, plots
+from airjax.config import DataConfig
 from airjax.data import Scenes, load_scenes
 from airjax.logs import read_metrics
 from airjax.model import AIR
@@ -50,6 +52,19 @@ def draw_attention(model: AIR, scenes: Scenes, path: Path) -> None:
     canvases = _for_plots(found.canvases)
     figure = plots.attention_figure(scenes.images / 255.0, found.windows, found.count, canvases)
     plots.save_figure(figure, path)
+
+
+def draw_scenes(config: DataConfig, path: Path, *, n: int) -> None:
+    """Draw `n` training scenes, or as many as there are, with their boxes where known; of a file, spread over it.
+
+    Raises:
+        ValueError: `n` is below 1, or the path's suffix is no picture's; see `airjax.data.load_scenes` for more.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1, got {n}")
+    scenes = load_scenes(replace(config, scenes=n), "train")  # those are the first of a larger number, too
+    shown = scenes[np.arange(min(n, len(scenes))) * len(scenes) // min(n, len(scenes))]
+    plots.save_figure(plots.sample_figure(shown.images / 255.0, shown.boxes), path)
 
 
 def sample_scenes(model: AIR, path: Path, *, n: int = 40, seed: int = 0) -> None:

@@ -59,19 +59,30 @@ def attention_figure(
     return figure
 
 
-def sample_figure(images: Float[np.ndarray, "k h w *rgb"], columns: int = 10) -> Figure:
+def sample_figure(
+    images: Float[np.ndarray, "k h w *rgb"], boxes: Float[np.ndarray, "k N 4"] | None = None, *, columns: int = 10
+) -> Figure:
     """Lay images out as one contact sheet, row by row, with a grey line between them.
+
+    Args:
+        images: Values in 0..1.
+        boxes: What to frame in each image.
+        columns: Images in a row.
 
     Raises:
         ValueError: There are no images, or `columns` is below 1.
     """
     if not len(images) or columns < 1:
         raise ValueError(f"need at least 1 image and 1 column, got {len(images)} and {columns}")
-    sheet = _contact_sheet(images, min(columns, len(images)))
+    columns = min(columns, len(images))
+    sheet, corners = _contact_sheet(images, columns)
     height, width = sheet.shape[:2]
-    inches = 0.8 * min(columns, len(images))
+    inches = 0.8 * columns
     figure = Figure(figsize=(inches, inches * height / width))
-    _show(_bare(_grey_frame(figure.add_axes((0, 0, 1, 1)))), sheet, np.zeros((0, 4)))
+    axes = _bare(_grey_frame(figure.add_axes((0, 0, 1, 1))))
+    _show(axes, sheet, np.zeros((0, 4)))
+    for corner, framed in zip(corners, [] if boxes is None else boxes):
+        _frame(axes, framed + np.tile(corner, 2))
     return figure
 
 
@@ -155,6 +166,10 @@ def _show(axes: Axes, image: np.ndarray, boxes: np.ndarray) -> None:
     height, width = image.shape[:2]
     edges = (0, width, height, 0)  # matplotlib would put the first pixel's centre at 0
     axes.imshow(np.clip(image, 0, 1), cmap="gray", vmin=0, vmax=1, extent=edges, interpolation="nearest")
+    _frame(axes, boxes)
+
+
+def _frame(axes: Axes, boxes: np.ndarray) -> None:
     for step, (left, top, right, bottom) in enumerate(boxes):
         if not np.isnan([left, top, right, bottom]).any():
             colour = STEP_COLOURS[step % len(STEP_COLOURS)]
@@ -162,14 +177,16 @@ def _show(axes: Axes, image: np.ndarray, boxes: np.ndarray) -> None:
             axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=colour, linewidth=1.2))
 
 
-def _contact_sheet(images: np.ndarray, columns: int) -> np.ndarray:
+def _contact_sheet(images: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lay images out; return the sheet and the x, y of each image's upper left corner."""
     count, height, width, *rgb = images.shape
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *rgb), 0.6)
-    for place, image in enumerate(images):
-        top, left = (place // columns) * (height + 1) + 1, (place % columns) * (width + 1) + 1
+    place = np.arange(count)
+    corners = np.stack([(place % columns) * (width + 1) + 1, (place // columns) * (height + 1) + 1], axis=1)
+    for (left, top), image in zip(corners, images):
         sheet[top : top + height, left : left + width] = image
-    return sheet
+    return sheet, corners
 
 
 def _plot_field(axes: Axes, series: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> None:

@@ -100,5 +100,5 @@ def test_sprites_hide_what_is_behind_them(channels, kind):
 
 
 def test_another_kind_is_refused():
-    with pytest.raises((ValueError, TypeError), match="background|kind"):
+    with pytest.raises((ValueError, TypeError), match=r"background|kind"):
         ground("fog")

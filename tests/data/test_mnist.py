@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airjax.data import load_mnist, mnist
+from airjax.data import _download, load_mnist, mnist
 
 NAMES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -81,8 +81,8 @@ def mirror(mnist_dir, tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/", f"http://127.0.0.1:{server.server_port}/"))
-    monkeypatch.setattr(mnist, "_RETRIES", 0)
-    monkeypatch.setattr(mnist.pooch, "os_cache", lambda name: tmp_path / name)
+    monkeypatch.setattr(_download, "_RETRIES", 0)
+    monkeypatch.setattr(_download.pooch, "os_cache", lambda name: tmp_path / name)
     yield tmp_path / "airjax"
     server.shutdown()
     server.server_close()
@@ -98,8 +98,8 @@ def test_download_once_and_replace_a_corrupt_cache(mirror, monkeypatch):
 
 def test_no_mirror_delivers(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
-    monkeypatch.setattr(mnist, "_RETRIES", 0)
-    monkeypatch.setattr(mnist.pooch, "os_cache", lambda name: tmp_path / name)
+    monkeypatch.setattr(_download, "_RETRIES", 0)
+    monkeypatch.setattr(_download.pooch, "os_cache", lambda name: tmp_path / name)
     with pytest.raises(ConnectionError, match="pass data_dir"):
         load_mnist("held-out")
 

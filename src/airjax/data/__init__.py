@@ -8,6 +8,8 @@ from airjax.data.banks import DigitBank as DigitBank
 from airjax.data.banks import embedded_digits as embedded_digits
 from airjax.data.mnist import load_mnist as load_mnist
 from airjax.data.multi_digits import multi_digits as multi_digits
+from airjax.data.omniglot import Drawings as Drawings
+from airjax.data.omniglot import load_omniglot as load_omniglot
 from airjax.data.scenes import Scenes as Scenes
 from airjax.data.scenes import load_npz as load_npz
 from airjax.data.scenes import save_npz as save_npz

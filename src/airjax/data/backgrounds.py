@@ -3,7 +3,7 @@
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 
 from airjax.config import BackgroundKind
 from airjax.data._placing import stream

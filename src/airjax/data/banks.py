@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int, Int32, UInt8
+from jaxtyping import Bool, Float64, Int32, Shaped, UInt8
 from PIL import Image
 
 TILE = 28
@@ -71,13 +71,13 @@ def embedded_digits(split: Literal["train", "held-out"]) -> DigitBank:
     from sklearn.datasets import load_digits  # lazily: it takes a second to import
 
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
-    chosen = _held_out(labels) == (split == "held-out")
+    chosen = every_fifth(labels) == (split == "held-out")
     tiles = np.stack([_enlarge(glyph) for glyph in pixels[chosen].reshape(-1, 8, 8)])
     return DigitBank(tiles, labels[chosen].astype(np.int32))
 
 
-def _held_out(labels: Int[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Mark every fifth picture of each class."""
+def every_fifth(labels: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Mark what is held out: every fifth of each class."""
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         held_out[np.flatnonzero(labels == label)[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY]] = True

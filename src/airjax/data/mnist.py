@@ -7,12 +7,12 @@ import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import pooch
 from jaxtyping import UInt8
 
+from airjax.data._download import download
 from airjax.data.banks import DigitBank
 
 MIRRORS = (
@@ -20,9 +20,6 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 """Where MNIST is downloaded from, in the order tried."""
-
-_RETRIES = 2
-_TIMEOUT = 30
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def load_mnist(split: Literal["train", "held-out"], data_dir: str | os.PathLike 
     """
     if split not in _FILES:
         raise ValueError(f"split must be 'train' or 'held-out', got {split!r}")
-    contents = [_download(f) if data_dir is None else _read_from(Path(data_dir), f) for f in _FILES[split]]
+    contents = [_load(file, data_dir) for file in _FILES[split]]
     images, labels = (parse_idx(content) for content in contents)
     return DigitBank(images, labels.astype(np.int32))
 
@@ -118,6 +115,12 @@ def parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
+def _load(file: _File, data_dir: str | os.PathLike | None) -> bytes:
+    if data_dir is None:
+        return download(f"{file.name}.gz", MIRRORS, lambda path: _read_verified(path, file))
+    return _read_from(Path(data_dir), file)
+
+
 def _read_from(folder: Path, file: _File) -> bytes:
     for path in (folder / spelling for spelling in file.spellings):
         if path.is_file():
@@ -139,26 +142,3 @@ def _read_verified(path: Path, file: _File) -> bytes:
     if digest != file.sha256:
         raise ValueError(f"{path} is corrupt: its content must have SHA-256 {file.sha256}, got {digest}")
     return content
-
-
-def _download(file: _File) -> bytes:
-    """Take the file from the cache or else from the first mirror that delivers it intact."""
-    cache, name, reasons = Path(pooch.os_cache("airjax")), file.name + ".gz", []
-    for mirror in (None, *MIRRORS):
-        try:
-            if mirror is not None:
-                _fetch(mirror, name, cache)
-            return _read_verified(cache / name, file)
-        except (OSError, ValueError) as error:
-            reasons.append(f"{mirror}: {error}")
-            (cache / name).unlink(missing_ok=True)
-    raise ConnectionError(
-        f"MNIST's {name} could not be downloaded; pass data_dir to use local files ({'; '.join(reasons[1:])})"
-    )
-
-
-def _fetch(mirror: str, name: str, cache: Path) -> None:
-    # The mirrors may compress differently, so the registry holds no digest: the content is verified instead.
-    source = pooch.create(path=cache, base_url=mirror, registry={name: None}, retry_if_failed=_RETRIES)
-    downloader: Any = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)  # its own protocol misfits
-    source.fetch(name, downloader=downloader)

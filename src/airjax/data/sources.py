@@ -9,10 +9,11 @@ from airjax.config import DataConfig
 from airjax.data.banks import DigitBank, embedded_digits
 from airjax.data.mnist import load_mnist
 from airjax.data.multi_digits import multi_digits
+from airjax.data.omniglot import load_omniglot
 from airjax.data.scenes import Scenes, load_npz
 from airjax.data.sprites import sprites
 
-NAMES = ("multi-mnist", "multi-digits", "sprites")
+NAMES = ("multi-mnist", "multi-digits", "sprites", "omniglot")
 
 
 Split = Literal["train", "held-out"]
@@ -22,9 +23,12 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
     """Make or read the scenes of a split: those to learn from, or those held out.
 
     Raises:
-        ValueError: the name is neither a data set nor an .npz file, or a parameter is out of range.
+        ValueError: the name is neither a data set nor an .npz file, or a parameter is out of range or has no meaning
+            for the data set.
         FileNotFoundError: a file is missing.
+        ConnectionError: a file can't be downloaded.
     """
+    _check_meant(config)
     match config.name:
         case "multi-mnist":
             return _digits(config, load_mnist(split, config.data_dir), split)
@@ -40,9 +44,21 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
                 channels=config.channels,
                 background=config.background,
             )
+        case "omniglot":
+            drawings = load_omniglot(split, config.data_dir, canvas=config.canvas)
+            return Scenes(drawings.images, counts=drawings.strokes)
     if Path(config.name).suffix == ".npz":
         return _part(load_npz(config.name), config, split)
     raise ValueError(f"data must be one of {', '.join(NAMES)} or an .npz file, got {config.name!r}")
+
+
+def _check_meant(config: DataConfig) -> None:
+    """Refuse settings that change the picture, for data sets that they wouldn't change."""
+    digits, generated = ("multi-mnist", "multi-digits"), ("multi-mnist", "multi-digits", "sprites")
+    for setting, names in (("digit_side", digits), ("background", generated), ("channels", ("sprites",))):
+        value = getattr(config, setting)
+        if value != getattr(DataConfig, setting) and config.name not in names:
+            raise ValueError(f"{setting} is a setting of {', '.join(names)}, not of {config.name}; got {value}")
 
 
 def _size_and_seed(config: DataConfig, split: Split) -> tuple[int, int]:
