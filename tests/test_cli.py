@@ -22,7 +22,7 @@ from airjax.config import DataConfig, ModelConfig, TrainConfig
 from airjax.run import read_record
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("train", "evaluate", "infer", "sample", "figures")
+COMMANDS = ("scenes", "train", "evaluate", "infer", "sample", "figures")
 SCORES = (
     "scenes",
     "count_accuracy_sampled",
@@ -48,6 +48,8 @@ OUT_OF_RANGE = [
     ("counts", -1),
     ("counts", 50),
     ("canvas", 0),
+    ("background", "fog"),
+    ("channels", 2),
     ("max-objects", 0),
     ("window", 0),
     ("hidden", 0),
@@ -191,6 +193,18 @@ def test_training_takes_settings_by_name_and_flags_win(capsys, tmp_path):
 
 
 @pytest.mark.slow
+def test_training_goes_on_with_every_setting_of_digits(capsys, tmp_path):
+    out = tmp_path / "run"
+    settings = ["--digit-side", 9, 18, "--max-ink=none", "--background=grid"]
+    command = train_command(out, "multi-digits", steps=4)
+    assert call(capsys, *command, *settings).code == 0
+    before = runs.contents(out / "checkpoints")
+    assert call(capsys, *command, *settings).code == 0
+    assert runs.contents(out / "checkpoints") == before
+    assert refused(call(capsys, *command, *settings[:-1]), "background grid, not none")
+
+
+@pytest.mark.slow
 def test_training_on_a_file_of_pictures_alone(capsys, tmp_path, scenes):
     out = tmp_path / "run"
     file = scenes(images=pixels(40, SIDE, SIDE, 3))
@@ -234,7 +248,22 @@ def test_count_priors_out_of_range_are_refused(capsys, tmp_path, kind, settings)
     assert not out.exists()
 
 
-@pytest.mark.parametrize("settings", [{"digit-scale": 0.1}, {"digit-scale-sd": -1}, {"max-ink": 0}, {"max-ink": 256}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"digit-scale": 0.1},
+        {"digit-scale-sd": -1},
+        {"max-ink": 0},
+        {"max-ink": 256},
+        {"digit-side": (18, 9)},
+        {"digit-side": (9, 51)},
+        {"digit-side": (0, 9)},
+        {"digit-side": ("nan", 9)},
+        {"digit-side": (9,)},
+        {"digit-side": (9, 18), "digit-scale": 2},
+        {"channels": 3},
+    ],
+)
 def test_digits_out_of_range_are_refused(capsys, tmp_path, settings):
     out = tmp_path / "run"
     assert refused(call(capsys, *train_command(out, "multi-digits", **{"canvas": 50} | settings)))
@@ -292,6 +321,27 @@ def test_a_data_set_that_does_not_exist_is_refused(capsys, tmp_path):
     assert refused(call(capsys, *train_command(out, "multi-mnist", data_dir=tmp_path / "none")), "none")
     assert refused(call(capsys, *train_command(out, tmp_path / "none.npz")), "none.npz")
     assert not out.exists()
+
+
+def test_settings_that_mean_nothing_to_a_data_set_are_refused(capsys, tmp_path, scenes):
+    file = scenes(images=pixels(40, SIDE, SIDE))
+    settings = {"background": "noise", "channels": 3, "digit_side": (9, 18)}
+    for data, unused in ((file, settings), ("omniglot", settings), ("sprites", ["digit_side"])):
+        for setting in unused:
+            assert refused(
+                call(capsys, *train_command(tmp_path / "run", data, **{setting: settings[setting]})), setting
+            )
+    assert not (tmp_path / "run").exists()
+
+
+def test_omniglot_that_is_not_there_or_too_small_for_the_canvas_is_refused(capsys, tmp_path):
+    command = train_command(tmp_path / "run", "omniglot", data_dir=tmp_path)
+    assert refused(call(capsys, *command), "no Omniglot drawing", tmp_path)
+    large = train_command(tmp_path / "run", "omniglot", data_dir=tmp_path, canvas=106)
+    assert refused(call(capsys, *large), "canvas", "105")
+    (tmp_path / "images_background.zip").write_bytes(b"PK")
+    assert refused(call(capsys, *command), "images_background.zip can't be read")
+    assert not (tmp_path / "run").exists()
 
 
 # Folders that can't be used
@@ -447,7 +497,40 @@ def test_pictures_that_cannot_be_used_are_refused(capsys, tmp_path, run, picture
         assert refused(call(capsys, "infer", run, picture(), path), path)
 
 
-# sample and figures
+# scenes, sample and figures
+
+
+def test_scenes_are_drawn_before_training_and_never_over_a_file(capsys, tmp_path):
+    out = tmp_path / "scenes.png"
+    command = ("scenes", "sprites", "--channels=3", "--background=texture", f"--out={out}")
+    assert call(capsys, *command, "--n=4") == (0, "", "")
+    drawn = out.read_bytes()
+    assert Image.open(out).size == (480, 121)
+    assert refused(call(capsys, *command, "--n=6"), out, "--force")
+    assert out.read_bytes() == drawn
+    assert call(capsys, *command, "--n=6", "--force").code == 0
+    assert out.read_bytes() != drawn
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--n=0"],
+        ["--n=x"],
+        ["--background=fog"],
+        ["--channels=2"],
+        ["--digit-side", "9", "18"],
+        ["--stepz=1"],
+        ["--name=x"],
+        ["--out=a.xyz", "--force"],
+    ],
+)
+def test_scenes_that_cannot_be_drawn_are_refused(capsys, tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    out = [] if "--out=a.xyz" in flags else ["--out=a.png"]
+    assert refused(call(capsys, "scenes", "sprites", *out, *flags))
+    assert refused(call(capsys, "scenes", "sprite", "--out=a.png"), "sprites", "'sprite'")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_samples_are_drawn_and_never_over_a_file(capsys, tmp_path, run):

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 import runs
+from matplotlib.figure import Figure
 from PIL import Image
 
-from airjax.data import Scenes
-from airjax.figures import draw_attention, draw_figures, sample_scenes
+from airjax import figures
+from airjax.config import DataConfig
+from airjax.data import Scenes, load_scenes
+from airjax.figures import draw_attention, draw_figures, draw_scenes, sample_scenes
 from airjax.run import RunError
 
 
@@ -56,6 +59,34 @@ def test_samples_are_fixed_by_their_seed(tmp_path, tiny_model, channels):
     a, b, c = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
+
+
+@pytest.mark.parametrize("settings", [{}, {"channels": 3, "background": "texture"}])
+def test_scenes_drawn_are_those_to_train_on(tmp_path, monkeypatch, settings):
+    drawn = []
+    monkeypatch.setattr(figures.plots, "sample_figure", lambda *x: drawn.append(x) or Figure())
+    config = DataConfig("sprites", scenes=300, **settings)
+    draw_scenes(config, tmp_path / "a.png", n=6)
+    first = load_scenes(config, "train")[:6]
+    np.testing.assert_array_equal(drawn[0][0], first.images / 255)
+    np.testing.assert_array_equal(drawn[0][1], first.boxes)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(3, [0, 6, 12]), (18, range(18)), (40, range(18))])
+def test_scenes_of_a_file_are_spread_over_it(tmp_path, monkeypatch, n, expected):
+    path = tmp_path / "scenes.npz"
+    np.savez(path, images=runs.pixels(20, 12, 12))
+    drawn = []
+    monkeypatch.setattr(figures.plots, "sample_figure", lambda *x: drawn.append(x) or Figure())
+    draw_scenes(DataConfig(str(path)), tmp_path / "a.png", n=n)
+    train = load_scenes(DataConfig(str(path)), "train").images
+    np.testing.assert_array_equal(drawn[0][0], train[list(expected)] / 255)
+    assert drawn[0][1] is None
+
+
+def test_no_scenes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        draw_scenes(DataConfig("sprites"), tmp_path / "a.png", n=0)
 
 
 def test_no_samples_are_refused(tmp_path, tiny_model):

@@ -89,6 +89,15 @@ def test_a_contact_sheet_holds_every_image_in_reading_order(rgb):
         np.testing.assert_array_equal(sheet[top : top + 4, left : left + 5], image)
 
 
+def test_a_contact_sheet_frames_boxes_where_their_images_are():
+    boxes = np.full((5, 2, 4), np.nan)
+    boxes[1, 0], boxes[4, 1] = (0, 1, 2, 3), (1, 0, 5, 4)
+    (axes,) = sample_figure(np.zeros((5, 4, 5)), boxes, columns=3).axes
+    drawn = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in _drawn(axes)]
+    assert drawn == [(6 + 1 + 0, 1 + 1, 2, 2), (6 + 1 + 1, 5 + 1 + 0, 4, 4)]
+    assert [to_hex(patch.get_edgecolor()) for patch in _drawn(axes)] == list(STEP_COLOURS[:2])
+
+
 def test_an_empty_contact_sheet_is_refused():
     with pytest.raises(ValueError, match="at least 1 image"):
         sample_figure(np.zeros((0, 4, 4)))

@@ -12,13 +12,14 @@ from airjax.run import RECORD, Record, RunError, load_model, read_record, write_
 
 OTHER = Record(
     Config(
-        DataConfig(name="sprites", data_dir=Path("/digits"), counts=(0, 3), digit_scale=1.7),
+        DataConfig(name="sprites", data_dir=Path("/digits"), counts=(0, 3), digit_scale=1.7, channels=3),
         ModelConfig(likelihood="bernoulli", count_prior="table", count_table=(1.0, 2.0, 3.0, 4.0), hidden=8),
         TrainConfig(seed=3, objective="nvil", schedule="constant", learning_rate=1e-4),
     ),
     (3, 12, 14),
 )
 SMALL = Record(Config(), (1, 20, 20))
+SIDES = Record(Config(DataConfig(digit_side=(9.0, 18.0), max_ink=None, background="grid", canvas=64)), (1, 64, 64))
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def run(tmp_path, tmp_path_factory):
     return runs.copied(runs.trained_run(tmp_path_factory), tmp_path / "run")
 
 
-@pytest.mark.parametrize("record", [SMALL, OTHER])
+@pytest.mark.parametrize("record", [SMALL, OTHER, SIDES])
 def test_the_record_read_is_the_record_written(tmp_path, record):
     write_record(tmp_path, record)
     assert read_record(tmp_path) == record
@@ -98,6 +99,10 @@ def _changed(change):
         _changed(lambda c: c["config"]["model"].update(hidden="eight")),
         _changed(lambda c: c["config"]["model"].update(count_prior="none")),
         _changed(lambda c: c["config"]["train"].update(steps=None)),
+        _changed(lambda c: c["config"]["data"].update(digit_side=9)),
+        _changed(lambda c: c["config"]["data"].update(digit_side=[9, 18, 27])),
+        _changed(lambda c: c["config"]["data"].update(background="fog")),
+        _changed(lambda c: c["config"]["data"].update(channels=2)),
     ],
 )
 def test_a_damaged_record_is_refused_in_a_sentence_that_names_it(run, damage):

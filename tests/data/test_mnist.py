@@ -1,15 +1,12 @@
-import functools
 import gzip
-import http.server
 import shutil
-import threading
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airjax.data import _download, load_mnist, mnist
+from airjax.data import load_mnist, mnist
 
 NAMES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
@@ -74,32 +71,21 @@ def test_not_gzip(copy):
         load_mnist("held-out", copy)
 
 
-@pytest.fixture
-def mirror(mnist_dir, tmp_path, monkeypatch):
-    """A web server with MNIST's files, behind a dead mirror, and an empty cache."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(mnist_dir))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/", f"http://127.0.0.1:{server.server_port}/"))
-    monkeypatch.setattr(_download, "_RETRIES", 0)
-    monkeypatch.setattr(_download.pooch, "os_cache", lambda name: tmp_path / name)
-    yield tmp_path / "airjax"
-    server.shutdown()
-    server.server_close()
+DEAD = "http://127.0.0.1:9/"
 
 
-def test_download_once_and_replace_a_corrupt_cache(mirror, monkeypatch):
+def test_download_once_and_replace_a_corrupt_cache(mnist_dir, serve, monkeypatch):
+    address, cache = serve(mnist_dir)
+    monkeypatch.setattr(mnist, "MIRRORS", (DEAD, address))
     assert len(load_mnist("held-out")) == 10_000
-    (mirror / f"{NAMES[1]}.gz").write_bytes(b"broken")
+    (cache / f"{NAMES[1]}.gz").write_bytes(b"broken")
     assert len(load_mnist("held-out")) == 10_000
     monkeypatch.setattr(mnist, "MIRRORS", ())
     assert len(load_mnist("held-out")) == 10_000
 
 
-def test_no_mirror_delivers(tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "MIRRORS", ("http://127.0.0.1:9/",))
-    monkeypatch.setattr(_download, "_RETRIES", 0)
-    monkeypatch.setattr(_download.pooch, "os_cache", lambda name: tmp_path / name)
+def test_no_mirror_delivers(serve, monkeypatch):
+    monkeypatch.setattr(mnist, "MIRRORS", (DEAD,))
     with pytest.raises(ConnectionError, match="pass data_dir"):
         load_mnist("held-out")
 

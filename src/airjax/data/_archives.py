@@ -4,7 +4,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeVar
+from typing import TypeVar
 
 MAX_FILE = 2**18
 """Bytes that a file may hold."""
@@ -29,11 +29,15 @@ def read_zip(path: Path, pattern: re.Pattern[str], parse: Callable[[bytes], T]) 
     Raises:
         ValueError: If the archive is damaged or too large, a name in it is unsafe, or a member can't be parsed.
     """
+    found = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            return {groups: parse(_read(archive.open(name))) for name, groups in _names(archive, pattern)}
+            for name, groups in _names(archive, pattern):
+                with archive.open(name) as file:
+                    found[groups] = parse(_limited(file.read(MAX_FILE + 1)))
     except Exception as error:  # a damaged archive can raise almost anything
         raise ValueError(f"{path} can't be read: {error}") from error
+    return found
 
 
 def read_folder(
@@ -57,7 +61,8 @@ def read_folder(
     for path in (path for glob in globs for path in folder.glob(glob)):
         if match := pattern.fullmatch(path.relative_to(folder).as_posix()):
             try:
-                found[match.groups()] = parse(_read(path.open("rb")))
+                with path.open("rb") as file:
+                    found[match.groups()] = parse(_limited(file.read(MAX_FILE + 1)))
             except ValueError as error:
                 raise ValueError(f"{path} can't be read: {error}") from error
     return found
@@ -75,10 +80,8 @@ def _names(archive: zipfile.ZipFile, pattern: re.Pattern[str]) -> Iterator[tuple
     return ((name, match.groups()) for name, match in fitting if match)
 
 
-def _read(file: IO[bytes]) -> bytes:
-    """Read a file to its end, but at most one byte too many, lest a bomb fill the memory."""
-    with file:
-        content = file.read(MAX_FILE + 1)
+def _limited(content: bytes) -> bytes:
+    """Refuse what was read up to one byte too many; more is never read, lest a bomb fill the memory."""
     if len(content) > MAX_FILE:
-        raise ValueError(f"{file.name} holds more than {MAX_FILE} bytes")
+        raise ValueError(f"a file holds more than {MAX_FILE} bytes")
     return content
