@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
 
-from airjax.config import MAX_SEED, Config, DataConfig, ModelConfig, TrainConfig
+from airjax.config import MAX_SEED, ChannelsKind, Config, DataConfig, ModelConfig, TrainConfig
 
 USER_ERROR = 2
 """Exit code for what the user can mend: a missing file, a value out of range, an unknown flag."""
@@ -20,10 +20,14 @@ NOT_FINITE = 3
 """Exit code of a training run that met a number that is not finite."""
 
 
+_WHOLE = r"[+-]?[0-9_]+"
+_SPELLINGS = {int: _WHOLE, tuple[int, ...]: _WHOLE, ChannelsKind: _WHOLE, int | None: rf"{_WHOLE}|(?i:none)"}
+
+
 def _exact(kind: Any, tokens: Any) -> Any:
     """Convert as cyclopts does, but without rounding: 1.5 is no number of steps."""
     for token in tokens:
-        if kind in (int, tuple[int, ...]) and not re.fullmatch(r"[+-]?[0-9_]+", token.value):
+        if kind in _SPELLINGS and not re.fullmatch(_SPELLINGS[kind], token.value):
             raise CoercionError(token=token, target_type=int)
     return cyclopts.convert(kind, tokens)
 
