@@ -61,6 +61,7 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
         embed_channels=config.embed_channels,
         embed_hidden=config.embed_hidden,
         head_hidden=config.head_hidden,
+        attention=config.attention,
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
         key=model_key,

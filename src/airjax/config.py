@@ -107,6 +107,7 @@ class ModelConfig:
         embed_channels: channels of the first of two convolutions that look at the image, half of the second's; 0: none.
         embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
+        attention: size of the keys of an attention over the convolutions' output, which helps to place windows; 0: none.
         code_size: dimensions of z_what.
         patch_hidden: hidden units of the patch encoder and decoder.
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
@@ -134,6 +135,7 @@ class ModelConfig:
     embed_channels: int = 16
     embed_hidden: int = 256
     head_hidden: int = 200
+    attention: int = 0
     code_size: int = 50
     patch_hidden: int = 400
     residual_glimpses: bool = True
@@ -157,7 +159,7 @@ class ModelConfig:
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
         _check_at_least(self, 1, "anneal_steps")
-        _check_at_least(self, 0, "embed_channels", "embed_hidden", "learn_count_after")
+        _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")

@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from airjax import count, windows
-from airjax.layers import MLP, LSTMState, Normal, SceneLSTM
+from airjax.layers import Normal
 from airjax.likelihood import Likelihood
 from airjax.patches.base import PatchModel
+from airjax.recogniser import Recogniser
 
 UNROLL = 4
 """Steps of inference that are compiled without a loop: faster on a CPU, but many would take long to compile."""
@@ -104,42 +105,6 @@ class WherePrior(eqx.Module):
         return self.normal if self.learn else jax.lax.stop_gradient(self.normal)
 
 
-class Recogniser(eqx.Module):
-    """The recurrent network that decides, step by step, whether there is another object and where."""
-
-    lstm: SceneLSTM
-    head: MLP
-
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        latents: int,
-        *,
-        hidden: int,
-        embed_channels: int,
-        embed_hidden: int,
-        head_hidden: int,
-        start: Normal,
-        key: PRNGKeyArray,
-    ):
-        """Make the network; before training, its windows are distributed about as `start`, whatever the image."""
-        lstm, head = jax.random.split(key)
-        self.lstm = SceneLSTM(
-            image_shape, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm
-        )
-        mlp = MLP((hidden, head_hidden, 7), last_gain=0.1, key=head)
-        bias = jnp.concatenate([jnp.zeros(1), start.mean, start.log_sd])
-        self.head = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
-
-    def __call__(
-        self, seen: Float[Array, " g"], latents: Float[Array, " z"], state: LSTMState
-    ) -> tuple[Float[Array, ""], Normal, LSTMState]:
-        """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state."""
-        state = self.lstm(seen, latents, state)
-        output = self.head(state.hidden)
-        return output[0], Normal(output[1:4], output[4:7]), state
-
-
 class AIR(eqx.Module):
     """The whole system: p(x, z, n) and q(z, n | x)."""
 
@@ -167,6 +132,7 @@ class AIR(eqx.Module):
         embed_channels: int = 16,
         embed_hidden: int = 256,
         head_hidden: int = 200,
+        attention: int = 0,
         residual_glimpses: bool = True,
         difference: bool = False,
         key: PRNGKeyArray,
@@ -194,6 +160,7 @@ class AIR(eqx.Module):
             embed_channels=embed_channels,
             embed_hidden=embed_hidden,
             head_hidden=head_hidden,
+            attention=attention,
             start=where_prior.normal,
             key=key,
         )
@@ -225,7 +192,7 @@ class AIR(eqx.Module):
 
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
-        seen = None if self.difference else self.recogniser.lstm.look(image)
+        seen = None if self.difference else self.recogniser.look(image)
         shape = (self.max_objects, 3 + self.patches.code_size)
         noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
         start = (self.recogniser.lstm.start, jnp.zeros(shape[1]), jnp.zeros(self.image_shape))
@@ -240,7 +207,10 @@ class AIR(eqx.Module):
 
     def _step(self, image, seen, state, latents, canvas, noise):
         prior = self.where_prior()
-        seen = self.recogniser.lstm.look(image - canvas) if seen is None else seen
+        if (
+            seen is None
+        ):  # without the gradient through what is seen, it learns faster and steps disturb each other less
+            seen = self.recogniser.look(image - jax.lax.stop_gradient(canvas))
         presence_logit, posterior, state = self.recogniser(seen, latents, state)
         where = posterior.shape_noise(noise[:3])
         seen_by_patches = image - canvas if self.residual_glimpses else image
