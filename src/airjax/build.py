@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from airjax import count
 from airjax.baseline import Baseline
 from airjax.config import ModelConfig
+from airjax.grounds import BlackGround, Ground, LinearGround, StillGround
 from airjax.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
 from airjax.model import AIR, WherePrior
 from airjax.patches.mlp import MLPPatches
@@ -36,6 +37,16 @@ def _likelihood(config: ModelConfig) -> Likelihood:
     return NormalLikelihood(config.sd, learn=config.learn_sd)
 
 
+def _ground(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> Ground:
+    match config.ground:
+        case "none":
+            return BlackGround(image_shape)
+        case "constant" | "mean":
+            return StillGround(image_shape, uniform=config.ground == "constant")
+        case "linear":
+            return LinearGround(image_shape, code_size=config.ground_size, hidden=config.ground_hidden, key=key)
+
+
 def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> AIR:
     """Make an untrained model for images of `image_shape` = (channels, height, width).
 
@@ -44,7 +55,7 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
     """
     patch_key, model_key = jax.random.split(key)
     patches = MLPPatches(
-        (image_shape[0], config.window, config.window),
+        (image_shape[0] + (config.compose == "over"), config.window, config.window),
         code_size=config.code_size,
         hidden=config.patch_hidden,
         key=patch_key,
@@ -64,6 +75,8 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
         attention=config.attention,
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
+        ground=_ground(config, image_shape, key=jax.random.fold_in(key, 2)),
+        over=config.compose == "over",
         key=model_key,
     )
 

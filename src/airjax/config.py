@@ -8,7 +8,9 @@ from typing import Any, Literal, get_args
 
 BackgroundKind = Literal["none", "noise", "grid", "texture"]
 ChannelsKind = Literal[1, 3]
+ComposeKind = Literal["add", "over"]
 CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
+GroundKind = Literal["none", "constant", "mean", "linear"]
 LikelihoodKind = Literal["normal", "bernoulli"]
 ObjectiveKind = Literal["marginal", "nvil"]
 ScheduleKind = Literal["cosine", "constant"]
@@ -107,11 +109,15 @@ class ModelConfig:
         embed_channels: channels of the first of two convolutions that look at the image, half of the second's; 0: none.
         embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
-        attention: size of the keys of an attention over the convolutions' output, which helps to place windows; 0: none.
+        attention: size of the keys of an attention over the convolutions' output, which helps to place windows; or 0.
         code_size: dimensions of z_what.
         patch_hidden: hidden units of the patch encoder and decoder.
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
         difference: whether the recurrent network, too, sees what is left (Difference AIR), at every step anew.
+        ground: what lies behind the objects: black (none), a colour, a picture, or components weighed for each scene.
+        ground_size: number of components (linear).
+        ground_hidden: hidden units of the network that helps to infer them (linear).
+        compose: whether objects add to what is behind, or cover it where their masks are.
         likelihood: p(x | canvas).
         sd: standard deviation of the normal likelihood.
         learn_sd: whether it is learned.
@@ -140,6 +146,10 @@ class ModelConfig:
     patch_hidden: int = 400
     residual_glimpses: bool = True
     difference: bool = False
+    ground: GroundKind = "none"
+    ground_size: int = 24
+    ground_hidden: int = 128
+    compose: ComposeKind = "add"
     likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
     learn_sd: bool = False
@@ -158,9 +168,11 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
-        _check_at_least(self, 1, "anneal_steps")
+        _check_at_least(self, 1, "ground_size", "ground_hidden", "anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
+        _check_choice(self, GroundKind, "ground")
+        _check_choice(self, ComposeKind, "compose")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")
         if self.count_ratio_start is not None:

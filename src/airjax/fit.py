@@ -58,7 +58,9 @@ def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progr
     with checkpoint.RunLock(folder):
         run.write_record(folder, record)
         found = checkpoint.restore_newest(folder / run.CHECKPOINTS, record.blank_state())
-        if found is not None:
+        if found is None:
+            state = train.start_ground(state, images)
+        else:
             _logger.info("going on from step %d of %d", found[0], config.train.steps)
             state = found[1]
         with MetricsLog(folder, None if found is None else found[0]) as log:

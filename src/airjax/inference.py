@@ -12,7 +12,7 @@ from airjax import objective
 from airjax.model import AIR, Trajectory
 
 INK = 0.15
-"""A box is tight around the pixels to which an object adds at least this much."""
+"""A box is tight around the pixels that an object changes by at least this much."""
 
 
 class Found(eqx.Module):
@@ -145,7 +145,7 @@ def _find_one(model: AIR, image: Float[Array, "c h w"]) -> dict[str, Array]:
     trajectory = model.infer(image, key=None)
     steps = trajectory.steps
     log_probs = trajectory.count_log_probs
-    canvases = jnp.concatenate([jnp.zeros_like(image)[None], steps.canvas])
+    canvases = jnp.concatenate([trajectory.empty_canvas[None], steps.canvas])
     return dict(
         count=jnp.argmax(log_probs).astype(jnp.int32),
         count_probs=jnp.exp(log_probs),
@@ -158,9 +158,9 @@ def _find_one(model: AIR, image: Float[Array, "c h w"]) -> dict[str, Array]:
     )
 
 
-def tight_box(drawn: Float[Array, "c h w"], ink: float = INK) -> Float[Array, "4"]:
-    """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object draws; NaN if it draws nothing."""
-    visible = jnp.max(drawn, axis=0) > ink
+def tight_box(change: Float[Array, "c h w"], ink: float = INK) -> Float[Array, "4"]:
+    """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object changes; NaN if that is nothing."""
+    visible = jnp.max(jnp.abs(change), axis=0) > ink
     edges = []
     for axis in (0, 1):
         hit = jnp.any(visible, axis=axis)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from airjax import count, windows
+from airjax.grounds import BlackGround, Ground
 from airjax.layers import Normal
 from airjax.likelihood import Likelihood
 from airjax.patches.base import PatchModel
@@ -35,7 +36,7 @@ class Step(NamedTuple):
         kl: KL of this step's posteriors over where and what from their priors, in nats.
         log_ratio: log p(z^t) - log q(z^t | ...) of the sample, in nats.
         log_likelihood: log p(x | canvas after this step), in nats.
-        canvas: sum of the patches placed so far.
+        canvas: the ground with the objects placed so far.
     """
 
     presence_logit: Float[Array, "*N"]
@@ -53,10 +54,16 @@ class Trajectory(NamedTuple):
     Attributes:
         steps: the N steps.
         empty_log_likelihood: log p(x | no object), in nats.
+        empty_canvas: the ground, which is the canvas without objects.
+        ground_kl: KL of the posterior over the ground's code from its prior, in nats.
+        ground_log_ratio: log p(code) - log q(code | x) of the ground's sample, in nats.
     """
 
     steps: Step
     empty_log_likelihood: Float[Array, ""]
+    empty_canvas: Float[Array, "c h w"]
+    ground_kl: Float[Array, ""]
+    ground_log_ratio: Float[Array, ""]
 
     @property
     def log_likelihoods(self) -> Float[Array, " counts"]:
@@ -111,6 +118,7 @@ class AIR(eqx.Module):
     count_log_prior: Float[Array, " counts"]
     where_prior: WherePrior
     patches: PatchModel
+    ground: Ground
     likelihood: Likelihood
     recogniser: Recogniser
     max_objects: int = eqx.field(static=True)
@@ -118,6 +126,7 @@ class AIR(eqx.Module):
     window: int = eqx.field(static=True)
     residual_glimpses: bool = eqx.field(static=True)
     difference: bool = eqx.field(static=True)
+    over: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -135,6 +144,8 @@ class AIR(eqx.Module):
         attention: int = 0,
         residual_glimpses: bool = True,
         difference: bool = False,
+        ground: Ground | None = None,
+        over: bool = False,
         key: PRNGKeyArray,
     ):
         """Put the parts together for images of `image_shape` = (channels, height, width).
@@ -143,6 +154,10 @@ class AIR(eqx.Module):
         `residual_glimpses`, glimpses are cut from what the objects found so far leave of the image, so that of two
         touching objects the second is encoded without the first; without, from the image (the paper). With
         `difference`, the recurrent network sees what is left, too: Difference AIR (section 4.2).
+
+        Objects lie on `ground`, or on black without one. They are added to it, or with `over` they cover it: the last
+        channel of patches is then their mask, and that of glimpses how badly a pixel is explained, so that
+        `patches` needs a channel more than images have.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
@@ -167,56 +182,76 @@ class AIR(eqx.Module):
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference = residual_glimpses, difference
+        self.ground, self.over = ground or BlackGround(image_shape), over
 
     # The generative model
 
-    def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "c h w"]:
-        """Draw one object on an empty canvas."""
+    def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "k h w"]:
+        """Draw one object in its place: what it adds, or its masked appearance and, last, its mask."""
         patch = self.patches.decode(what)
+        if self.over:  # masked before it is resampled, so that its borders fade without darkening
+            patch = jnp.concatenate([patch[:-1] * patch[-1:], patch[-1:]])
         return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
+
+    def compose(self, canvas: Float[Array, "c h w"], placed: Float[Array, "k h w"]) -> Float[Array, "c h w"]:
+        """Put a placed object onto a canvas: add it, or let it cover what is there."""
+        return canvas * (1.0 - placed[-1:]) + placed[:-1] if self.over else canvas + placed
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
         n_key, where_key, what_key = jax.random.split(key, 3)
+        ground = self.ground.prior_sample(key=self._ground_key(key))
         n = jax.random.categorical(n_key, self.count_log_prior)
         draw_where = lambda k: self.where_prior().sample(key=k)
         draw_what = lambda k: self.patches.prior_sample(key=k)
         where = jax.vmap(draw_where)(jax.random.split(where_key, self.max_objects))
         what = jax.vmap(draw_what)(jax.random.split(what_key, self.max_objects))
         objects = jax.vmap(self.place)(where, what)
-        present = jnp.arange(self.max_objects) < n
-        canvas = jnp.einsum("n,nchw->chw", present.astype(objects.dtype), objects)
+        present = (jnp.arange(self.max_objects) < n)[:, None, None, None]
+        put = lambda canvas, placed: (self.compose(canvas, placed), None)
+        canvas, _ = jax.lax.scan(put, self.ground.decode(ground), present * objects)
         return Scene(n, where, what, self.likelihood.mean(canvas))
 
     # The inference network
 
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
-        seen = None if self.difference else self.recogniser.look(image)
+        ground = self.ground.encode(image, self._ground_noise(key))
+        empty = self.ground.decode(ground.value)
+        seen = None if self.difference else self._look(image, empty)
         shape = (self.max_objects, 3 + self.patches.code_size)
         noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
-        start = (self.recogniser.lstm.start, jnp.zeros(shape[1]), jnp.zeros(self.image_shape))
+        start = (self.recogniser.lstm.start, jnp.zeros(shape[1]), empty)
 
         def step(carry, step_noise):
             state, latents, canvas = carry
-            state, found = self._step(image, seen, state, latents, canvas, step_noise)
+            behind = canvas if self.residual_glimpses else empty
+            state, found = self._step(image, seen, state, latents, canvas, behind, step_noise)
             return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
 
         _, steps = jax.lax.scan(step, start, noise, unroll=min(self.max_objects, UNROLL))
-        return Trajectory(steps, self.likelihood.log_prob(image, jnp.zeros(self.image_shape)))
+        empty_log_likelihood = self.likelihood.log_prob(image, empty)
+        return Trajectory(steps, empty_log_likelihood, empty, ground.kl, ground.log_ratio)
 
-    def _step(self, image, seen, state, latents, canvas, noise):
+    def _ground_key(self, key):
+        return jax.random.fold_in(key, self.max_objects)
+
+    def _ground_noise(self, key):
+        size = (self.ground.code_size,)
+        return jnp.zeros(size) if key is None else jax.random.normal(self._ground_key(key), size)
+
+    def _look(self, image, canvas):
+        # Without the gradient through what is seen, it learns faster and steps disturb each other less.
+        return self.recogniser.look(image - jax.lax.stop_gradient(canvas))
+
+    def _step(self, image, seen, state, latents, canvas, behind, noise):
         prior = self.where_prior()
-        if (
-            seen is None
-        ):  # without the gradient through what is seen, it learns faster and steps disturb each other less
-            seen = self.recogniser.look(image - jax.lax.stop_gradient(canvas))
+        seen = self._look(image, canvas) if seen is None else seen
         presence_logit, posterior, state = self.recogniser(seen, latents, state)
         where = posterior.shape_noise(noise[:3])
-        seen_by_patches = image - canvas if self.residual_glimpses else image
-        glimpse = windows.read(seen_by_patches, jnp.exp(where[0]), where[1:], self.window)
+        glimpse = windows.read(self._shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
         what = self.patches.encode(glimpse, noise[3:])
-        canvas = canvas + self.place(where, what.value)
+        canvas = self.compose(canvas, self.place(where, what.value))
         found = Step(
             presence_logit=presence_logit,
             where=where,
@@ -227,3 +262,8 @@ class AIR(eqx.Module):
             canvas=canvas,
         )
         return state, found
+
+    def _shown(self, image, behind):
+        """Show to patches what differs from the canvas behind: the difference, or the image and where it differs."""
+        left = image - behind
+        return jnp.concatenate([image, jnp.max(jnp.abs(left), axis=0, keepdims=True)]) if self.over else left

@@ -17,13 +17,13 @@ from airjax.model import Trajectory
 def marginal(trajectory: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
     """Evaluate the evidence lower bound with the count summed out exactly along one trajectory: L.
 
-    `sum_n w_n (log p(x | canvas_n) + log p(n) - log w_n) - sum_t (prod_(s<=t) p_s) kl_t`, where `w_n = q(n | x)`. It
-    is unbiased, and its gradient needs no score-function term (docs/model.md).
+    `sum_n w_n (log p(x | canvas_n) + log p(n) - log w_n) - sum_t (prod_(s<=t) p_s) kl_t - kl_ground`, where
+    `w_n = q(n | x)`. It is unbiased, and its gradient needs no score-function term (docs/model.md).
     """
     log_w = trajectory.count_log_probs
     reach = jnp.exp(count.log_reach(trajectory.steps.presence_logit))
     per_count = trajectory.log_likelihoods + count_log_prior - log_w
-    return jnp.sum(jnp.exp(log_w) * per_count) - jnp.sum(reach * trajectory.steps.kl)
+    return jnp.sum(jnp.exp(log_w) * per_count) - jnp.sum(reach * trajectory.steps.kl) - trajectory.ground_kl
 
 
 class Nvil(NamedTuple):
@@ -56,7 +56,7 @@ def nvil(
     present, active = t < n, t <= n
     log_q = jnp.where(active, jax.nn.log_sigmoid(jnp.where(present, logits, -logits)), 0.0)
     kl = jnp.where(present, trajectory.steps.kl, 0.0)
-    log_joint = trajectory.log_likelihoods[n] + count_log_prior[n]
+    log_joint = trajectory.log_likelihoods[n] + count_log_prior[n] - trajectory.ground_kl
     signals = jax.lax.stop_gradient(log_joint - jnp.cumsum((kl + log_q)[::-1])[::-1])
     advantage = jax.lax.stop_gradient(signals - baselines)
     score = jnp.sum(jnp.where(active, advantage * log_q, 0.0))
@@ -71,6 +71,7 @@ def _log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " count
     """Evaluate log p(x, z_k^(1:n), n) - log q(z_k^(1:n) | x) of K trajectories, for every n."""
     ratios = jnp.cumsum(trajectories.steps.log_ratio, axis=1)
     ratios = jnp.pad(ratios, ((0, 0), (1, 0)))
+    ratios += trajectories.ground_log_ratio[:, None]
     return jax.vmap(lambda t: t.log_likelihoods)(trajectories) + count_log_prior + ratios
 
 

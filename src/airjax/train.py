@@ -83,6 +83,12 @@ def init(model_config: ModelConfig, config: TrainConfig, image_shape: tuple[int,
     return State(model, baseline, optimiser, jnp.zeros((), jnp.int32), key)
 
 
+def start_ground(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
+    """Let the ground of an untrained model start from training scenes."""
+    ground = state.model.ground.start(images)
+    return state._replace(model=eqx.tree_at(lambda m: m.ground, state.model, ground))
+
+
 def _marginal_loss(networks, images, keys):
     model, _ = networks
 

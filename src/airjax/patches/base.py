@@ -1,8 +1,11 @@
-"""The protocol that every generative model of patches follows."""
+"""The protocol that every generative model of patches follows, and what those with Gaussian codes share."""
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.layers import Normal
 
 
 class Code(NamedTuple):
@@ -17,6 +20,13 @@ class Code(NamedTuple):
     value: Float[Array, " d"]
     kl: Float[Array, ""]
     log_ratio: Float[Array, ""]
+
+
+def gaussian_code(posterior: Normal, noise: Float[Array, " d"]) -> Code:
+    """Sample a code from a Gaussian posterior, the prior being N(0, 1): z_what."""
+    prior = Normal(jnp.zeros_like(posterior.mean), jnp.zeros_like(posterior.mean))
+    value = posterior.shape_noise(noise)
+    return Code(value, posterior.kl(prior), prior.log_prob(value) - posterior.log_prob(value))
 
 
 @runtime_checkable
