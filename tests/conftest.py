@@ -82,13 +82,14 @@ def tiny_model():
         dtype=jnp.float32,
         embed_channels=0,
         embed_hidden=0,
+        over=False,
         **options,
     ):
         patch_key, model_key = jax.random.split(jax.random.PRNGKey(seed))
         with jax.enable_x64(False):
             model = AIR(
                 shape,
-                MLPPatches((shape[0], 5, 5), code_size=3, hidden=8, output_bias=-1.0, key=patch_key),
+                MLPPatches((shape[0] + over, 5, 5), code_size=3, hidden=8, output_bias=-1.0, key=patch_key),
                 likelihood or NormalLikelihood(0.3, learn=True),
                 WherePrior(0.42, 0.3, 0.5, learn=learn_where),
                 jnp.asarray(count.table(counts, len(counts) - 1)),
@@ -97,6 +98,7 @@ def tiny_model():
                 embed_channels=embed_channels,
                 embed_hidden=embed_hidden,
                 head_hidden=8,
+                over=over,
                 key=model_key,
                 **options,
             )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from airjax import inference, objective
+from airjax.grounds import LinearGround
 
 KEY = jax.random.PRNGKey(0)
 
@@ -31,6 +32,25 @@ def test_a_tight_box_holds_exactly_the_ink():
     drawn[1, 4, 1:4] = 1.0
     drawn[1, 7, 9] = 0.1
     np.testing.assert_array_equal(inference.tight_box(jnp.asarray(drawn)), [1, 2, 4, 5])
+
+
+def test_what_darkens_has_a_box_too():
+    change = jnp.zeros((1, 8, 10)).at[0, 2:5, 3:4].set(-0.2)
+    np.testing.assert_array_equal(inference.tight_box(change), [3, 2, 4, 5])
+
+
+def test_boxes_and_canvases_are_those_of_objects_not_of_the_ground(tiny_model, tiny_images):
+    ground = LinearGround((1, 12, 12), code_size=2)
+    model = tiny_model(ground=ground, over=True, rough=0.5)
+    found = inference.find(model, tiny_images, batch=10)
+    steps = jax.jit(jax.vmap(lambda image: model.infer(image / 255.0, key=None)))(jnp.asarray(tiny_images))
+    np.testing.assert_allclose(found.canvases[:, 0], steps.empty_canvas, rtol=1e-3, atol=1e-4)
+    changed = abs(np.diff(found.canvases, axis=1)).max(2) > inference.INK
+    assert 0.2 < changed.mean() < 0.8
+    for boxes, masks in zip(found.boxes.reshape(-1, 4), changed.reshape(-1, 12, 12)):
+        y, x = np.nonzero(masks)
+        expected = [x.min(), y.min(), x.max() + 1, y.max() + 1] if len(x) else [np.nan] * 4
+        np.testing.assert_array_equal(boxes, expected)
 
 
 def test_a_tight_box_reaches_the_borders():

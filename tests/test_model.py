@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from airjax import objective, windows
+from airjax.grounds import LinearGround, StillGround
 from airjax.likelihood import BernoulliLikelihood, NormalLikelihood
 from airjax.model import AIR, WherePrior
 
@@ -152,6 +153,85 @@ def test_other_kinds_of_scenes(tiny_model, shape, counts, likelihood):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient.patches))
     assert jax.eval_shape(lambda: model.sample(key=KEY)).canvas.shape == shape
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["add", "over"])
+def grounded(request, tiny_model) -> AIR:
+    """A model with a ground of two components, to which objects add or which they cover."""
+    shape = (2, 12, 12)
+    ground = LinearGround(shape, code_size=2)
+    return tiny_model(shape, ground=ground, over=request.param)
+
+
+def test_canvases_are_composed_from_the_ground_up(grounded):
+    image = random_image(2, 12, 12)
+    trajectory = infer(grounded, image, KEY)
+    canvas = np.asarray(trajectory.empty_canvas)
+    log_likelihoods = [grounded.likelihood.log_prob(image, trajectory.empty_canvas)]
+    for where, what, found in zip(trajectory.steps.where, trajectory.steps.what, trajectory.steps.canvas):
+        patch = grounded.patches.decode(what)
+        write = lambda x, where=where: np.asarray(windows.write(x, jnp.exp(where[0]), where[1:], (12, 12)))
+        if grounded.over:
+            canvas = (1 - write(patch[2:])) * canvas + write(patch[2:] * (1 - patch[:2]))
+        else:
+            canvas = canvas + write(patch)
+        np.testing.assert_allclose(found, canvas, atol=1e-5)
+        log_likelihoods.append(grounded.likelihood.log_prob(image, jnp.asarray(canvas)))
+    np.testing.assert_allclose(trajectory.log_likelihoods, log_likelihoods, rtol=1e-5)
+
+
+def test_without_noise_the_empty_canvas_is_the_mean_ground(grounded):
+    image = random_image(2, 12, 12)
+    code = grounded.ground.encode(image, jnp.zeros(2))
+    trajectory = infer(grounded, image, None)
+    np.testing.assert_allclose(trajectory.empty_canvas, grounded.ground.decode(code.value), atol=1e-5)
+    assert float(trajectory.ground_kl) == pytest.approx(float(code.kl), rel=1e-5)
+    assert (infer(grounded, image, KEY).empty_canvas != trajectory.empty_canvas).all()
+
+
+def test_a_mask_of_one_replaces_and_one_of_zero_keeps(tiny_model):
+    model = tiny_model((2, 12, 12), over=True)
+    canvas, colours = random_image(2, 12, 12, seed=1), random_image(2, 12, 12, seed=2)
+    mask = jnp.zeros((1, 12, 12)).at[:, 3:7, 2:9].set(1.0)
+    composed = model.compose(canvas, jnp.concatenate([colours * mask, mask]))
+    np.testing.assert_allclose(composed[:, 3:7, 2:9], colours[:, 3:7, 2:9], atol=1e-6)
+    np.testing.assert_array_equal(jnp.where(mask == 1, 0, composed), jnp.where(mask == 1, 0, canvas))
+
+
+def test_a_sampled_scene_has_its_objects_on_a_ground(grounded):
+    scenes = jax.jit(jax.vmap(lambda key: grounded.sample(key=key)))(jax.random.split(KEY, 2_000))
+    empty = np.asarray(scenes.canvas)[scenes.count == 0].reshape(-1, 288)
+    assert len(empty) > 600
+    spread = np.asarray(grounded.ground.components)
+    np.testing.assert_allclose(np.cov(empty.T), spread.T @ spread, atol=0.12)
+    last = scenes.count == 3
+    if grounded.over:  # colours under masks lie within 0 and 1, so that each object draws the canvas towards them
+        assert np.asarray(scenes.canvas)[last].var() < empty.var()
+    else:
+        assert np.asarray(scenes.canvas)[last].mean() > empty.mean()
+
+
+def test_all_of_a_model_with_a_ground_learns(grounded, tiny_model):
+    options = {"residual_glimpses": False, "difference": True} if grounded.over else {}
+    ground = LinearGround((2, 12, 12), code_size=2)
+    model = tiny_model((2, 12, 12), ground=ground, over=grounded.over, rough=0.1, **options)
+    bound = lambda m: objective.marginal(m.infer(random_image(2, 12, 12), key=KEY), m.count_log_prior)
+    gradient = jax.jit(jax.grad(bound))(model)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient.patches))
+    assert all(np.asarray(gradient.ground.log_sd))
+    assert not any(leaf.any() for leaf in (gradient.ground.mean, gradient.ground.components, gradient.ground.project))
+
+
+def test_what_is_behind_the_objects_is_not_seen(tiny_model):
+    """Adding a picture to the image and to the ground changes nothing that is found."""
+    picture = random_image(1, 12, 12, seed=5)
+    model = tiny_model(ground=StillGround((1, 12, 12), uniform=False))
+    other = eqx.tree_at(lambda m: m.ground.image, model, replace_fn=lambda x: x + picture)
+    image = random_image(1, 12, 12)
+    one, two = infer(model, image, KEY), infer(other, image + picture, KEY)
+    for name in ("presence_logit", "where", "what", "log_likelihood"):
+        np.testing.assert_allclose(getattr(one.steps, name), getattr(two.steps, name), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("arguments", [(0.0, 0.1, 0.5), (0.4, -0.1, 0.5), (0.4, 0.1, 0.0)])

@@ -12,6 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from airjax import objective
+from airjax.grounds import LinearGround
 from airjax.likelihood import NormalLikelihood
 
 KEY = jax.random.PRNGKey(1)
@@ -32,7 +33,9 @@ def image(double_precision):
 
 @pytest.fixture(scope="module")
 def model(double_precision, tiny_model):
-    return tiny_model(dtype=jnp.float64)
+    """A model with all there can be: objects that cover a ground of two components."""
+    ground = LinearGround((1, 12, 12), code_size=2)
+    return tiny_model(dtype=jnp.float64, ground=ground, over=True)
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +72,16 @@ def enumerated(model, image):
     trajectory = model.infer(image, key=KEY)
     steps = trajectory.steps
     p = 1.0 / (1.0 + jnp.exp(-steps.presence_logit))
-    canvases = [jnp.zeros_like(image)]
+    canvases = [trajectory.empty_canvas]
     for t in range(model.max_objects):
-        canvases.append(canvases[-1] + model.place(steps.where[t], steps.what[t]))
+        canvases.append(model.compose(canvases[-1], model.place(steps.where[t], steps.what[t])))
     sd, total = jnp.exp(model.likelihood.log_sd), 0.0
     for mask in itertools.product([True, False], repeat=model.max_objects):
         chances = [p[t] if present else 1.0 - p[t] for t, present in enumerate(mask)]
         n = len(list(itertools.takewhile(bool, mask)))
         log_p = jnp.sum(jax.scipy.stats.norm.logpdf(image, canvases[n], sd)) + model.count_log_prior[n]
         log_q = sum(jnp.log(chance) for chance in chances[: n + 1])
-        elbo = log_p - log_q - sum(steps.kl[t] for t in range(n))
+        elbo = log_p - log_q - sum(steps.kl[t] for t in range(n)) - trajectory.ground_kl
         total += math.prod(chances) * elbo
     return total
 
@@ -115,8 +118,31 @@ def test_every_count_is_likely_enough_to_matter_here(trajectory):
 def test_the_marginal_bound_is_the_expectation_over_all_masks(model, image, exact):
     value, gradient = value_and_flat_gradient(lambda m: marginal(m, image), model)
     assert value == pytest.approx(exact[0], rel=1e-10)
-    assert (gradient != 0).mean() > 0.8
+    assert (gradient != 0).mean() > 0.5  # the ground's components are kept
     np.testing.assert_allclose(gradient, exact[1], rtol=1e-7, atol=1e-8 * abs(gradient).max())
+
+
+def test_without_objects_a_linear_ground_is_factor_analysis(model, image):
+    """The evidence is then known: a Gaussian whose covariance is that of the components plus the noise."""
+    prior = jnp.array([0.0, -1e9, -1e9, -1e9])
+    pixels, spread, sd = image.size, np.asarray(model.ground.components), 2.0
+    parts = lambda m: (m.likelihood.log_sd, m.ground.components, m.ground.project, m.ground.log_sd)
+    # The posterior: the prior, a little narrower, and off by what little the images project to.
+    vague = (jnp.log(sd), 0.3 * spread, jnp.full((pixels, 2), 1e-3), jnp.full(2, -0.2))
+    model = eqx.tree_at(parts, model, vague)
+    covariance = 0.09 * spread.T @ spread + sd**2 * np.eye(pixels)
+    mean = model.ground.mean.reshape(-1)
+    evidence = float(jax.scipy.stats.multivariate_normal.logpdf(image.reshape(-1), mean, covariance))
+    infer_all = jax.jit(jax.vmap(lambda key: model.infer(image, key=key)))
+    trajectories = infer_all(jax.random.split(KEY, SAMPLES))
+    assert float(grouped_bounds(trajectories, prior, 1).mean()) < evidence
+    trajectories = trajectories._replace(steps=trajectories.steps._replace(log_ratio=jnp.zeros((SAMPLES, 3))))
+    assert float(objective.importance_weighted(trajectories, prior)) == pytest.approx(evidence, abs=0.05)
+    known_empty = trajectories.steps._replace(presence_logit=jnp.full((SAMPLES, 3), -1e9))
+    bounds = np.asarray(marginals(trajectories._replace(steps=known_empty), prior))
+    sampled = np.asarray(trajectories.empty_log_likelihood + trajectories.ground_log_ratio)
+    assert bounds.mean() < evidence
+    assert abs((bounds - sampled).mean()) < 5 * (bounds - sampled).std() / np.sqrt(SAMPLES)
 
 
 def test_the_score_function_gradient_is_exact_on_average_over_counts_whatever_the_baselines(
@@ -147,7 +173,7 @@ def test_a_steps_signal_is_all_that_its_decision_can_still_change(model, traject
         np.asarray, (trajectory.steps.kl, trajectory.log_likelihoods, model.count_log_prior)
     )
     for n in range(4):
-        log_joint = log_likelihoods[n] + log_prior[n]
+        log_joint = log_likelihoods[n] + log_prior[n] - float(trajectory.ground_kl)
         decisions = np.log(np.where(np.arange(3) < n, p, 1 - p))
         signals = np.array([log_joint - kl[t:n].sum() - decisions[t : n + 1].sum() for t in range(3)])
         terms = nvil_terms(trajectory, model, signals)[n]

@@ -37,14 +37,14 @@ def _likelihood(config: ModelConfig) -> Likelihood:
     return NormalLikelihood(config.sd, learn=config.learn_sd)
 
 
-def _ground(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> Ground:
+def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Ground:
     match config.ground:
         case "none":
             return BlackGround(image_shape)
         case "constant" | "mean":
             return StillGround(image_shape, uniform=config.ground == "constant")
         case "linear":
-            return LinearGround(image_shape, code_size=config.ground_size, hidden=config.ground_hidden, key=key)
+            return LinearGround(image_shape, code_size=config.ground_size)
 
 
 def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> AIR:
@@ -75,7 +75,7 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
         attention=config.attention,
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
-        ground=_ground(config, image_shape, key=jax.random.fold_in(key, 2)),
+        ground=_ground(config, image_shape),
         over=config.compose == "over",
         key=model_key,
     )

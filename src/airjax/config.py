@@ -116,7 +116,6 @@ class ModelConfig:
         difference: whether the recurrent network, too, sees what is left (Difference AIR), at every step anew.
         ground: what lies behind the objects: black (none), a colour, a picture, or components weighed for each scene.
         ground_size: number of components (linear).
-        ground_hidden: hidden units of the network that helps to infer them (linear).
         compose: whether objects add to what is behind, or cover it where their masks are.
         likelihood: p(x | canvas).
         sd: standard deviation of the normal likelihood.
@@ -148,7 +147,6 @@ class ModelConfig:
     difference: bool = False
     ground: GroundKind = "none"
     ground_size: int = 24
-    ground_hidden: int = 128
     compose: ComposeKind = "add"
     likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
@@ -168,7 +166,7 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
-        _check_at_least(self, 1, "ground_size", "ground_hidden", "anneal_steps")
+        _check_at_least(self, 1, "ground_size", "anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
         _check_choice(self, GroundKind, "ground")

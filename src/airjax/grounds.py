@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from airjax.layers import MLP, Normal
+from airjax.layers import Normal
 from airjax.patches.base import Code, gaussian_code
 
 STARTERS = 1_000
@@ -17,8 +17,11 @@ STARTERS = 1_000
 REFITS = 4
 """Times that the components of a linear ground are fitted anew without the pixels that they explain badly."""
 
+LOOKS = 4
+"""Times that its code is refined without those pixels."""
+
 OUTLIER = 0.2
-"""Error of a pixel, of 1, from which on it counts as part of an object while components are fitted."""
+"""Error, in an image of values from 0 to 1, about which a pixel counts as part of an object rather than of the ground."""
 
 
 @runtime_checkable
@@ -109,26 +112,29 @@ class StillGround(_Uncoded):
 
 
 class LinearGround(eqx.Module):
-    """A picture plus a few components, weighed for each scene: factor analysis with a better encoder.
+    """A picture plus a few components, weighed for each scene: factor analysis that looks past objects.
 
     Ground = mean + code @ components, code ~ N(0, 1). With few components, each of which spans the canvas, it can
-    draw stripes or smooth textures, but no object. Training starts from the principal components of the scenes.
+    draw stripes or smooth textures, but no object. They are the principal components of the scenes, found by `start`
+    and kept: steps of a size that suits networks would scramble them before any object is found.
+
+    The code's posterior mean is a robust regression: a projection of the image, refined by projections of what is
+    left in pixels that the ground explains. A plain one also explains some of every object, and objects are then
+    never found.
     """
 
     mean: Float[Array, "c h w"]
     components: Float[Array, "d pixels"]
     project: Float[Array, "pixels d"]
-    encoder: MLP
+    log_sd: Float[Array, " d"]
 
-    def __init__(self, shape: tuple[int, int, int], *, code_size: int, hidden: int, key: PRNGKeyArray):
-        """Make the model for images of `shape`, black before `start`; `hidden` units correct a linear encoder."""
+    def __init__(self, shape: tuple[int, int, int], *, code_size: int):
+        """Make the model for images of `shape`, black before `start`."""
         pixels = shape[0] * shape[1] * shape[2]
         self.mean = jnp.zeros(shape)
         self.components = jnp.zeros((code_size, pixels))
         self.project = jnp.zeros((pixels, code_size))
-        encoder = MLP((pixels, hidden, 2 * code_size), last_gain=0.1, key=key)
-        narrow = jnp.repeat(jnp.array([0.0, -2.0]), code_size)
-        self.encoder = eqx.tree_at(lambda m: m.layers[-1].bias, encoder, narrow)
+        self.log_sd = jnp.full(code_size, -2.0)
 
     @property
     def code_size(self) -> int:
@@ -148,14 +154,19 @@ class LinearGround(eqx.Module):
         return jax.random.normal(key, (self.code_size,))
 
     def encode(self, image: Float[Array, "c h w"], noise: Float[Array, " d"]) -> Code:
-        """Infer q(code | x), a diagonal Gaussian: a projection of the image and a network's correction."""
-        centred = (image - self.mean).reshape(-1)
-        correction, log_sd = jnp.split(self.encoder(centred), 2)
-        return gaussian_code(Normal(centred @ self.project + correction, log_sd), noise)
+        """Infer q(code | x), a diagonal Gaussian of one spread for all images."""
+        project = jax.lax.stop_gradient(self.project)
+        code = (image - jax.lax.stop_gradient(self.mean)).reshape(-1) @ project
+        for _ in range(LOOKS):
+            left = image - self.decode(code)
+            worst = jnp.max(left**2, axis=0)
+            code += (left * jnp.exp(-0.5 * worst / OUTLIER**2)).reshape(-1) @ project
+        return gaussian_code(Normal(code, self.log_sd), noise)
 
     def decode(self, code: Float[Array, " d"]) -> Float[Array, "c h w"]:
         """Add the weighed components to the mean."""
-        return self.mean + (code @ self.components).reshape(self.mean.shape)
+        mean, components = jax.lax.stop_gradient((self.mean, self.components))
+        return mean + (code @ components).reshape(mean.shape)
 
 
 def robust_components(

@@ -156,8 +156,8 @@ class AIR(eqx.Module):
         `difference`, the recurrent network sees what is left, too: Difference AIR (section 4.2).
 
         Objects lie on `ground`, or on black without one. They are added to it, or with `over` they cover it: the last
-        channel of patches is then their mask, and that of glimpses how badly a pixel is explained, so that
-        `patches` needs a channel more than images have.
+        channel of patches is then their mask, that of glimpses how badly a pixel is explained, and `patches` needs a
+        channel more than images have.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
@@ -187,10 +187,13 @@ class AIR(eqx.Module):
     # The generative model
 
     def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "k h w"]:
-        """Draw one object in its place: what it adds, or its masked appearance and, last, its mask."""
+        """Draw one object in its place: what it adds, or its masked colours and, last, its mask."""
         patch = self.patches.decode(what)
-        if self.over:  # masked before it is resampled, so that its borders fade without darkening
-            patch = jnp.concatenate([patch[:-1] * patch[-1:], patch[-1:]])
+        if self.over:
+            # The complement, as patches start out dark: a faint mask over bright colours has a gradient, over dark ones hardly.
+            # Masked before they are resampled, colours don't darken towards the window's border.
+            colours, mask = 1.0 - patch[:-1], patch[-1:]
+            patch = jnp.concatenate([colours * mask, mask])
         return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
 
     def compose(self, canvas: Float[Array, "c h w"], placed: Float[Array, "k h w"]) -> Float[Array, "c h w"]:
@@ -264,6 +267,9 @@ class AIR(eqx.Module):
         return state, found
 
     def _shown(self, image, behind):
-        """Show to patches what differs from the canvas behind: the difference, or the image and where it differs."""
+        """Show to patches what differs from the canvas behind, in the form of what they draw."""
         left = image - behind
-        return jnp.concatenate([image, jnp.max(jnp.abs(left), axis=0, keepdims=True)]) if self.over else left
+        if not self.over:
+            return left
+        mask = jnp.max(jnp.abs(left), axis=0, keepdims=True)
+        return jnp.concatenate([image * mask, mask])
