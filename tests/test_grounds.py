@@ -1,6 +1,5 @@
 """Models of what lies behind the objects."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -21,7 +21,7 @@ LOOKS = 4
 """Times that its code is refined without those pixels."""
 
 OUTLIER = 0.2
-"""Error, in an image of values from 0 to 1, about which a pixel counts as part of an object rather than of the ground."""
+"""Error of a pixel, of 1, about which it counts as part of an object rather than of the ground."""
 
 
 @runtime_checkable

@@ -190,7 +190,7 @@ class AIR(eqx.Module):
         """Draw one object in its place: what it adds, or its masked colours and, last, its mask."""
         patch = self.patches.decode(what)
         if self.over:
-            # The complement, as patches start out dark: a faint mask over bright colours has a gradient, over dark ones hardly.
+            # The complement, as patches start out dark: a faint mask has a gradient if its colours stand out.
             # Masked before they are resampled, colours don't darken towards the window's border.
             colours, mask = 1.0 - patch[:-1], patch[-1:]
             patch = jnp.concatenate([colours * mask, mask])
