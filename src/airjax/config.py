@@ -107,7 +107,7 @@ class ModelConfig:
         embed_channels: channels of the first of two convolutions that look at the image, half of the second's; 0: none.
         embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
-        attention: size of the keys of an attention over the convolutions' output, which helps to place windows; 0: none.
+        attention: size of the keys of a hard attention that helps to place windows; 0: none.
         code_size: dimensions of z_what.
         patch_hidden: hidden units of the patch encoder and decoder.
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.

@@ -193,9 +193,10 @@ class AIR(eqx.Module):
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
         seen = None if self.difference else self.recogniser.look(image)
-        shape = (self.max_objects, 3 + self.patches.code_size)
+        latents = 3 + self.patches.code_size
+        shape = (self.max_objects, latents + self.recogniser.cells)
         noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
-        start = (self.recogniser.lstm.start, jnp.zeros(shape[1]), jnp.zeros(self.image_shape))
+        start = (self.recogniser.lstm.start, jnp.zeros(latents), jnp.zeros(self.image_shape))
 
         def step(carry, step_noise):
             state, latents, canvas = carry
@@ -211,11 +212,12 @@ class AIR(eqx.Module):
             seen is None
         ):  # without the gradient through what is seen, it learns faster and steps disturb each other less
             seen = self.recogniser.look(image - jax.lax.stop_gradient(canvas))
-        presence_logit, posterior, state = self.recogniser(seen, latents, state)
-        where = posterior.shape_noise(noise[:3])
+        for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
+        presence_logit, posterior, state = self.recogniser(seen, latents, state, for_attention)
+        where = posterior.shape_noise(for_where)
         seen_by_patches = image - canvas if self.residual_glimpses else image
         glimpse = windows.read(seen_by_patches, jnp.exp(where[0]), where[1:], self.window)
-        what = self.patches.encode(glimpse, noise[3:])
+        what = self.patches.encode(glimpse, for_what)
         canvas = canvas + self.place(where, what.value)
         found = Step(
             presence_logit=presence_logit,
