@@ -12,6 +12,7 @@ from airjax import objective as objective
 from airjax import train as train
 from airjax import windows as windows
 from airjax.build import build_model as build_model
+from airjax.build import build_patches as build_patches
 from airjax.config import Config as Config
 from airjax.config import DataConfig as DataConfig
 from airjax.config import ModelConfig as ModelConfig
@@ -25,6 +26,10 @@ from airjax.likelihood import NormalLikelihood as NormalLikelihood
 from airjax.model import AIR as AIR
 from airjax.model import Trajectory as Trajectory
 from airjax.model import WherePrior as WherePrior
+from airjax.patches.base import Code as Code
 from airjax.patches.base import PatchModel as PatchModel
+from airjax.patches.base import gaussian_code as gaussian_code
+from airjax.patches.conv import ConvPatches as ConvPatches
+from airjax.patches.draw import DRAWPatches as DRAWPatches
 from airjax.patches.mlp import MLPPatches as MLPPatches
 from airjax.run import load_model as load_model
