@@ -95,7 +95,7 @@ class ModelConfig:
         patches: networks that encode glimpses and draw patches: mlp, conv, or draw (DRAW).
         code_size: dimensions of z_what; with draw, of all its steps together.
         patch_hidden: hidden units of the patch encoder and decoder (mlp and conv).
-        patch_channels: channels of the outer one of two convolutions each way, half of the inner one's (conv).
+        patch_channels: channels of the convolution each way (conv).
         draw_steps: steps in which a patch is drawn, by which code_size must be divisible (draw).
         draw_hidden: size of the two LSTMs that read and write a patch (draw).
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
@@ -126,9 +126,9 @@ class ModelConfig:
     patches: PatchKind = "mlp"
     code_size: int = 50
     patch_hidden: int = 400
-    patch_channels: int = 16
+    patch_channels: int = 32
     draw_steps: int = 5
-    draw_hidden: int = 128
+    draw_hidden: int = 192
     residual_glimpses: bool = True
     difference: bool = False
     likelihood: LikelihoodKind = "normal"

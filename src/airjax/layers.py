@@ -99,7 +99,7 @@ class ConvTranspose(eqx.Module):
 
     linear: Linear
 
-    def __init__(self, inputs: int, outputs: int, *, gain: float = math.sqrt(2.0), key: PRNGKeyArray):
+    def __init__(self, inputs: int, outputs: int, *, gain: float = 1.0, key: PRNGKeyArray):
         self.linear = Linear(4 * inputs, 4 * outputs, gain=gain, key=key)
 
     def __call__(self, x: Float[Array, "h2 w2 i"], shape: tuple[int, int]) -> Float[Array, "h w o"]:

@@ -1,4 +1,4 @@
-"""A patch model of convolutions: a variational autoencoder for patches of any side."""
+"""A patch model with convolutions: a variational autoencoder for patches of any side."""
 
 import math
 
@@ -7,19 +7,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from airjax.layers import MLP, ConvTranspose, Embed, Normal, channels_to_blocks
+from airjax.layers import MLP, Conv, ConvTranspose, Normal, blocks_to_channels, channels_to_blocks
 from airjax.patches.base import Code, gaussian_code
 
 
 class ConvPatches(eqx.Module):
-    """Encode a glimpse to a Gaussian code, and decode a code to a patch, in two convolutions and a hidden layer each.
+    """Encode a glimpse to a Gaussian code and decode a code to a patch, by a convolution and a hidden layer each way.
 
-    As in `Embed`, blocks of 2 x 2 pixels are channels to the convolutions, so that these cost a quarter.
+    Blocks of 2 x 2 pixels are channels to the convolutions, as in `Embed`, so that these cost a quarter. A second
+    convolution each way learned more slowly (experiments/LOG.md).
     """
 
-    encoder: Embed
-    dense: MLP
-    convs: tuple[ConvTranspose, ConvTranspose]
+    conv: Conv
+    encoder: MLP
+    decoder: MLP
+    deconv: ConvTranspose
     output_bias: float = eqx.field(static=True)
     shape: tuple[int, int, int] = eqx.field(static=True)
     code_size: int = eqx.field(static=True)
@@ -36,17 +38,15 @@ class ConvPatches(eqx.Module):
     ):
         """Make the networks for patches of `shape` = (channels, side, side).
 
-        At a quarter of the side (rounded up) there are `channels`, at an eighth twice as many. `output_bias` is added
-        before the sigmoid, so that patches start out dark.
+        At a quarter of the side, rounded up, there are `channels`. `output_bias` is added before the sigmoid, so that
+        patches start out dark.
         """
-        encoder, dense, coarse, fine = jax.random.split(key, 4)
-        eighth = _sides(shape)[2]
-        self.encoder = Embed(shape, 2 * code_size, channels=channels, hidden=hidden, key=encoder)
-        self.dense = MLP((code_size, hidden, eighth**2 * 2 * channels), last_gain=math.sqrt(2.0), key=dense)
-        self.convs = (
-            ConvTranspose(2 * channels, channels, key=coarse),
-            ConvTranspose(channels, 4 * shape[0], gain=0.5, key=fine),
-        )
+        conv, encoder, decoder, deconv = jax.random.split(key, 4)
+        features = (-(-shape[1] // 4)) ** 2 * channels
+        self.conv = Conv(4 * shape[0], channels, key=conv)
+        self.encoder = MLP((features, hidden, 2 * code_size), last_gain=0.5, key=encoder)
+        self.decoder = MLP((code_size, hidden, features), last_gain=math.sqrt(2.0), key=decoder)
+        self.deconv = ConvTranspose(channels, 4 * shape[0], gain=0.5, key=deconv)
         self.output_bias = output_bias
         self.shape = shape
         self.code_size = code_size
@@ -57,18 +57,13 @@ class ConvPatches(eqx.Module):
 
     def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> Code:
         """Infer q(what | glimpse), a diagonal Gaussian: z_what."""
-        return gaussian_code(Normal(*jnp.split(self.encoder(glimpse), 2)), noise)
+        features = jax.nn.relu(self.conv(blocks_to_channels(glimpse.transpose(1, 2, 0))))
+        return gaussian_code(Normal(*jnp.split(self.encoder(features.reshape(-1)), 2)), noise)
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
         """Draw the patch that `what` describes, in [0, 1]: y_att."""
-        half, quarter, eighth = ((side, side) for side in _sides(self.shape))
-        coarse, fine = self.convs
-        x = jax.nn.relu(self.dense(what)).reshape(*eighth, -1)
-        x = fine(jax.nn.relu(coarse(x, quarter)), half)
-        logits = channels_to_blocks(x, self.shape[1:]).transpose(2, 0, 1)
-        return jax.nn.sigmoid(logits + self.output_bias)
-
-
-def _sides(shape: tuple[int, int, int]) -> list[int]:
-    """Halve the side of patches once, twice and three times, rounding up."""
-    return [-(-shape[1] // divisor) for divisor in (2, 4, 8)]
+        _, side, _ = self.shape
+        half, quarter = -(-side // 2), -(-side // 4)
+        features = jax.nn.relu(self.decoder(what)).reshape(quarter, quarter, -1)
+        logits = channels_to_blocks(self.deconv(features, (half, half)), (side, side))
+        return jax.nn.sigmoid(logits.transpose(2, 0, 1) + self.output_bias)

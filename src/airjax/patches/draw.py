@@ -12,12 +12,14 @@ from airjax.patches.base import Code, gaussian_code
 class DRAWPatches(eqx.Module):
     """Draw a patch in several steps, each of which has its own part of the code and adds to the canvas.
 
-    This is DRAW without its attention (section 3.1 of its paper): reading takes the whole patch and the error so far,
-    writing adds to all pixels. In AIR the window attends already. Left out, too, are learned states before the first
-    step: the canvas starts dark, the LSTMs at zero.
+    This is DRAW without its attention (section 3.1 of its paper), since in AIR the window attends already: reading
+    takes the whole patch and the error so far, here projected to as many numbers as the LSTMs have units; writing
+    adds to all pixels. Left out, too, are learned states before the first step: the canvas starts dark, the LSTMs at
+    zero.
     """
 
     look: Linear
+    compare: Linear
     reader: LSTM
     posterior: Linear
     writer: LSTM
@@ -33,7 +35,7 @@ class DRAWPatches(eqx.Module):
         *,
         code_size: int = 50,
         steps: int = 5,
-        hidden: int = 128,
+        hidden: int = 192,
         output_bias: float = -2.0,
         key: PRNGKeyArray,
     ):
@@ -47,9 +49,10 @@ class DRAWPatches(eqx.Module):
         if code_size % steps:
             raise ValueError(f"code_size must be divisible by draw_steps, got {code_size} and {steps}")
         pixels, each = shape[0] * shape[1] * shape[2], code_size // steps
-        look, reader, posterior, writer, write = jax.random.split(key, 5)
-        self.look = Linear(pixels, 4 * hidden, key=look)
-        self.reader = LSTM(pixels + hidden, hidden, key=reader)
+        look, compare, reader, posterior, writer, write = jax.random.split(key, 6)
+        self.look = Linear(pixels, hidden, key=look)
+        self.compare = Linear(pixels, hidden, key=compare)
+        self.reader = LSTM(2 * hidden, hidden, key=reader)
         self.posterior = Linear(hidden, 2 * each, gain=0.5, key=posterior)
         self.writer = LSTM(each, hidden, key=writer)
         self.write = Linear(hidden, pixels, gain=0.5, key=write)
@@ -72,13 +75,13 @@ class DRAWPatches(eqx.Module):
     def retrace(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> tuple[Code, Float[Array, "c p p"]]:
         """Infer the code, and the patch that it was drawing meanwhile (equations 3 to 8)."""
         pixels = glimpse.reshape(-1)
-        seen = self.look(pixels)
+        looked = self.look(pixels)
 
         def step(carry, step_noise):
             read, drawn = carry
             canvas, written = drawn
-            error = pixels - jax.nn.sigmoid(canvas)
-            read = self.reader(jnp.concatenate([error, written.hidden]), read, seen=seen)
+            seen = looked + self.compare(pixels - jax.nn.sigmoid(canvas))
+            read = self.reader(jnp.concatenate([seen, written.hidden]), read)
             code = gaussian_code(Normal(*jnp.split(self.posterior(read.hidden), 2)), step_noise)
             return (read, self._draw(drawn, code.value)), code
 
