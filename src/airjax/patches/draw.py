@@ -8,6 +8,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from airjax.layers import LSTM, Linear, LSTMState, Normal
 from airjax.patches.base import Code, gaussian_code
 
+UNROLL = 5
+"""Steps that are compiled without a loop: a training step of AIR then takes a seventh less time on a CPU."""
+
 
 class DRAWPatches(eqx.Module):
     """Draw a patch in several steps, each of which has its own part of the code and adds to the canvas.
@@ -86,14 +89,14 @@ class DRAWPatches(eqx.Module):
             return (read, self._draw(drawn, code.value)), code
 
         start = (self.reader.start, self._blank())
-        (_, (canvas, _)), codes = jax.lax.scan(step, start, noise.reshape(self.steps, -1))
+        (_, (canvas, _)), codes = jax.lax.scan(step, start, noise.reshape(self.steps, -1), unroll=UNROLL)
         code = Code(codes.value.reshape(-1), jnp.sum(codes.kl), jnp.sum(codes.log_ratio))
         return code, jax.nn.sigmoid(canvas).reshape(self.shape)
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
         """Draw the patch that `what` describes, in [0, 1]: y_att."""
         draw = lambda drawn, code: (self._draw(drawn, code), None)
-        (canvas, _), _ = jax.lax.scan(draw, self._blank(), what.reshape(self.steps, -1))
+        (canvas, _), _ = jax.lax.scan(draw, self._blank(), what.reshape(self.steps, -1), unroll=UNROLL)
         return jax.nn.sigmoid(canvas).reshape(self.shape)
 
     def _blank(self) -> tuple[Float[Array, " pixels"], LSTMState]:
