@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from airjax.build import build_patches
 from airjax.config import ModelConfig
@@ -138,6 +139,31 @@ def test_drawing_a_code_gives_the_patch_that_encoding_had_drawn(seed):
     patches = untrained("draw", (2, 5, 5))
     code, drawn = patches.retrace(GLIMPSE, jax.random.normal(jax.random.PRNGKey(seed), (SIZE,)))
     np.testing.assert_allclose(patches.decode(code.value), drawn, atol=1e-6)
+
+
+def test_drawing_follows_the_papers_equations():
+    """Equations 3 to 8 one by one, in numpy."""
+    patches, noise = untrained("draw", (2, 5, 5)), np.random.default_rng(0).standard_normal((STEPS, SIZE // STEPS))
+    linear = lambda layer, x: x @ np.asarray(layer.weight, np.float64) + np.asarray(layer.bias)
+
+    def recur(lstm, x, hidden, cell):
+        i, f, g, o = np.split(linear(lstm.linear, np.concatenate([hidden, x])), 4)
+        cell = expit(f + 1) * cell + expit(i) * np.tanh(g)
+        return expit(o) * np.tanh(cell), cell
+
+    image, canvas, codes = np.asarray(GLIMPSE, np.float64).ravel(), np.full(50, -2.0), []
+    read, written = (np.zeros(8), np.zeros(8)), (np.zeros(8), np.zeros(8))
+    for step_noise in noise:
+        error = image - expit(canvas)
+        seen = linear(patches.look, image) + linear(patches.compare, error)
+        read = recur(patches.reader, np.concatenate([seen, written[0]]), *read)
+        mean, log_sd = np.split(linear(patches.posterior, read[0]), 2)
+        codes.append(mean + np.exp(log_sd) * step_noise)
+        written = recur(patches.writer, codes[-1], *written)
+        canvas = canvas + linear(patches.write, written[0])
+    code, drawn = patches.retrace(GLIMPSE, jnp.asarray(noise.ravel(), jnp.float32))
+    np.testing.assert_allclose(code.value, np.concatenate(codes), atol=1e-5)
+    np.testing.assert_allclose(drawn, expit(canvas).reshape(2, 5, 5), atol=1e-5)
 
 
 def test_each_step_of_drawing_sees_what_the_steps_before_drew():
