@@ -272,8 +272,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _exit_code(error: Exception) -> int | None:
     """Tell a user's mistake and a diverged run from a defect of ours, which keeps its traceback."""
     from airjax.checkpoint import CheckpointError, RunLocked
-    from airjax.fit import NotFiniteError
     from airjax.run import RunError
+    from airjax.train import NotFiniteError
 
     if isinstance(error, NotFiniteError):
         return NOT_FINITE

@@ -10,6 +10,7 @@ BackgroundKind = Literal["none", "noise", "grid", "texture"]
 ChannelsKind = Literal[1, 3]
 CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
 LikelihoodKind = Literal["normal", "bernoulli"]
+PatchKind = Literal["mlp", "conv", "draw"]
 ObjectiveKind = Literal["marginal", "nvil"]
 ScheduleKind = Literal["cosine", "constant"]
 MAX_SEED = 2**32 - 1
@@ -108,8 +109,12 @@ class ModelConfig:
         embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
         attention: size of the keys of a hard attention that helps to place windows; 0: none.
-        code_size: dimensions of z_what.
-        patch_hidden: hidden units of the patch encoder and decoder.
+        patches: networks that encode glimpses and draw patches: mlp, conv, or draw (DRAW).
+        code_size: dimensions of z_what; with draw, of all its steps together.
+        patch_hidden: hidden units of the patch encoder and decoder (mlp and conv).
+        patch_channels: channels of the convolution each way (conv).
+        draw_steps: steps in which a patch is drawn, by which code_size must be divisible (draw).
+        draw_hidden: size of the two LSTMs that read and write a patch (draw).
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
         difference: whether the recurrent network, too, sees what is left (Difference AIR), at every step anew.
         likelihood: p(x | canvas).
@@ -136,8 +141,12 @@ class ModelConfig:
     embed_hidden: int = 256
     head_hidden: int = 200
     attention: int = 0
+    patches: PatchKind = "mlp"
     code_size: int = 50
     patch_hidden: int = 400
+    patch_channels: int = 32
+    draw_steps: int = 5
+    draw_hidden: int = 192
     residual_glimpses: bool = True
     difference: bool = False
     likelihood: LikelihoodKind = "normal"
@@ -158,9 +167,10 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
-        _check_at_least(self, 1, "anneal_steps")
+        _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
+        _check_choice(self, PatchKind, "patches")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")
         if self.count_ratio_start is not None:

@@ -1,8 +1,13 @@
-"""The protocol that every generative model of patches follows."""
+"""The protocol that every generative model of patches follows, and what those with Gaussian codes share."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.layers import Normal
 
 
 class Code(NamedTuple):
@@ -17,6 +22,13 @@ class Code(NamedTuple):
     value: Float[Array, " d"]
     kl: Float[Array, ""]
     log_ratio: Float[Array, ""]
+
+
+def gaussian_code(posterior: Normal, noise: Float[Array, " d"]) -> Code:
+    """Sample a code from a Gaussian posterior, the prior being N(0, 1): z_what."""
+    prior = Normal(jnp.zeros_like(posterior.mean), jnp.zeros_like(posterior.mean))
+    value = posterior.shape_noise(noise)
+    return Code(value, posterior.kl(prior), prior.log_prob(value) - posterior.log_prob(value))
 
 
 @runtime_checkable
@@ -42,3 +54,21 @@ class PatchModel(Protocol):
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
         """Draw the patch that `what` describes."""
         ...
+
+
+Part = TypeVar("Part")
+
+
+def trainable_copy(part: Part) -> Part:
+    """Copy a part of a model that was made elsewhere, because training overwrites the arrays that it is given.
+
+    Raises:
+        ValueError: a leaf is something else than an array of floats, which can't be trained.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(part):
+        if not eqx.is_inexact_array(leaf):
+            raise ValueError(
+                f"every leaf of {type(part).__name__} must be an array of floats, got {type(leaf).__name__} at "
+                f"{jax.tree_util.keystr(path)}; what isn't trained must be a static field"
+            )
+    return jax.tree.map(jnp.copy, part)

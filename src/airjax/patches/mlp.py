@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.layers import MLP, Normal
-from airjax.patches.base import Code
+from airjax.patches.base import Code, gaussian_code
 
 
 class MLPPatches(eqx.Module):
@@ -45,10 +45,7 @@ class MLPPatches(eqx.Module):
 
     def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> Code:
         """Infer q(what | glimpse), a diagonal Gaussian: z_what."""
-        posterior = Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2))
-        prior = Normal(jnp.zeros(self.code_size), jnp.zeros(self.code_size))
-        value = posterior.shape_noise(noise)
-        return Code(value, posterior.kl(prior), prior.log_prob(value) - posterior.log_prob(value))
+        return gaussian_code(Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2)), noise)
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
         """Draw the patch that `what` describes, in [0, 1]: y_att."""
