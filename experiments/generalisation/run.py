@@ -19,12 +19,11 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from airjax import inference
+from airjax import alone, inference
 from airjax.build import build_patches
 from airjax.config import ModelConfig, TrainConfig
 from airjax.data import Scenes, embedded_digits, load_mnist, load_npz, multi_digits, save_npz
 from airjax.likelihood import NormalLikelihood
-from airjax.patches import alone
 from airjax.plots import sample_figure, save_figure
 from airjax.run import load_model
 
@@ -71,7 +70,7 @@ def make_unseen(options: argparse.Namespace) -> None:
     bank = embedded_digits("held-out") if options.smoke else load_mnist("held-out", options.data_dir)
     options.out.mkdir(parents=True, exist_ok=True)
     for count in UNSEEN.values():
-        scenes = multi_digits(bank, 100 if options.smoke else 5_000, seed=UNSEEN_SEED, counts=(count,))
+        scenes = multi_digits(bank, 100 if options.smoke else 2_000, seed=UNSEEN_SEED, counts=(count,))
         save_npz(unseen_path(options, count), scenes)
 
 
@@ -160,12 +159,12 @@ def reconstruction_figure(draw: alone.PictureModel, options: argparse.Namespace)
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = common.parser(__doc__, "generalisation")
-    parser.add_argument("--steps", type=int, default=2_500)
+    parser.add_argument("--steps", type=int, default=2_000)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     if options.smoke:
         options.steps, options.seeds = 60, 1
-    options.flags = () if options.smoke else ("--steps", str(options.steps))
+    options.flags = () if options.smoke else ("--steps", str(options.steps), "--held-out-scenes", "2000")
     options.samples = 5 if options.smoke else 50
     return options
 

@@ -18,12 +18,12 @@ import common
 import jax
 import numpy as np
 
+from airjax import alone
 from airjax.build import build_patches
 from airjax.config import ModelConfig, TrainConfig
 from airjax.data import embedded_digits, load_mnist
 from airjax.likelihood import NormalLikelihood
 from airjax.logs import read_metrics
-from airjax.patches import alone
 from airjax.plots import sample_figure, save_figure
 from airjax.run import load_model, read_record
 

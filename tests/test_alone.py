@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from airjax import alone
 from airjax.build import build_patches
 from airjax.config import ModelConfig, TrainConfig
 from airjax.likelihood import BernoulliLikelihood, NormalLikelihood
-from airjax.patches import alone
 from airjax.train import NotFiniteError
 
 KEY = jax.random.PRNGKey(0)
