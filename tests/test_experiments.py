@@ -1,7 +1,9 @@
 """What experiments share."""
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -65,3 +67,14 @@ def test_patch_models_alone_are_scored_and_drawn(common, monkeypatch, tmp_path):
     rows = run.table({"mlp": within | {"air_ms_per_step": 3.0} | scores}).splitlines()
     assert len({row.count("|") for row in rows}) == 1
     assert rows[2].startswith("| mlp | 1,000 | 50.00% | 1.0 | 2.0 | 3.0 |")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(folder.parent.name for folder in EXPERIMENTS.glob("*/run.py")))
+def test_every_experiment_runs_from_its_one_command(tmp_path, name):
+    command = [sys.executable, str(EXPERIMENTS / name / "run.py"), "--smoke", "--out", str(tmp_path / "out")]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results
+    shown = [path.name for path in (EXPERIMENTS / name).glob("*.png")]
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} >= set(shown)
