@@ -60,7 +60,7 @@ def train(
     Args:
         data: Name of a data set, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]).
         out: The run's folder.
-        config: fast, paper (sizes), difference, or a TOML file of settings named like the flags below; flags win over it.
+        config: fast, paper (sizes), difference, or a TOML file of settings named like the flags below; flags win.
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
