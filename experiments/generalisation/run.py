@@ -133,7 +133,7 @@ def accuracy_figure(results: list[dict]) -> Figure:
                 label = {"mode": "mode of q", "posterior": "mode of p(n|x)"}[kind] if not place else None
                 colour = {"mode": "#3a6bff", "posterior": "#ff9f1a"}[kind]
                 panel.plot([place + offset] * len(heights), heights, marker, color=colour, alpha=0.6, label=label)
-        panel.set(title=f"learnt {set(counts)}, shown {shown}", xticks=range(len(MODELS)), ylim=(-3, 103))
+        panel.set(title=f"learnt {set(counts)}, shown {shown}", ylim=(-3, 103))
         panel.set_xticks(range(len(MODELS)), ["AIR", "Difference AIR"])
         panel.grid(axis="y", alpha=0.3)
     figure.axes[0].set_ylabel("count accuracy, %")

@@ -208,9 +208,7 @@ class AIR(eqx.Module):
 
     def _step(self, image, seen, state, latents, canvas, noise):
         prior = self.where_prior()
-        if (
-            seen is None
-        ):  # without the gradient through what is seen, it learns faster and steps disturb each other less
+        if seen is None:  # without its gradient, which makes steps disturb each other
             seen = self.recogniser.look(image - jax.lax.stop_gradient(canvas))
         for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
         presence_logit, posterior, state = self.recogniser(seen, latents, state, for_attention)
