@@ -113,8 +113,8 @@ def tiny_model():
 def train_tiny(tiny_images):
     """Train from scratch in chunks of the given numbers of steps: the last state, and every step's information."""
 
-    def run(chunks, *, model_config=TINY, config=TINY_TRAIN):
-        state = train.init(model_config, config, tiny_images.shape[1:])
+    def run(chunks, *, model_config=TINY, config=TINY_TRAIN, patches=None):
+        state = train.init(model_config, config, tiny_images.shape[1:], patches)
         fixed, infos, first = (jnp.asarray(tiny_images), model_config, config), [], 0
         for steps in chunks:
             rows = jnp.asarray(train.batch_indices(config, len(tiny_images), first, steps))

@@ -42,13 +42,13 @@ class Peer:
     def steps(self, image, where_noise, what_noise):
         """Infer step by step: a list of one dictionary for each of the N steps."""
         canvas = np.zeros_like(image)
-        hidden = cell = np.zeros(len(self["recogniser.lstm.recur.bias"]) // 4)
+        hidden = cell = np.zeros(len(self["recogniser.lstm.recur.linear.bias"]) // 4)
         code_size = what_noise.shape[1]
         latents = np.zeros(3 + code_size)
         found = []
         for t in range(self.max_objects):
             seen = self.embed("recogniser.lstm.embed", image - canvas if self.difference else image)
-            gates = seen + self.linear("recogniser.lstm.recur", np.concatenate([hidden, latents]))
+            gates = seen + self.linear("recogniser.lstm.recur.linear", np.concatenate([hidden, latents]))
             i, f, g, o = gates.reshape(4, -1)
             cell = sigmoid(f + 1.0) * cell + sigmoid(i) * np.tanh(g)
             hidden = sigmoid(o) * np.tanh(cell)

@@ -39,7 +39,7 @@ FLAGS = [
     for field in dataclasses.fields(part)
     if field.name != "name"
 ]
-# Every numeric setting, and a value out of its range.
+# Every numeric setting, and some others, with a value out of its range.
 OUT_OF_RANGE = [
     ("scenes", 0),
     ("scenes", 7),
@@ -59,7 +59,11 @@ OUT_OF_RANGE = [
     ("embed-hidden", -1),
     ("head-hidden", 0),
     ("code-size", 0),
+    ("patches", "mpl"),
     ("patch-hidden", 0),
+    ("patch-channels", 0),
+    ("draw-steps", 0),
+    ("draw-hidden", 0),
     ("ground", "lawn"),
     ("ground-size", 0),
     ("compose", "under"),
@@ -249,6 +253,13 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(capsys, tm
 def test_count_priors_out_of_range_are_refused(capsys, tmp_path, kind, settings):
     out = tmp_path / "run"
     assert refused(call(capsys, *train_command(out, count_prior=kind, **settings)))
+    assert not out.exists()
+
+
+def test_a_code_that_cannot_be_drawn_in_as_many_steps_is_refused(capsys, tmp_path):
+    out = tmp_path / "run"
+    said = call(capsys, *train_command(out, patches="draw", code_size=4, draw_steps=3))
+    assert refused(said, "code_size", "draw_steps", "4 and 3")
     assert not out.exists()
 
 

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +7,17 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from airjax.layers import MLP, Embed, Linear, Normal, SceneLSTM
+from airjax.layers import (
+    MLP,
+    Conv,
+    ConvTranspose,
+    Embed,
+    Linear,
+    Normal,
+    SceneLSTM,
+    blocks_to_channels,
+    channels_to_blocks,
+)
 
 Q = Normal(jnp.asarray([0.3, -1.0, 2.0]), jnp.asarray([-0.5, 0.2, 0.7]))
 P = Normal(jnp.asarray([0.0, 0.5, 1.0]), jnp.asarray([0.1, -0.4, 0.9]))
@@ -68,8 +79,8 @@ def test_lstm_step_is_the_textbooks():
     lstm = SceneLSTM((1, 2, 3), 2, 3, embed_channels=0, embed_hidden=0, key=KEY)
     state = type(lstm.start)(jnp.asarray([0.1, -0.2, 0.3]), jnp.asarray([1.0, 0.5, -1.0]))
     image, latents = jnp.arange(6.0).reshape(1, 2, 3) / 6, jnp.asarray([0.4, -0.6])
-    joined = np.concatenate([state.hidden, latents])
-    i, f, g, o = np.split(lstm.look(image) + joined @ np.asarray(lstm.recur.weight) + lstm.recur.bias, 4)
+    joined, recur = np.concatenate([state.hidden, latents]), lstm.recur.linear
+    i, f, g, o = np.split(lstm.look(image) + joined @ np.asarray(recur.weight) + recur.bias, 4)
     sigmoid = scipy.special.expit
     cell = sigmoid(f + 1) * np.asarray(state.cell) + sigmoid(i) * np.tanh(g)
     result = lstm(lstm.look(image), latents, state)
@@ -85,3 +96,31 @@ def test_every_pixel_reaches_the_embedding(shape, channels, hidden):
     slopes = jax.jit(jax.jacobian(embed))(image)
     assert slopes.shape == (40, *shape)
     assert (np.asarray(slopes) != 0).any(0).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (9, 14, 3), (1, 1, 2)])
+def test_blocks_come_back_from_channels(shape):
+    image = jax.random.normal(KEY, shape)
+    np.testing.assert_array_equal(channels_to_blocks(blocks_to_channels(image), shape[:2]), image)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 14), (1, 1)])
+def test_a_transposed_convolution_is_the_adjoint_of_a_convolution(shape):
+    conv, transpose = Conv(2, 3, key=KEY), ConvTranspose(3, 2, key=KEY)
+    # [row of blocks, column of blocks, within the block, out] to [mirrored row, mirrored column, in, within the block]
+    weight = conv.linear.weight.reshape(2, 2, 8, 3)[::-1, ::-1].transpose(0, 1, 3, 2).reshape(12, 8)
+    transpose = eqx.tree_at(lambda layer: layer.linear.weight, transpose, weight)
+    image = jax.random.normal(KEY, (*shape, 2))
+    seen = conv(image)
+    features = jax.random.normal(KEY, seen.shape)
+    assert float(jnp.vdot(image, transpose(features, shape))) == pytest.approx(
+        float(jnp.vdot(seen, features)), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("side", [8, 9])
+def test_a_convolution_sees_a_pixel_wherever_it_is_alike(side):
+    conv = Conv(1, 2, key=KEY)
+    at = lambda y, x: conv(jnp.zeros((side, side, 1)).at[y, x, 0].set(1.0))
+    np.testing.assert_allclose(at(2, 2)[:3, :3], at(4, 4)[1:4, 1:4], atol=1e-6)
+    assert (np.asarray(at(2, 2)) != 0).any()

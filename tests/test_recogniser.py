@@ -35,24 +35,39 @@ def test_a_cell_is_seen_the_same_wherever_it_is(attention):
     np.testing.assert_allclose(b.values[7] - a.values[1], [1.0, 1.0, 0, 0, 0, 0], atol=1e-6)
 
 
-def test_attention_averages_the_values_with_weights_that_sum_to_one(attention):
-    same = Places(jax.random.normal(KEY, (8, 4)), jnp.tile(jnp.arange(6.0), (8, 1)))
-    np.testing.assert_allclose(attention(same, jnp.ones(6)), jnp.arange(6.0), rtol=1e-5)
-
-
-def test_attention_chooses_the_place_whose_key_answers_the_query(attention):
+def test_without_noise_attention_takes_the_cell_whose_key_answers_the_query_best(attention):
     hidden = jax.random.normal(KEY, (6,))
-    query = attention.query(hidden)
-    places = Places(jnp.zeros((8, 4)).at[5].set(100.0 * query), jax.random.normal(KEY, (8, 6)))
-    np.testing.assert_allclose(attention(places, hidden), places.values[5], atol=1e-5)
+    places = Places(jnp.zeros((8, 4)).at[5].set(0.01 * attention.query(hidden)), jax.random.normal(KEY, (8, 6)))
+    np.testing.assert_allclose(attention(places, hidden, jnp.zeros(8)), places.values[5], atol=1e-5)
+
+
+def test_cells_are_sampled_with_the_probabilities_of_a_softmax(attention):
+    hidden = jax.random.normal(KEY, (6,))
+    places = Places(0.3 * jax.random.normal(KEY, (8, 4)), jnp.eye(8))
+    noise = jax.random.normal(KEY, (20_000, 8))
+    frequencies = jax.vmap(lambda n: attention(places, hidden, n))(noise).mean(0)
+    expected = jax.nn.softmax(places.keys @ attention.query(hidden))
+    assert expected.max() < 0.9
+    np.testing.assert_allclose(frequencies, expected, atol=0.02)
+
+
+def test_the_gradient_is_that_of_the_softmax(attention):
+    hidden, noise = jax.random.normal(KEY, (6,)), jnp.zeros(8)
+    places = Places(0.1 * jax.random.normal(KEY, (8, 4)), jax.random.normal(KEY, (8, 6)))
+    soft = lambda h: jnp.sum(jax.nn.softmax(places.keys @ attention.query(h)) @ places.values)
+    given = jax.grad(lambda h: jnp.sum(attention(places, h, noise)))(hidden)
+    np.testing.assert_allclose(given, jax.grad(soft)(hidden), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("attention", [0, 4])
 def test_before_training_windows_are_distributed_about_as_the_start(attention):
     network = recogniser(attention)
     images = jax.random.uniform(KEY, (20, 1, 24, 40))
-    first = jax.vmap(lambda image: network(network.look(image), jnp.zeros(9), network.lstm.start)[1])(images)
-    assert jnp.abs(first.mean - START.mean).max() < 0.6
+    noise = jax.random.normal(KEY, (20, network.cells))
+    start = network.lstm.start
+    first = jax.vmap(lambda image, n: network(network.look(image), jnp.zeros(9), start, n)[1])(images, noise)
+    assert jnp.abs(first.mean - START.mean)[:, 1:].max() < (1.2 if attention else 0.5)  # a cell, or the middle
+    np.testing.assert_allclose(first.mean[:, 0], jnp.full(20, -1.0), atol=0.3)
     np.testing.assert_allclose(first.log_sd, jnp.tile(START.log_sd, (20, 1)), atol=0.3)
 
 

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,6 +10,8 @@ import pytest
 
 from airjax import count, train
 from airjax.build import count_prior
+from airjax.layers import Normal
+from airjax.patches.base import gaussian_code
 
 
 def leaves(state):
@@ -38,6 +41,39 @@ def test_another_seed_makes_another_model(tiny_config, tiny_train_config, tiny_i
     states = [train.init(tiny_config, replace(tiny_train_config, seed=s), tiny_images.shape[1:]) for s in (0, 1)]
     weights = [state.model.patches.encoder.layers[0].weight for state in states]
     assert (np.asarray(weights[0]) != np.asarray(weights[1])).all()
+
+
+class Ramp(eqx.Module):
+    """A patch model from outside: one number says how bright a ramp is. `trained` may be something that can't be."""
+
+    direction: jax.Array
+    trained: Any = None
+    code_size: int = eqx.field(static=True, default=1)
+
+    def prior_sample(self, *, key):
+        return jax.random.normal(key, (1,))
+
+    def encode(self, glimpse, noise):
+        return gaussian_code(Normal(jnp.mean(glimpse)[None], jnp.zeros(1)), noise)
+
+    def decode(self, what):
+        return jax.nn.sigmoid(what[0] * self.direction)[None] * jnp.ones((1, 5, 5))
+
+
+@pytest.mark.parametrize("objective", ["marginal", "nvil"])
+def test_a_patch_model_from_outside_is_trained_and_left_as_it_was(train_tiny, tiny_train_config, objective):
+    own = Ramp(jnp.linspace(-1.0, 1.0, 5))
+    state, info = train_tiny((4,), config=replace(tiny_train_config, objective=objective), patches=own)
+    assert np.isfinite(info.elbo).all()
+    assert isinstance(state.model.patches, Ramp)
+    assert (state.model.patches.direction != own.direction).any()
+    np.testing.assert_array_equal(own.direction, jnp.linspace(-1.0, 1.0, 5))
+
+
+@pytest.mark.parametrize("leaf", [jax.nn.relu, 3, np.arange(2)])
+def test_a_patch_model_with_a_leaf_that_cannot_be_trained_is_refused(tiny_config, tiny_train_config, leaf):
+    with pytest.raises(ValueError, match=r"leaf of Ramp must be an array of floats, got .* at \.trained"):
+        train.init(tiny_config, tiny_train_config, (1, 12, 12), Ramp(jnp.ones(5), leaf))
 
 
 def test_how_steps_are_cut_into_chunks_changes_nothing(train_tiny, trained):

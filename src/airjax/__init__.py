@@ -1,8 +1,9 @@
 """Attend, Infer, Repeat in JAX: count, locate and redraw the objects of a scene, without labels.
 
-From here: the model and its parts (`AIR`, `MLPPatches`, priors in `count`), what it learns by (`objective`, `train`),
+From here: the model and its parts (`AIR`, patch models, priors in `count`), what it learns by (`objective`, `train`),
 and what a trained one is used for (`load_model`, `find`, `bound`, `evaluate.evaluate`). Training in a folder, with
-checkpoints and pictures, is `airjax.fit.fit`; scenes are in `airjax.data`, figures in `airjax.plots`.
+checkpoints and pictures, is `airjax.fit.fit`; scenes are in `airjax.data`, figures in `airjax.plots`, patch models
+without AIR in `airjax.alone`.
 """
 
 from airjax import count as count
@@ -12,6 +13,7 @@ from airjax import objective as objective
 from airjax import train as train
 from airjax import windows as windows
 from airjax.build import build_model as build_model
+from airjax.build import build_patches as build_patches
 from airjax.config import Config as Config
 from airjax.config import DataConfig as DataConfig
 from airjax.config import ModelConfig as ModelConfig
@@ -25,6 +27,10 @@ from airjax.likelihood import NormalLikelihood as NormalLikelihood
 from airjax.model import AIR as AIR
 from airjax.model import Trajectory as Trajectory
 from airjax.model import WherePrior as WherePrior
+from airjax.patches.base import Code as Code
 from airjax.patches.base import PatchModel as PatchModel
+from airjax.patches.base import gaussian_code as gaussian_code
+from airjax.patches.conv import ConvPatches as ConvPatches
+from airjax.patches.draw import DRAWPatches as DRAWPatches
 from airjax.patches.mlp import MLPPatches as MLPPatches
 from airjax.run import load_model as load_model

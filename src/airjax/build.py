@@ -10,6 +10,9 @@ from airjax.config import ModelConfig
 from airjax.grounds import BlackGround, Ground, LinearGround, StillGround
 from airjax.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
 from airjax.model import AIR, WherePrior
+from airjax.patches.base import PatchModel
+from airjax.patches.conv import ConvPatches
+from airjax.patches.draw import DRAWPatches
 from airjax.patches.mlp import MLPPatches
 
 
@@ -47,19 +50,40 @@ def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Ground:
             return LinearGround(image_shape, code_size=config.ground_size)
 
 
-def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> AIR:
+def build_patches(config: ModelConfig, shape: tuple[int, int, int], *, key: PRNGKeyArray) -> PatchModel:
+    """Make an untrained patch model for patches of `shape` = (channels, side, side).
+
+    Raises:
+        ValueError: a value of the configuration is out of range.
+    """
+    size, hidden = config.code_size, config.patch_hidden
+    match config.patches:
+        case "mlp":
+            return MLPPatches(shape, code_size=size, hidden=hidden, key=key)
+        case "conv":
+            return ConvPatches(shape, code_size=size, channels=config.patch_channels, hidden=hidden, key=key)
+        case "draw":
+            return DRAWPatches(shape, code_size=size, steps=config.draw_steps, hidden=config.draw_hidden, key=key)
+
+
+def build_model(
+    config: ModelConfig,
+    image_shape: tuple[int, int, int],
+    *,
+    patches: PatchModel | None = None,
+    key: PRNGKeyArray,
+) -> AIR:
     """Make an untrained model for images of `image_shape` = (channels, height, width).
+
+    A patch model given as `patches` takes the place of the configured one.
 
     Raises:
         ValueError: a value of the configuration is out of range.
     """
     patch_key, model_key = jax.random.split(key)
-    patches = MLPPatches(
-        (image_shape[0] + (config.compose == "over"), config.window, config.window),
-        code_size=config.code_size,
-        hidden=config.patch_hidden,
-        key=patch_key,
-    )
+    if patches is None:
+        channels = image_shape[0] + (config.compose == "over")
+        patches = build_patches(config, (channels, config.window, config.window), key=patch_key)
     where = WherePrior(config.scale, config.scale_sd, config.position_sd, learn=config.learn_where)
     return AIR(
         image_shape,
@@ -81,11 +105,11 @@ def build_model(config: ModelConfig, image_shape: tuple[int, int, int], *, key: 
     )
 
 
-def build_baseline(config: ModelConfig, image_shape: tuple[int, int, int], *, key: PRNGKeyArray) -> Baseline:
+def build_baseline(config: ModelConfig, model: AIR, *, key: PRNGKeyArray) -> Baseline:
     """Make the untrained baseline network that goes with `build_model`'s model."""
     return Baseline(
-        image_shape,
-        3 + config.code_size,
+        model.image_shape,
+        3 + model.patches.code_size,
         hidden=config.hidden,
         embed_channels=config.embed_channels,
         embed_hidden=config.embed_hidden,

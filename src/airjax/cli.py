@@ -60,7 +60,7 @@ def train(
     Args:
         data: Name of a data set, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]).
         out: The run's folder.
-        config: fast, paper (sizes), or a TOML file of settings named like the flags below; flags win over it.
+        config: fast, paper (sizes), difference, or a TOML file of settings named like the flags below; flags win.
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
@@ -272,8 +272,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _exit_code(error: Exception) -> int | None:
     """Tell a user's mistake and a diverged run from a defect of ours, which keeps its traceback."""
     from airjax.checkpoint import CheckpointError, RunLocked
-    from airjax.fit import NotFiniteError
     from airjax.run import RunError
+    from airjax.train import NotFiniteError
 
     if isinstance(error, NotFiniteError):
         return NOT_FINITE

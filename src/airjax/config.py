@@ -12,6 +12,7 @@ ComposeKind = Literal["add", "over"]
 CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
 GroundKind = Literal["none", "constant", "mean", "linear"]
 LikelihoodKind = Literal["normal", "bernoulli"]
+PatchKind = Literal["mlp", "conv", "draw"]
 ObjectiveKind = Literal["marginal", "nvil"]
 ScheduleKind = Literal["cosine", "constant"]
 MAX_SEED = 2**32 - 1
@@ -109,9 +110,13 @@ class ModelConfig:
         embed_channels: channels of the first of two convolutions that look at the image, half of the second's; 0: none.
         embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
-        attention: size of the keys of an attention over the convolutions' output, which helps to place windows; or 0.
-        code_size: dimensions of z_what.
-        patch_hidden: hidden units of the patch encoder and decoder.
+        attention: size of the keys of a hard attention that helps to place windows; 0: none.
+        patches: networks that encode glimpses and draw patches: mlp, conv, or draw (DRAW).
+        code_size: dimensions of z_what; with draw, of all its steps together.
+        patch_hidden: hidden units of the patch encoder and decoder (mlp and conv).
+        patch_channels: channels of the convolution each way (conv).
+        draw_steps: steps in which a patch is drawn, by which code_size must be divisible (draw).
+        draw_hidden: size of the two LSTMs that read and write a patch (draw).
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
         difference: whether the recurrent network, too, sees what is left (Difference AIR), at every step anew.
         ground: what lies behind the objects: black (none), a colour, a picture, or components weighed for each scene.
@@ -141,8 +146,12 @@ class ModelConfig:
     embed_hidden: int = 256
     head_hidden: int = 200
     attention: int = 0
+    patches: PatchKind = "mlp"
     code_size: int = 50
     patch_hidden: int = 400
+    patch_channels: int = 32
+    draw_steps: int = 5
+    draw_hidden: int = 192
     residual_glimpses: bool = True
     difference: bool = False
     ground: GroundKind = "none"
@@ -166,9 +175,10 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
-        _check_at_least(self, 1, "ground_size", "anneal_steps")
+        _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "ground_size", "anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
+        _check_choice(self, PatchKind, "patches")
         _check_choice(self, GroundKind, "ground")
         _check_choice(self, ComposeKind, "compose")
         _check_choice(self, LikelihoodKind, "likelihood")

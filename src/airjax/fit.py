@@ -26,10 +26,6 @@ PICTURED = 8
 _logger = logging.getLogger(__name__)
 
 
-class NotFiniteError(RuntimeError):
-    """Training produced a number that is not finite."""
-
-
 def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progress: bool = True) -> AIR:
     """Train as configured, or go on where the run in `folder` was stopped.
 
@@ -48,7 +44,7 @@ def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progr
         run.RunError: the folder holds another run or something else.
         checkpoint.RunLocked: another process is training in the folder.
         checkpoint.CheckpointError: no checkpoint of the run is valid.
-        NotFiniteError: the bound or its gradient is no longer finite.
+        train.NotFiniteError: the bound or its gradient is no longer finite.
     """
     images = inference.channels_first(scenes.images)
     record = run.Record(config, images.shape[1:])
@@ -113,7 +109,7 @@ class _Fit:
         if bad.any():
             kept = checkpoint.newest_step(self.folder / run.CHECKPOINTS)
             last = "there is no checkpoint yet" if kept is None else f"the last good checkpoint is step {kept}"
-            raise NotFiniteError(
+            raise train.NotFiniteError(
                 f"the bound or the weights are not finite at step {done + int(np.argmax(bad)) + 1} "
                 f"(seed {self.config.train.seed}); {last}, in {self.folder}"
             )

@@ -77,7 +77,7 @@ def check_images(model: AIR, images: UInt8[np.ndarray, "n c h w"]) -> None:
 def find(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
     """Infer counts, boxes and codes along the trajectory of posterior means."""
     check_images(model, images)
-    return Found(**_in_batches(lambda chunk, _: _find(model, chunk), images, batch))
+    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
 
 def bound(
@@ -91,7 +91,7 @@ def bound(
     def evaluate(chunk, index):
         return _bound(model, chunk, samples, jax.random.fold_in(key, index))
 
-    return Bounds(**_in_batches(evaluate, images, batch))
+    return Bounds(**in_batches(evaluate, images, batch))
 
 
 def describe(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
@@ -121,7 +121,7 @@ def _rounded(values: np.ndarray) -> list[float]:
     return [round(float(value), 6) for value in values]
 
 
-def _in_batches(
+def in_batches(
     function: Callable[[UInt8[Array, "b c h w"], int], dict[str, Array]],
     images: UInt8[np.ndarray, "n c h w"],
     batch: int,

@@ -88,10 +88,30 @@ class Conv(eqx.Module):
 
     def __call__(self, x: Float[Array, "h w i"]) -> Float[Array, "h2 w2 o"]:
         """Apply the layer."""
-        blocks = jnp.pad(blocks_to_channels(x), ((0, 1), (0, 1), (0, 0)))
-        rows, columns = blocks.shape[0] - 1, blocks.shape[1] - 1
-        corners = [blocks[i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)]
-        return self.linear(jnp.concatenate(corners, axis=-1))
+        return self.linear(_with_neighbours(blocks_to_channels(x), (0, 1)))
+
+
+class ConvTranspose(eqx.Module):
+    """Double both sides with a 4 x 4 kernel, the adjoint of `Conv`: [h / 2, w / 2, i], rounded up, to [h, w, o].
+
+    It, too, is one matrix product, from 2 x 2 neighbours to blocks of 2 x 2.
+    """
+
+    linear: Linear
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float = 1.0, key: PRNGKeyArray):
+        self.linear = Linear(4 * inputs, 4 * outputs, gain=gain, key=key)
+
+    def __call__(self, x: Float[Array, "h2 w2 i"], shape: tuple[int, int]) -> Float[Array, "h w o"]:
+        """Apply the layer; `shape` is (h, w), whose odd sides lose the last half of a block."""
+        return channels_to_blocks(self.linear(_with_neighbours(x, (1, 0))), shape)
+
+
+def _with_neighbours(x, padding):
+    """Join the channels of every 2 x 2 neighbours, the image being padded with (before, after) zeros: [h, w, 4 c]."""
+    rows, columns, _ = x.shape
+    padded = jnp.pad(x, (padding, padding, (0, 0)))
+    return jnp.concatenate([padded[i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)], axis=-1)
 
 
 def blocks_to_channels(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 4*c"]:
@@ -100,6 +120,13 @@ def blocks_to_channels(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 4*c"]:
     rows, columns = -(-h // 2), -(-w // 2)
     blocks = jnp.pad(x, ((0, h % 2), (0, w % 2), (0, 0))).reshape(rows, 2, columns, 2, c)
     return blocks.transpose(0, 2, 1, 3, 4).reshape(rows, columns, 4 * c)
+
+
+def channels_to_blocks(x: Float[Array, "h2 w2 blocks"], shape: tuple[int, int]) -> Float[Array, "h w c"]:
+    """Undo `blocks_to_channels` of an image of `shape` = (h, w)."""
+    rows, columns, channels = x.shape
+    blocks = x.reshape(rows, columns, 2, 2, channels // 4).transpose(0, 2, 1, 3, 4)
+    return blocks.reshape(2 * rows, 2 * columns, channels // 4)[: shape[0], : shape[1]]
 
 
 class Embed(eqx.Module):
@@ -151,6 +178,29 @@ class LSTMState(NamedTuple):
     cell: Float[Array, " h"]
 
 
+class LSTM(eqx.Module):
+    """A long short-term memory, whose forget gates start out open."""
+
+    linear: Linear
+    size: int = eqx.field(static=True)
+
+    def __init__(self, inputs: int, size: int, *, key: PRNGKeyArray):
+        self.linear = Linear(size + inputs, 4 * size, key=key)
+        self.size = size
+
+    @property
+    def start(self) -> LSTMState:
+        """The state before the first step."""
+        return LSTMState(jnp.zeros(self.size), jnp.zeros(self.size))
+
+    def __call__(self, x: Float[Array, " i"], state: LSTMState, *, seen: Float[Array, " g"] | float = 0.0) -> LSTMState:
+        """Advance by one step, given an input and, already projected to the four gates, what is `seen` besides."""
+        gates = seen + self.linear(jnp.concatenate([state.hidden, x]))
+        i, f, g, o = jnp.split(gates, 4)
+        cell = jax.nn.sigmoid(f + 1.0) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+        return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+
+
 class SceneLSTM(eqx.Module):
     """An LSTM that looks at an image and reads the latents found so far (paper, figure 3).
 
@@ -159,8 +209,7 @@ class SceneLSTM(eqx.Module):
     """
 
     embed: Embed
-    recur: Linear
-    size: int = eqx.field(static=True)
+    recur: LSTM
 
     def __init__(
         self,
@@ -175,13 +224,12 @@ class SceneLSTM(eqx.Module):
         """Make an LSTM of `size` units for images of `image_shape`; see `Embed` for how they enter it."""
         embed, recur = jax.random.split(key)
         self.embed = Embed(image_shape, 4 * size, channels=embed_channels, hidden=embed_hidden, key=embed)
-        self.recur = Linear(size + latents, 4 * size, key=recur)
-        self.size = size
+        self.recur = LSTM(latents, size, key=recur)
 
     @property
     def start(self) -> LSTMState:
         """The state before the first step."""
-        return LSTMState(jnp.zeros(self.size), jnp.zeros(self.size))
+        return self.recur.start
 
     def look(self, image: Float[Array, "c h w"]) -> Float[Array, " g"]:
         """Embed an image as inputs of the gates."""
@@ -189,7 +237,4 @@ class SceneLSTM(eqx.Module):
 
     def __call__(self, seen: Float[Array, " g"], latents: Float[Array, " z"], state: LSTMState) -> LSTMState:
         """Advance by one step, given the projected image and the previous step's latents."""
-        gates = seen + self.recur(jnp.concatenate([state.hidden, latents]))
-        i, f, g, o = jnp.split(gates, 4)
-        cell = jax.nn.sigmoid(f + 1.0) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
-        return LSTMState(jax.nn.sigmoid(o) * jnp.tanh(cell), cell)
+        return self.recur(latents, state, seen=seen)

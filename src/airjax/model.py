@@ -222,9 +222,10 @@ class AIR(eqx.Module):
         ground = self.ground.encode(image, self._ground_noise(key))
         empty = self.ground.decode(ground.value)
         seen = None if self.difference else self._look(image, empty)
-        shape = (self.max_objects, 3 + self.patches.code_size)
+        latents = 3 + self.patches.code_size
+        shape = (self.max_objects, latents + self.recogniser.cells)
         noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
-        start = (self.recogniser.lstm.start, jnp.zeros(shape[1]), empty)
+        start = (self.recogniser.lstm.start, jnp.zeros(latents), empty)
 
         def step(carry, step_noise):
             state, latents, canvas = carry
@@ -250,10 +251,11 @@ class AIR(eqx.Module):
     def _step(self, image, seen, state, latents, canvas, behind, noise):
         prior = self.where_prior()
         seen = self._look(image, canvas) if seen is None else seen
-        presence_logit, posterior, state = self.recogniser(seen, latents, state)
-        where = posterior.shape_noise(noise[:3])
+        for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
+        presence_logit, posterior, state = self.recogniser(seen, latents, state, for_attention)
+        where = posterior.shape_noise(for_where)
         glimpse = windows.read(self._shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
-        what = self.patches.encode(glimpse, noise[3:])
+        what = self.patches.encode(glimpse, for_what)
         canvas = self.compose(canvas, self.place(where, what.value))
         found = Step(
             presence_logit=presence_logit,

@@ -35,9 +35,10 @@ class Seen(NamedTuple):
 
 
 class Attention(eqx.Module):
-    """Attend to one place of an image by content (Bahdanau et al., 2015; a softmax over cells).
+    """Attend to one cell of an image, chosen by content: hard attention (Xu et al., 2015).
 
-    A regression of positions answers two equally good objects with the point between them; a softmax chooses.
+    A regression of positions answers two equally good objects with the point between them; a choice does not. The cell
+    is sampled (Gumbel's maximum), its gradient that of the softmax (straight through: Bengio et al., 2013).
     """
 
     keys: Linear
@@ -59,9 +60,16 @@ class Attention(eqx.Module):
         cells = features.reshape(rows * columns, -1)
         return Places(self.keys(cells), self.values(cells).at[:, :2].add(grid))
 
-    def __call__(self, places: Places, hidden: Float[Array, " h"]) -> Float[Array, " v"]:
-        """Average the values, weighted by how well their keys answer the query."""
-        return jax.nn.softmax(places.keys @ self.query(hidden)) @ places.values
+    def __call__(self, places: Places, hidden: Float[Array, " h"], noise: Float[Array, " cells"]) -> Float[Array, " v"]:
+        """Return the value of a cell, likelier the better its key answers the query; zero `noise`: of the likeliest.
+
+        `noise` is standard normal.
+        """
+        logits = places.keys @ self.query(hidden)
+        gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
+        weights = jax.nn.softmax(logits + gumbel)
+        chosen = jax.nn.one_hot(jnp.argmax(weights), len(weights))
+        return (chosen + weights - jax.lax.stop_gradient(weights)) @ places.values
 
 
 class Recogniser(eqx.Module):
@@ -70,6 +78,7 @@ class Recogniser(eqx.Module):
     lstm: SceneLSTM
     attention: Attention | None
     head: MLP
+    cells: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -97,8 +106,10 @@ class Recogniser(eqx.Module):
         self.lstm = SceneLSTM(
             image_shape, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm
         )
-        self.attention = None
+        self.attention, self.cells = None, 0
         if attention:
+            features = jax.eval_shape(self.lstm.embed.convolve, jax.ShapeDtypeStruct(image_shape, jnp.float32))
+            self.cells = features.shape[0] * features.shape[1]
             self.attention = Attention(2 * embed_channels, hidden, attention, key=jax.random.fold_in(key, 1))
         mlp = MLP((hidden + attention, head_hidden, 7), last_gain=0.1, key=head)
         bias = jnp.concatenate([jnp.zeros(1), start.mean, start.log_sd])
@@ -111,13 +122,16 @@ class Recogniser(eqx.Module):
         return Seen(self.lstm.embed.summarise(features), places)
 
     def __call__(
-        self, seen: Seen, latents: Float[Array, " z"], state: LSTMState
+        self, seen: Seen, latents: Float[Array, " z"], state: LSTMState, noise: Float[Array, " cells"]
     ) -> tuple[Float[Array, ""], Normal, LSTMState]:
-        """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state."""
+        """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state.
+
+        Standard normal `noise` chooses the cell attended to; zeros, the likeliest. It is empty without attention.
+        """
         state = self.lstm(seen.gates, latents, state)
         if self.attention is None or seen.places is None:
             output = self.head(state.hidden)
             return output[0], Normal(output[1:4], output[4:7]), state
-        attended = self.attention(seen.places, state.hidden)
+        attended = self.attention(seen.places, state.hidden, noise)
         output = self.head(jnp.concatenate([state.hidden, attended[2:]]))
         return output[0], Normal(output[1:4].at[1:].add(attended[:2]), output[4:7]), state

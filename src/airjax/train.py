@@ -14,11 +14,16 @@ from airjax.baseline import Baseline
 from airjax.build import build_baseline, build_model, count_prior
 from airjax.config import ModelConfig, TrainConfig
 from airjax.model import AIR
+from airjax.patches.base import PatchModel, trainable_copy
 
 COUNT_MEMORY = 0.99
 """Share of a learned p(n) that survives a step."""
 COUNT_FLOOR = 1e-6
 """Smallest probability of a count that a learned p(n) moves towards."""
+
+
+class NotFiniteError(RuntimeError):
+    """Training produced a number that is not finite."""
 
 
 class State(NamedTuple):
@@ -51,15 +56,18 @@ class Info(NamedTuple):
     count_probs: Float[Array, "*steps counts"]
 
 
-def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
-    """Make Adam for the pair (model, baseline), the baseline at its own rate."""
+def learning_rate(config: TrainConfig) -> optax.Schedule:
+    """Make the configured schedule of Adam's rate."""
     if config.schedule == "cosine":
         warmup = min(config.warmup, config.steps // 2)
-        rate = optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, config.steps)
-    else:
-        rate = optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup)
+        return optax.warmup_cosine_decay_schedule(0.0, config.learning_rate, warmup, config.steps)
+    return optax.warmup_constant_schedule(0.0, config.learning_rate, config.warmup)
+
+
+def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    """Make Adam for the pair (model, baseline), the baseline at its own rate."""
     return optax.partition(
-        {"model": optax.adam(rate), "baseline": optax.adam(config.baseline_learning_rate)},
+        {"model": optax.adam(learning_rate(config)), "baseline": optax.adam(config.baseline_learning_rate)},
         ("model", "baseline"),
     )
 
@@ -69,16 +77,29 @@ def _trained(model: AIR, baseline: Baseline | None) -> Any:
     return model, baseline
 
 
-def init(model_config: ModelConfig, config: TrainConfig, image_shape: tuple[int, int, int]) -> State:
-    """Make the state before the first step; `config.seed` fixes it."""
+def init(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    image_shape: tuple[int, int, int],
+    patches: PatchModel | None = None,
+) -> State:
+    """Make the state before the first step; `config.seed` fixes it.
+
+    A patch model of your own, made for patches of side `model_config.window`, takes the place of the configured one;
+    it is copied.
+
+    Raises:
+        ValueError: a value of a configuration is out of range, or `patches` has a leaf that can't be trained.
+    """
     model_key, baseline_key, key = jax.random.split(jax.random.PRNGKey(config.seed), 3)
-    model = build_model(model_config, image_shape, key=model_key)
+    own = None if patches is None else trainable_copy(patches)
+    model = build_model(model_config, image_shape, patches=own, key=model_key)
     first_prior = _annealed_prior(model_config, jnp.zeros(()))
     if first_prior is not None:
         model = eqx.tree_at(lambda m: m.count_log_prior, model, first_prior)
     baseline = None
     if config.objective == "nvil":
-        baseline = build_baseline(model_config, image_shape, key=baseline_key)
+        baseline = build_baseline(model_config, model, key=baseline_key)
     optimiser = make_optimiser(config).init(_trained(model, baseline))
     return State(model, baseline, optimiser, jnp.zeros((), jnp.int32), key)
 

@@ -1,7 +1,9 @@
 """The protocol that every generative model of patches follows, and what those with Gaussian codes share."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -52,3 +54,21 @@ class PatchModel(Protocol):
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
         """Draw the patch that `what` describes."""
         ...
+
+
+Part = TypeVar("Part")
+
+
+def trainable_copy(part: Part) -> Part:
+    """Copy a part of a model that was made elsewhere, because training overwrites the arrays that it is given.
+
+    Raises:
+        ValueError: a leaf is something else than an array of floats, which can't be trained.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(part):
+        if not eqx.is_inexact_array(leaf):
+            raise ValueError(
+                f"every leaf of {type(part).__name__} must be an array of floats, got {type(leaf).__name__} at "
+                f"{jax.tree_util.keystr(path)}; what isn't trained must be a static field"
+            )
+    return jax.tree.map(jnp.copy, part)

@@ -1,0 +1,131 @@
+"""Patch models: a multilayer perceptron, convolutions and DRAW, within AIR and alone.
+
+    python experiments/patch_models/run.py --data-dir MNIST --out runs/patch_models
+
+Trains AIR with each of the three on multi-MNIST, and each alone on MNIST's single digits; scores them on scenes and
+digits of MNIST's test part; writes `results.json`, `table.md` and two figures to --out. README.md beside this file has
+the expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
+"""
+
+import argparse
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import common
+import jax
+import numpy as np
+
+from airjax import alone
+from airjax.build import build_patches
+from airjax.config import ModelConfig, TrainConfig
+from airjax.data import embedded_digits, load_mnist
+from airjax.likelihood import NormalLikelihood
+from airjax.logs import read_metrics
+from airjax.plots import sample_figure, save_figure
+from airjax.run import load_model, read_record
+
+KINDS = ("mlp", "conv", "draw")
+SHOWN = 20
+"""Digits in a row of a figure."""
+COLUMNS = {
+    "parameters": "{:,}",
+    "air_count_accuracy": "{:.2%}",
+    "air_elbo": "{:.1f}",
+    "air_iw_bound": "{:.1f}",
+    "air_ms_per_step": "{:.1f}",
+    "alone_elbo": "{:.1f}",
+    "alone_iw_bound": "{:.1f}",
+    "alone_seconds": "{:.0f}",
+}
+"""What the table shows of each patch model."""
+
+
+def within_air(kind: str, options: argparse.Namespace, core: int) -> dict:
+    """Train AIR with a patch model, score it, and say what a step took."""
+    folder, samples = options.out / f"air_{kind}", options.samples
+    flags = (*common.digits(options), *options.air_flags, "--patches", kind)
+    scores = common.train_and_evaluate(folder, *flags, samples=samples, core=core)
+    rates = [line["images_per_s"] for line in read_metrics(folder) if "images_per_s" in line]
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(load_model(folder).patches)),
+        "air_count_accuracy": scores["count_accuracy_mode"],
+        "air_elbo": scores["elbo"],
+        "air_iw_bound": scores[f"iw_bound_{samples}"],
+        "air_ms_per_step": 1e3 * read_record(folder).config.train.batch / float(np.median(rates)),
+    }
+
+
+def by_itself(kind: str, options: argparse.Namespace) -> tuple[alone.PictureModel, dict]:
+    """Train a patch model on single digits, and score it on others."""
+    learnt, held_out = (bank_images(options, split) for split in ("train", "held-out"))
+    patches = build_patches(ModelConfig(patches=kind), learnt.shape[1:], key=jax.random.PRNGKey(options.seed))
+    start = time.perf_counter()
+    settings = TrainConfig(seed=options.seed, steps=options.steps)
+    model, _ = alone.fit(patches, NormalLikelihood(0.3), learnt, settings)
+    seconds = time.perf_counter() - start
+    bounds = alone.bound(model, held_out, samples=options.samples, key=jax.random.PRNGKey(0))
+    named = {"alone_elbo": bounds.elbo.mean(), "alone_iw_bound": bounds.iw_bound.mean(), "alone_seconds": seconds}
+    return model, {name: float(value) for name, value in named.items()}
+
+
+def bank_images(options: argparse.Namespace, split: str) -> np.ndarray:
+    """Load single digits [n, 1, 28, 28]."""
+    bank = embedded_digits(split) if options.smoke else load_mnist(split, options.data_dir)
+    return bank.images[:, None]
+
+
+def draw_figures(models: list[alone.PictureModel], options: argparse.Namespace) -> None:
+    """Draw a row of prior samples a model; and held-out digits with, below them, every model's mean of them."""
+    digits = bank_images(options, "held-out")[:SHOWN]
+    keys = jax.random.split(jax.random.PRNGKey(0), SHOWN)
+    samples, redrawn = [], [digits / np.float32(255)]
+    for model in models:
+        draw = jax.vmap(model.patches.decode)
+        samples.append(draw(jax.vmap(lambda key, model=model: model.patches.prior_sample(key=key))(keys)))
+        redrawn.append(draw(alone.codes(model.patches, digits)))
+    for name, rows in (("samples", samples), ("reconstructions", redrawn)):
+        figure = sample_figure(np.concatenate(rows)[:, 0], columns=SHOWN)
+        save_figure(figure, options.out / f"{name}.png")
+
+
+def table(results: dict[str, dict]) -> str:
+    """Write the results as a table in Markdown, a row a model."""
+    lines = [["", *(name.replace("_", " ") for name in COLUMNS)], ["---"] * (1 + len(COLUMNS))]
+    lines += [[kind, *(form.format(found[name]) for name, form in COLUMNS.items())] for kind, found in results.items()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = common.parser(__doc__, "patch_models")
+    parser.add_argument("--steps", type=int, default=TrainConfig().steps)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.smoke:
+        options.steps = 60
+    options.air_flags = ("--seed", str(options.seed), *(() if options.smoke else ("--steps", str(options.steps))))
+    options.samples = 5 if options.smoke else 100
+    return options
+
+
+def main() -> None:
+    """Run everything."""
+    options = arguments()
+    jobs = [partial(within_air, kind, options) for kind in KINDS]
+    results = dict(zip(KINDS, common.on_cores(jobs, options.cores)))
+    models = []
+    for kind in KINDS:
+        model, scores = by_itself(kind, options)
+        models.append(model)
+        results[kind] |= scores
+    common.write_results(results, options.out)
+    (options.out / "table.md").write_text(table(results))
+    draw_figures(models, options)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
