@@ -33,7 +33,8 @@ class Step(NamedTuple):
         where: (log scale, x, y) of its window: z_where.
         what: appearance code: z_what.
         kl: KL of this step's posteriors over where and what from their priors, in nats.
-        log_ratio: log p(z^t) - log q(z^t | ...) of the sample, in nats.
+        log_p: log p(z^t) of the sample, in nats.
+        log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
         log_likelihood: log p(x | canvas after this step), in nats.
         canvas: sum of the patches placed so far.
     """
@@ -42,9 +43,15 @@ class Step(NamedTuple):
     where: Float[Array, "*N 3"]
     what: Float[Array, "*N d"]
     kl: Float[Array, "*N"]
-    log_ratio: Float[Array, "*N"]
+    log_p: Float[Array, "*N"]
+    log_q: Float[Array, "*N"]
     log_likelihood: Float[Array, "*N"]
     canvas: Float[Array, "*N c h w"]
+
+    @property
+    def log_ratio(self) -> Float[Array, "*N"]:
+        """Log p(z^t) - log q(z^t | x, z^(1:t-1)), in nats."""
+        return self.log_p - self.log_q
 
 
 class Trajectory(NamedTuple):
@@ -190,8 +197,12 @@ class AIR(eqx.Module):
 
     # The inference network
 
-    def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
-        """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
+    def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True) -> Trajectory:
+        """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean.
+
+        With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants
+        and so is what q sees of them: log p has gradients by the generative model alone, log q by the recogniser alone.
+        """
         seen = None if self.difference else self.recogniser.look(image)
         latents = 3 + self.patches.code_size
         shape = (self.max_objects, latents + self.recogniser.cells)
@@ -200,29 +211,31 @@ class AIR(eqx.Module):
 
         def step(carry, step_noise):
             state, latents, canvas = carry
-            state, found = self._step(image, seen, state, latents, canvas, step_noise)
+            state, found = self._step(image, seen, state, latents, canvas, step_noise, pathwise)
             return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
 
         _, steps = jax.lax.scan(step, start, noise, unroll=min(self.max_objects, UNROLL))
         return Trajectory(steps, self.likelihood.log_prob(image, jnp.zeros(self.image_shape)))
 
-    def _step(self, image, seen, state, latents, canvas, noise):
+    def _step(self, image, seen, state, latents, canvas, noise, pathwise):
         prior = self.where_prior()
         if seen is None:  # without its gradient, which makes steps disturb each other
             seen = self.recogniser.look(image - jax.lax.stop_gradient(canvas))
         for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
         presence_logit, posterior, state = self.recogniser(seen, latents, state, for_attention)
-        where = posterior.shape_noise(for_where)
-        seen_by_patches = image - canvas if self.residual_glimpses else image
+        where = posterior.shape_noise(for_where, pathwise=pathwise)
+        drawn = canvas if pathwise else jax.lax.stop_gradient(canvas)
+        seen_by_patches = image - drawn if self.residual_glimpses else image
         glimpse = windows.read(seen_by_patches, jnp.exp(where[0]), where[1:], self.window)
-        what = self.patches.encode(glimpse, for_what)
+        what = self.patches.encode(glimpse, for_what, pathwise=pathwise)
         canvas = canvas + self.place(where, what.value)
         found = Step(
             presence_logit=presence_logit,
             where=where,
             what=what.value,
             kl=posterior.kl(prior) + what.kl,
-            log_ratio=prior.log_prob(where) - posterior.log_prob(where) + what.log_ratio,
+            log_p=prior.log_prob(where) + what.log_p,
+            log_q=posterior.log_prob(where) + what.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas),
             canvas=canvas,
         )
