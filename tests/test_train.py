@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax import count, losses, train
+from airjax import count, inference, losses, train
 from airjax.build import count_prior
 from airjax.layers import Normal
 from airjax.patches.base import gaussian_code
@@ -242,14 +242,16 @@ def estimated(request, train_tiny, tiny_train_config):
         patch.setattr(train, "step", lambda *arguments: (traces.append(1), step(*arguments))[1])
         train_tiny((2,), config=config)
         after_one = len(traces)
-        run = train_tiny((2,) * 40, config=config)
+        run = train_tiny((2,) * 80, config=config)
     return run, config, (after_one, len(traces))
 
 
 def test_every_estimator_raises_the_bound_and_moves_the_whole_model(estimated, tiny_config, tiny_images):
     (state, info), config, _ = estimated
-    assert info.elbo[-20:].mean() > info.elbo[:20].mean() + 5
+    assert np.isfinite(info.elbo).all()
     before = train.init(tiny_config, config, tiny_images.shape[1:])
+    bound = lambda model: inference.bound(model, tiny_images, samples=20, key=jax.random.PRNGKey(0)).iw_bound.mean()
+    assert bound(state.model) > bound(before.model) + 10
     assert state.baseline is before.baseline is None
     trained = lambda state: leaves(eqx.tree_at(lambda m: m.likelihood, state.model, None))
     assert all((a != b).any() for a, b in zip(trained(before), trained(state), strict=True))
@@ -262,7 +264,7 @@ def test_every_estimator_is_traced_once(estimated):
 
 def test_with_every_estimator_chunks_change_nothing(train_tiny, estimated):
     (state, _), config, _ = estimated
-    assert_same(train_tiny((40, 40), config=config)[0], state)
+    assert_same(train_tiny((80, 80), config=config)[0], state)
 
 
 def test_score_function_training_moves_model_and_baseline(train_tiny, nvil_config, nvil_state):
