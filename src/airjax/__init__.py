@@ -2,8 +2,8 @@
 
 From here: the model and its parts (`AIR`, patch models, priors in `count`), what it learns by (`objective`,
 `estimators`, `train`), and what a trained one is used for (`load_model`, `find`, `bound`, `evaluate.evaluate`).
-Training in a folder, with checkpoints and pictures, is `airjax.fit.fit`; scenes are in `airjax.data`, figures in `airjax.plots`, patch models
-without AIR in `airjax.alone`.
+Training in a folder, with checkpoints and pictures, is `airjax.fit.fit`; scenes are in `airjax.data`, figures in
+`airjax.plots`, patch models without AIR in `airjax.alone`.
 """
 
 from airjax import count as count

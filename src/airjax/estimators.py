@@ -112,7 +112,7 @@ def vimco(trajectories: Trajectory, count_log_prior: Float[Array, " counts"], n:
 
 
 def relaxed_presences(logits: Float[Array, " N"], temperature: float, *, key: PRNGKeyArray) -> Float[Array, " N"]:
-    """Draw relaxed Bernoulli variables in [0, 1], which tend to 0 or 1 as the temperature falls (Maddison et al., 2017)."""
+    """Draw relaxed Bernoulli variables, which tend to 0 or 1 as the temperature falls (Maddison et al., 2017)."""
     return jax.nn.sigmoid((logits + jax.random.logistic(key, logits.shape, logits.dtype)) / temperature)
 
 
