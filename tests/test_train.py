@@ -10,6 +10,7 @@ import pytest
 
 from airjax import count, inference, losses, train
 from airjax.build import count_prior
+from airjax.config import TrainConfig
 from airjax.layers import Normal
 from airjax.patches.base import gaussian_code
 
@@ -255,6 +256,11 @@ def test_every_estimator_raises_the_bound_and_moves_the_whole_model(estimated, t
     assert state.baseline is before.baseline is None
     trained = lambda state: leaves(eqx.tree_at(lambda m: m.likelihood, state.model, None))
     assert all((a != b).any() for a, b in zip(trained(before), trained(state), strict=True))
+
+
+def test_vimco_needs_two_samples():
+    with pytest.raises(ValueError, match="samples must be at least 2, got 1"):
+        TrainConfig(objective="vimco", samples=1)
 
 
 def test_every_estimator_is_traced_once(estimated):
