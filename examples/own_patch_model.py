@@ -47,9 +47,12 @@ class StrokePatches(eqx.Module):
         """Draw strokes from N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, glimpse: Float[Array, "1 p p"], noise: Float[Array, " d"]) -> airjax.Code:
+    def encode(
+        self, glimpse: Float[Array, "1 p p"], noise: Float[Array, " d"], *, pathwise: bool = True
+    ) -> airjax.Code:
         """Infer the strokes in a glimpse."""
-        return airjax.gaussian_code(Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2)), noise)
+        posterior = Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2))
+        return airjax.gaussian_code(posterior, noise, pathwise=pathwise)
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "1 p p"]:
         """Draw the strokes: dots along them are Gaussians, so that ink is one product of rows by columns."""

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from exact import enumerated, value_and_flat_gradient
 
 from airjax import count, train
 from airjax.config import ModelConfig, TrainConfig
@@ -107,6 +108,13 @@ def tiny_model():
         return eqx.tree_at(lambda m: m.count_log_prior, noisy, jnp.asarray(log_prior, dtype))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def exact(tiny_model):
+    """The tiny model's bound and its gradient by all parameters, for fixed noise, from the definition."""
+    with jax.enable_x64(True):
+        return value_and_flat_gradient(enumerated, tiny_model(dtype=jnp.float64))
 
 
 @pytest.fixture(scope="session")

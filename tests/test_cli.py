@@ -86,6 +86,8 @@ OUT_OF_RANGE = [
     ("steps", 1.5),
     ("batch", 0),
     ("batch", 65),
+    ("samples", 0),
+    ("temperature", 0),
     ("learning-rate", 0),
     ("learning-rate", -1),
     ("learning-rate", "nan"),

@@ -49,7 +49,7 @@ def _newest(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["marginal", "nvil"])
+@pytest.mark.parametrize("objective", ["marginal", "nvil", "vimco"])
 def test_a_killed_run_ends_like_an_uninterrupted_one(capsys, caplog, tmp_path, objective):
     settings = {"steps": 24, "chunk": 4, "checkpoint_every": 6, "evaluate_every": 10, "objective": objective}
     command = train_command(tmp_path / "killed", **settings)

@@ -185,7 +185,7 @@ def test_without_noise_the_empty_canvas_is_the_mean_ground(grounded):
     code = grounded.ground.encode(image, jnp.zeros(2))
     trajectory = infer(grounded, image, None)
     np.testing.assert_allclose(trajectory.empty_canvas, grounded.ground.decode(code.value), atol=1e-5)
-    assert float(trajectory.ground_kl) == pytest.approx(float(code.kl), rel=1e-5)
+    assert float(trajectory.ground.kl) == pytest.approx(float(code.kl), rel=1e-5)
     assert (infer(grounded, image, KEY).empty_canvas != trajectory.empty_canvas).all()
 
 

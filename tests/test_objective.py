@@ -1,7 +1,5 @@
 """The bounds and their gradients against the definition, in double precision."""
 
-import itertools
-import math
 from functools import partial
 
 import equinox as eqx
@@ -9,14 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.flatten_util import ravel_pytree
+from exact import IMAGE, KEY, scrambled, value_and_flat_gradient
 
 from airjax import objective
 from airjax.grounds import LinearGround
 from airjax.likelihood import NormalLikelihood
 
-KEY = jax.random.PRNGKey(1)
-BASELINES = [-150.0, 30.0, 7.0]
 SAMPLES = 4_096
 
 
@@ -28,7 +24,7 @@ def double_precision():
 
 @pytest.fixture(scope="module")
 def image(double_precision):
-    return jnp.asarray(np.random.default_rng(0).random((1, 12, 12)))
+    return jnp.asarray(IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -58,57 +54,8 @@ def many(vague, image):
     return infer_all(jax.random.split(KEY, SAMPLES))
 
 
-def value_and_flat_gradient(function, model):
-    value, gradient = jax.jit(jax.value_and_grad(function))(model)
-    return float(value), np.asarray(ravel_pytree(gradient)[0])
-
-
 def marginal(model, image):
     return objective.marginal(model.infer(image, key=KEY), model.count_log_prior)
-
-
-def enumerated(model, image):
-    """Write the bound out as an expectation over all 2^N masks: each decides on its own, the first zero ends it."""
-    trajectory = model.infer(image, key=KEY)
-    steps = trajectory.steps
-    p = 1.0 / (1.0 + jnp.exp(-steps.presence_logit))
-    canvases = [trajectory.empty_canvas]
-    for t in range(model.max_objects):
-        canvases.append(model.compose(canvases[-1], model.place(steps.where[t], steps.what[t])))
-    sd, total = jnp.exp(model.likelihood.log_sd), 0.0
-    for mask in itertools.product([True, False], repeat=model.max_objects):
-        chances = [p[t] if present else 1.0 - p[t] for t, present in enumerate(mask)]
-        n = len(list(itertools.takewhile(bool, mask)))
-        log_p = jnp.sum(jax.scipy.stats.norm.logpdf(image, canvases[n], sd)) + model.count_log_prior[n]
-        log_q = sum(jnp.log(chance) for chance in chances[: n + 1])
-        elbo = log_p - log_q - sum(steps.kl[t] for t in range(n)) - trajectory.ground_kl
-        total += math.prod(chances) * elbo
-    return total
-
-
-@pytest.fixture(scope="module")
-def exact(model, image):
-    """The bound and its gradient by all parameters, for fixed noise, from the definition."""
-    return value_and_flat_gradient(lambda m: enumerated(m, image), model)
-
-
-@pytest.fixture(scope="module")
-def nvil_gradients(model, image):
-    """The score-function estimate for each of the counts 0..N, one row each."""
-
-    def surrogate(model, n):
-        trajectory = model.infer(image, key=KEY)
-        return objective.nvil(trajectory, model.count_log_prior, n, jnp.asarray(BASELINES)).surrogate
-
-    gradients = jax.jit(jax.vmap(jax.grad(surrogate), in_axes=(None, 0)))(model, jnp.arange(4))
-    return np.asarray(jax.vmap(lambda g: ravel_pytree(g)[0])(gradients))
-
-
-nvil = jax.jit(objective.nvil)
-
-
-def nvil_terms(trajectory, model, baselines=BASELINES):
-    return [nvil(trajectory, model.count_log_prior, jnp.asarray(n), jnp.asarray(baselines)) for n in range(4)]
 
 
 def test_every_count_is_likely_enough_to_matter_here(trajectory):
@@ -136,79 +83,13 @@ def test_without_objects_a_linear_ground_is_factor_analysis(model, image):
     infer_all = jax.jit(jax.vmap(lambda key: model.infer(image, key=key)))
     trajectories = infer_all(jax.random.split(KEY, SAMPLES))
     assert float(grouped_bounds(trajectories, prior, 1).mean()) < evidence
-    trajectories = trajectories._replace(steps=trajectories.steps._replace(log_ratio=jnp.zeros((SAMPLES, 3))))
+    trajectories = trajectories._replace(steps=trajectories.steps._replace(log_p=trajectories.steps.log_q))
     assert float(objective.importance_weighted(trajectories, prior)) == pytest.approx(evidence, abs=0.05)
     known_empty = trajectories.steps._replace(presence_logit=jnp.full((SAMPLES, 3), -1e9))
     bounds = np.asarray(marginals(trajectories._replace(steps=known_empty), prior))
-    sampled = np.asarray(trajectories.empty_log_likelihood + trajectories.ground_log_ratio)
+    sampled = np.asarray(trajectories.empty_log_likelihood + trajectories.ground.log_ratio)
     assert bounds.mean() < evidence
     assert abs((bounds - sampled).mean()) < 5 * (bounds - sampled).std() / np.sqrt(SAMPLES)
-
-
-def test_the_score_function_gradient_is_exact_on_average_over_counts_whatever_the_baselines(
-    trajectory, nvil_gradients, exact
-):
-    w = np.exp(trajectory.count_log_probs)
-    np.testing.assert_allclose(w @ nvil_gradients, exact[1], rtol=1e-6, atol=1e-8 * abs(exact[1]).max())
-
-
-def test_the_sampled_bound_is_exact_on_average_over_counts(model, trajectory, exact):
-    bounds = [float(terms.bound) for terms in nvil_terms(trajectory, model)]
-    assert float(np.exp(trajectory.count_log_probs) @ bounds) == pytest.approx(exact[0], rel=1e-10)
-
-
-def test_the_score_function_gradient_of_sampled_counts_converges_to_the_exact_one(trajectory, nvil_gradients, exact):
-    counts = jax.random.categorical(KEY, trajectory.count_log_probs, shape=(20_000,))
-    shares = np.bincount(counts, minlength=4) / counts.size
-    mean = shares @ nvil_gradients
-    standard_error = np.sqrt(shares @ (nvil_gradients - mean) ** 2 / counts.size)
-    assert (abs(mean - exact[1]) <= 5 * standard_error + 1e-9).all()
-    assert (standard_error > 0).any()
-
-
-def test_a_steps_signal_is_all_that_its_decision_can_still_change(model, trajectory):
-    """For baselines that equal the signals, as written out here, the baselines' loss vanishes."""
-    p = np.asarray(jax.nn.sigmoid(trajectory.steps.presence_logit))
-    kl, log_likelihoods, log_prior = map(
-        np.asarray, (trajectory.steps.kl, trajectory.log_likelihoods, model.count_log_prior)
-    )
-    for n in range(4):
-        log_joint = log_likelihoods[n] + log_prior[n] - float(trajectory.ground_kl)
-        decisions = np.log(np.where(np.arange(3) < n, p, 1 - p))
-        signals = np.array([log_joint - kl[t:n].sum() - decisions[t : n + 1].sum() for t in range(3)])
-        terms = nvil_terms(trajectory, model, signals)[n]
-        assert float(terms.baseline_loss) == pytest.approx(0.0, abs=1e-12)
-        assert float(terms.surrogate) == pytest.approx(log_joint - kl[:n].sum())
-        assert float(nvil_terms(trajectory, model, signals + 2.0)[n].baseline_loss) == pytest.approx(4 * min(n + 1, 3))
-
-
-def test_baselines_learn_from_their_own_loss_alone(model, trajectory):
-    def terms(baselines, kl):
-        found = trajectory._replace(steps=trajectory.steps._replace(kl=kl))
-        result = objective.nvil(found, model.count_log_prior, jnp.asarray(1), baselines)
-        return result.surrogate, result.baseline_loss
-
-    by = jax.jit(jax.jacrev(terms, argnums=(0, 1)))(jnp.asarray(BASELINES), trajectory.steps.kl)
-    (surrogate_by_baselines, surrogate_by_kl), (loss_by_baselines, loss_by_kl) = by
-    np.testing.assert_array_equal(surrogate_by_baselines, 0.0)
-    np.testing.assert_array_equal(surrogate_by_kl, [-1.0, 0.0, 0.0])
-    np.testing.assert_array_equal(np.asarray(loss_by_baselines) != 0, [True, True, False])
-    np.testing.assert_array_equal(loss_by_kl, 0.0)
-
-
-def scrambled(steps, first):
-    """Put other values into everything that steps from `first` on found."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: jnp.asarray(np.concatenate([x[:first], rng.random(x[first:].shape)])), steps)
-
-
-@pytest.mark.parametrize("n", range(3))
-def test_latents_beyond_the_sampled_count_change_nothing(model, trajectory, n):
-    # Whether step n + 1 is present has been decided: that logit belongs to the count.
-    logits = scrambled(trajectory.steps, n + 1).presence_logit
-    other = trajectory._replace(steps=scrambled(trajectory.steps, n)._replace(presence_logit=logits))
-    before, after = (nvil_terms(t, model)[n] for t in (trajectory, other))
-    np.testing.assert_allclose(before, after, rtol=1e-12)
 
 
 @pytest.mark.parametrize("n", range(3))

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax import count, train
+from airjax import count, inference, losses, train
 from airjax.build import count_prior
+from airjax.config import TrainConfig
 from airjax.layers import Normal
 from airjax.patches.base import gaussian_code
 
@@ -53,14 +54,14 @@ class Ramp(eqx.Module):
     def prior_sample(self, *, key):
         return jax.random.normal(key, (1,))
 
-    def encode(self, glimpse, noise):
-        return gaussian_code(Normal(jnp.mean(glimpse)[None], jnp.zeros(1)), noise)
+    def encode(self, glimpse, noise, *, pathwise=True):
+        return gaussian_code(Normal(jnp.mean(glimpse)[None], jnp.zeros(1)), noise, pathwise=pathwise)
 
     def decode(self, what):
         return jax.nn.sigmoid(what[0] * self.direction)[None] * jnp.ones((1, 5, 5))
 
 
-@pytest.mark.parametrize("objective", ["marginal", "nvil"])
+@pytest.mark.parametrize("objective", ["marginal", "rws"])
 def test_a_patch_model_from_outside_is_trained_and_left_as_it_was(train_tiny, tiny_train_config, objective):
     own = Ramp(jnp.linspace(-1.0, 1.0, 5))
     state, info = train_tiny((4,), config=replace(tiny_train_config, objective=objective), patches=own)
@@ -195,28 +196,29 @@ def test_a_baseline_does_not_see_what_its_own_step_finds(nvil_state, image):
         assert (before[t + 1 :] != after[t + 1 :]).all()
 
 
-def test_training_pulls_baselines_towards_the_signals(nvil_state, image):
+def test_training_pulls_baselines_towards_the_signals(nvil_config, nvil_state, image):
     place = lambda networks: networks[1].head.layers[-1].bias
     networks = (nvil_state.model, nvil_state.baseline)
 
     @jax.jit
     @jax.grad
     def slope(bias):
-        return train._nvil_loss(eqx.tree_at(place, networks, bias), image[None], jax.random.PRNGKey(0)[None])[0]
+        changed = eqx.tree_at(place, networks, bias)
+        return losses.batch_loss(nvil_config, changed, image[None], jax.random.PRNGKey(0)[None])[0]
 
     assert slope(jnp.full(1, 1e3)) > 0 > slope(jnp.full(1, -1e3))
 
 
-def test_both_objectives_estimate_one_bound_and_one_gradient(nvil_state, image):
+def test_both_objectives_estimate_one_bound_and_one_gradient(tiny_train_config, nvil_config, nvil_state, image):
     """The gradient by the recogniser's output bias: presence and windows."""
     keys = jax.random.split(jax.random.PRNGKey(0), 2_000)
     place = lambda networks: networks[0].recogniser.head.layers[-1].bias
     networks = (nvil_state.model, nvil_state.baseline)
 
     @partial(jax.jit, static_argnums=0)
-    def estimates(loss):
+    def estimates(config):
         def of_bias(bias, key):
-            return loss(eqx.tree_at(place, networks, bias), image[None], key[None])
+            return losses.batch_loss(config, eqx.tree_at(place, networks, bias), image[None], key[None])
 
         def one(key):
             gradient, (bound, _) = jax.grad(of_bias, has_aux=True)(place(networks), key)
@@ -224,12 +226,51 @@ def test_both_objectives_estimate_one_bound_and_one_gradient(nvil_state, image):
 
         return jax.vmap(one)(keys)
 
-    samples = [np.asarray(estimates(loss)) for loss in (train._marginal_loss, train._nvil_loss)]
+    samples = [np.asarray(estimates(config)) for config in (tiny_train_config, nvil_config)]
     means = [x.mean(0) for x in samples]
     errors = [x.std(0) / np.sqrt(len(keys)) for x in samples]
     assert (abs(means[0] - means[1]) < 5 * np.hypot(*errors)).all()
     assert abs(means[0][0]) > 5 * errors[1][0]
     assert errors[0][0] < 0.5 * errors[1][0]
+
+
+@pytest.fixture(scope="module", params=["importance", "rws", "vimco", "concrete"])
+def estimated(request, train_tiny, tiny_train_config):
+    """A run with another estimator in chunks of two steps, its configuration, and how often a step was traced."""
+    config = replace(tiny_train_config, objective=request.param, samples=3)
+    traces, step = [], train.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "step", lambda *arguments: (traces.append(1), step(*arguments))[1])
+        train_tiny((2,), config=config)
+        after_one = len(traces)
+        run = train_tiny((2,) * 80, config=config)
+    return run, config, (after_one, len(traces))
+
+
+def test_every_estimator_raises_the_bound_and_moves_the_whole_model(estimated, tiny_config, tiny_images):
+    (state, info), config, _ = estimated
+    assert np.isfinite(info.elbo).all()
+    before = train.init(tiny_config, config, tiny_images.shape[1:])
+    bound = lambda model: inference.bound(model, tiny_images, samples=20, key=jax.random.PRNGKey(0)).iw_bound.mean()
+    assert bound(state.model) > bound(before.model) + 10
+    assert state.baseline is before.baseline is None
+    trained = lambda state: leaves(eqx.tree_at(lambda m: m.likelihood, state.model, None))
+    assert all((a != b).any() for a, b in zip(trained(before), trained(state), strict=True))
+
+
+def test_vimco_needs_two_samples():
+    with pytest.raises(ValueError, match="samples must be at least 2, got 1"):
+        TrainConfig(objective="vimco", samples=1)
+
+
+def test_every_estimator_is_traced_once(estimated):
+    after_one, after_all = estimated[2]
+    assert after_all == after_one > 0
+
+
+def test_with_every_estimator_chunks_change_nothing(train_tiny, estimated):
+    (state, _), config, _ = estimated
+    assert_same(train_tiny((80, 80), config=config)[0], state)
 
 
 def test_score_function_training_moves_model_and_baseline(train_tiny, nvil_config, nvil_state):

@@ -1,12 +1,13 @@
 """Attend, Infer, Repeat in JAX: count, locate and redraw the objects of a scene, without labels.
 
-From here: the model and its parts (`AIR`, patch models, priors in `count`), what it learns by (`objective`, `train`),
-and what a trained one is used for (`load_model`, `find`, `bound`, `evaluate.evaluate`). Training in a folder, with
-checkpoints and pictures, is `airjax.fit.fit`; scenes are in `airjax.data`, figures in `airjax.plots`, patch models
-without AIR in `airjax.alone`.
+From here: the model and its parts (`AIR`, patch models, priors in `count`), what it learns by (`objective`,
+`estimators`, `train`), and what a trained one is used for (`load_model`, `find`, `bound`, `evaluate.evaluate`).
+Training in a folder, with checkpoints and pictures, is `airjax.fit.fit`; scenes are in `airjax.data`, figures in
+`airjax.plots`, patch models without AIR in `airjax.alone`.
 """
 
 from airjax import count as count
+from airjax import estimators as estimators
 from airjax import evaluate as evaluate
 from airjax import inference as inference
 from airjax import objective as objective

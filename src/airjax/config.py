@@ -13,7 +13,7 @@ CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
 GroundKind = Literal["none", "constant", "mean", "linear"]
 LikelihoodKind = Literal["normal", "bernoulli"]
 PatchKind = Literal["mlp", "conv", "draw"]
-ObjectiveKind = Literal["marginal", "nvil"]
+ObjectiveKind = Literal["marginal", "nvil", "importance", "rws", "vimco", "concrete"]
 ScheduleKind = Literal["cosine", "constant"]
 MAX_SEED = 2**32 - 1
 
@@ -195,7 +195,9 @@ class TrainConfig:
         seed: fixes initial weights, order of scenes and noise.
         steps: number of gradient steps.
         batch: scenes in a step.
-        objective: estimator of the gradient.
+        objective: estimator of the gradient (docs/model.md).
+        samples: trajectories an image, K (objectives importance, rws and vimco, the last at least 2).
+        temperature: of the relaxed presences (objective concrete).
         learning_rate: Adam's peak rate.
         schedule: `cosine` falls to zero at the last step; `constant` does not.
         warmup: steps over which the rate rises from zero.
@@ -210,6 +212,8 @@ class TrainConfig:
     steps: int = 5_000
     batch: int = 64
     objective: ObjectiveKind = "marginal"
+    samples: int = 5
+    temperature: float = 0.5
     learning_rate: float = 1e-3
     schedule: ScheduleKind = "cosine"
     warmup: int = 100
@@ -221,9 +225,10 @@ class TrainConfig:
 
     def __post_init__(self):
         _check_at_least(self, 1, "steps", "batch", "chunk", "checkpoint_every", "evaluate_every", "keep")
+        _check_at_least(self, 2 if self.objective == "vimco" else 1, "samples")
         _check_at_least(self, 0, "warmup")
         _check(self, f"from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED, "seed")
-        _check_positive(self, "learning_rate", "baseline_learning_rate")
+        _check_positive(self, "learning_rate", "baseline_learning_rate", "temperature")
         _check_choice(self, ObjectiveKind, "objective")
         _check_choice(self, ScheduleKind, "schedule")
 

@@ -44,8 +44,11 @@ class Ground(Protocol):
         """Draw a code from its prior."""
         ...
 
-    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, " d"]) -> Code:
-        """Infer the ground's code: reparameterise standard normal `noise`, of which zeros give the mean."""
+    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+        """Infer the ground's code: shape standard normal `noise`, of which zeros give the mean.
+
+        Without `pathwise`, no gradient flows through the sample.
+        """
         ...
 
     def decode(self, code: Float[Array, " d"]) -> Float[Array, "c h w"]:
@@ -66,10 +69,10 @@ class _Uncoded(eqx.Module):
         del key
         return jnp.zeros(0)
 
-    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, "0"]) -> Code:
+    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, "0"], *, pathwise: bool = True) -> Code:
         """Return the empty code, which costs nothing."""
-        del image
-        return Code(noise, jnp.zeros(()), jnp.zeros(()))
+        del image, pathwise
+        return Code(noise, jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
 
 
 class BlackGround(_Uncoded):
@@ -153,7 +156,7 @@ class LinearGround(eqx.Module):
         """Draw a code ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, " d"]) -> Code:
+    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
         """Infer q(code | x), a diagonal Gaussian of one spread for all images."""
         project = jax.lax.stop_gradient(self.project)
         code = (image - jax.lax.stop_gradient(self.mean)).reshape(-1) @ project
@@ -161,7 +164,7 @@ class LinearGround(eqx.Module):
             left = image - self.decode(code)
             worst = jnp.max(left**2, axis=0)
             code += (left * jnp.exp(-0.5 * worst / OUTLIER**2)).reshape(-1) @ project
-        return gaussian_code(Normal(code, self.log_sd), noise)
+        return gaussian_code(Normal(code, self.log_sd), noise, pathwise=pathwise)
 
     def decode(self, code: Float[Array, " d"]) -> Float[Array, "c h w"]:
         """Add the weighed components to the mean."""

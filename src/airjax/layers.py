@@ -22,9 +22,10 @@ class Normal(eqx.Module):
     mean: Float[Array, " d"]
     log_sd: Float[Array, " d"]
 
-    def shape_noise(self, noise: Float[Array, " d"]) -> Float[Array, " d"]:
-        """Turn standard normal noise into a reparameterised sample; zeros give the mean."""
-        return self.mean + jnp.exp(self.log_sd) * noise
+    def shape_noise(self, noise: Float[Array, " d"], *, pathwise: bool = True) -> Float[Array, " d"]:
+        """Turn standard normal noise into a sample, reparameterised or else constant; zeros give the mean."""
+        sample = self.mean + jnp.exp(self.log_sd) * noise
+        return sample if pathwise else jax.lax.stop_gradient(sample)
 
     def sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
         """Draw a reparameterised sample."""

@@ -19,7 +19,7 @@ from airjax import count, windows
 from airjax.grounds import BlackGround, Ground
 from airjax.layers import Normal
 from airjax.likelihood import Likelihood
-from airjax.patches.base import PatchModel
+from airjax.patches.base import Code, PatchModel
 from airjax.recogniser import Recogniser
 
 UNROLL = 4
@@ -34,7 +34,8 @@ class Step(NamedTuple):
         where: (log scale, x, y) of its window: z_where.
         what: appearance code: z_what.
         kl: KL of this step's posteriors over where and what from their priors, in nats.
-        log_ratio: log p(z^t) - log q(z^t | ...) of the sample, in nats.
+        log_p: log p(z^t) of the sample, in nats.
+        log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
         log_likelihood: log p(x | canvas after this step), in nats.
         canvas: the ground with the objects placed so far.
     """
@@ -43,9 +44,15 @@ class Step(NamedTuple):
     where: Float[Array, "*N 3"]
     what: Float[Array, "*N d"]
     kl: Float[Array, "*N"]
-    log_ratio: Float[Array, "*N"]
+    log_p: Float[Array, "*N"]
+    log_q: Float[Array, "*N"]
     log_likelihood: Float[Array, "*N"]
     canvas: Float[Array, "*N c h w"]
+
+    @property
+    def log_ratio(self) -> Float[Array, "*N"]:
+        """Log p(z^t) - log q(z^t | x, z^(1:t-1)), in nats."""
+        return self.log_p - self.log_q
 
 
 class Trajectory(NamedTuple):
@@ -53,17 +60,15 @@ class Trajectory(NamedTuple):
 
     Attributes:
         steps: the N steps.
+        ground: the code of what lies behind the objects.
+        empty_canvas: the canvas without objects: the ground.
         empty_log_likelihood: log p(x | no object), in nats.
-        empty_canvas: the ground, which is the canvas without objects.
-        ground_kl: KL of the posterior over the ground's code from its prior, in nats.
-        ground_log_ratio: log p(code) - log q(code | x) of the ground's sample, in nats.
     """
 
     steps: Step
-    empty_log_likelihood: Float[Array, ""]
+    ground: Code
     empty_canvas: Float[Array, "c h w"]
-    ground_kl: Float[Array, ""]
-    ground_log_ratio: Float[Array, ""]
+    empty_log_likelihood: Float[Array, ""]
 
     @property
     def log_likelihoods(self) -> Float[Array, " counts"]:
@@ -217,9 +222,13 @@ class AIR(eqx.Module):
 
     # The inference network
 
-    def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
-        """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean."""
-        ground = self.ground.encode(image, self._ground_noise(key))
+    def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True) -> Trajectory:
+        """Attend, infer, repeat: N steps of inference; without a key, every latent is its posterior's mean.
+
+        With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants
+        and so is what q sees of them: log p has gradients by the generative model alone, log q by the recogniser alone.
+        """
+        ground = self.ground.encode(image, self._ground_noise(key), pathwise=pathwise)
         empty = self.ground.decode(ground.value)
         seen = None if self.difference else self._look(image, empty)
         latents = 3 + self.patches.code_size
@@ -229,13 +238,12 @@ class AIR(eqx.Module):
 
         def step(carry, step_noise):
             state, latents, canvas = carry
-            behind = canvas if self.residual_glimpses else empty
-            state, found = self._step(image, seen, state, latents, canvas, behind, step_noise)
+            state, found = self._step(image, seen, state, latents, canvas, empty, step_noise, pathwise)
             return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
 
         _, steps = jax.lax.scan(step, start, noise, unroll=min(self.max_objects, UNROLL))
         empty_log_likelihood = self.likelihood.log_prob(image, empty)
-        return Trajectory(steps, empty_log_likelihood, empty, ground.kl, ground.log_ratio)
+        return Trajectory(steps, ground, empty, empty_log_likelihood)
 
     def _ground_key(self, key):
         return jax.random.fold_in(key, self.max_objects)
@@ -248,21 +256,24 @@ class AIR(eqx.Module):
         # Without the gradient through what is seen, it learns faster and steps disturb each other less.
         return self.recogniser.look(image - jax.lax.stop_gradient(canvas))
 
-    def _step(self, image, seen, state, latents, canvas, behind, noise):
+    def _step(self, image, seen, state, latents, canvas, empty, noise, pathwise):
         prior = self.where_prior()
         seen = self._look(image, canvas) if seen is None else seen
         for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
         presence_logit, posterior, state = self.recogniser(seen, latents, state, for_attention)
-        where = posterior.shape_noise(for_where)
+        where = posterior.shape_noise(for_where, pathwise=pathwise)
+        behind = canvas if self.residual_glimpses else empty
+        behind = behind if pathwise else jax.lax.stop_gradient(behind)
         glimpse = windows.read(self._shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
-        what = self.patches.encode(glimpse, for_what)
+        what = self.patches.encode(glimpse, for_what, pathwise=pathwise)
         canvas = self.compose(canvas, self.place(where, what.value))
         found = Step(
             presence_logit=presence_logit,
             where=where,
             what=what.value,
             kl=posterior.kl(prior) + what.kl,
-            log_ratio=prior.log_prob(where) - posterior.log_prob(where) + what.log_ratio,
+            log_p=prior.log_prob(where) + what.log_p,
+            log_q=posterior.log_prob(where) + what.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas),
             canvas=canvas,
         )

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
-from airjax import count, objective
+from airjax import count, losses
 from airjax.baseline import Baseline
 from airjax.build import build_baseline, build_model, count_prior
 from airjax.config import ModelConfig, TrainConfig
@@ -48,7 +48,7 @@ class Info(NamedTuple):
     """What a step tells of itself; means over the batch.
 
     Attributes:
-        elbo: evidence lower bound on the training batch, in nats per image.
+        elbo: evidence lower bound on the training batch, in nats per image, whatever the objective.
         count_probs: mean of q(n | x), n = 0..N.
     """
 
@@ -110,34 +110,6 @@ def start_ground(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
     return state._replace(model=eqx.tree_at(lambda m: m.ground, state.model, ground))
 
 
-def _marginal_loss(networks, images, keys):
-    model, _ = networks
-
-    def one(image, key):
-        trajectory = model.infer(image, key=key)
-        bound = objective.marginal(trajectory, model.count_log_prior)
-        return bound, bound, jnp.exp(trajectory.count_log_probs)
-
-    objectives, bounds, count_probs = jax.vmap(one)(images, keys)
-    return -jnp.mean(objectives), (jnp.mean(bounds), jnp.mean(count_probs, axis=0))
-
-
-def _nvil_loss(networks, images, keys):
-    model, baseline = networks
-
-    def one(image, key):
-        noise_key, count_key = jax.random.split(key)
-        trajectory = model.infer(image, key=noise_key)
-        log_w = trajectory.count_log_probs
-        n = jax.random.categorical(count_key, log_w)
-        terms = objective.nvil(trajectory, model.count_log_prior, n, baseline(image, trajectory))
-        # The baseline's own loss in its own units: with Adam, only its relative size within the batch matters.
-        return terms.surrogate - terms.baseline_loss / baseline.unit**2, terms.bound, jnp.exp(log_w)
-
-    objectives, bounds, count_probs = jax.vmap(one)(images, keys)
-    return -jnp.mean(objectives), (jnp.mean(bounds), jnp.mean(count_probs, axis=0))
-
-
 def _annealed_prior(config: ModelConfig, step: Int[Array, ""] | Float[Array, ""]) -> Float[Array, " counts"] | None:
     """Return the annealed p(n) at a step; None if it isn't annealed."""
     if config.count_ratio_start is None:
@@ -167,9 +139,9 @@ def step(
     """Take one gradient step on a batch of images. Pure: the noise follows from `state.key` and `state.step`."""
     images = batch.astype(jnp.float32) / 255.0
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), len(batch))
-    loss = _nvil_loss if config.objective == "nvil" else _marginal_loss
     networks = _trained(state.model, state.baseline)
-    gradients, (elbo, count_probs) = jax.grad(loss, has_aux=True)(networks, images, keys)
+    of_networks = lambda networks: losses.batch_loss(config, networks, images, keys)
+    gradients, (elbo, count_probs) = jax.grad(of_networks, has_aux=True)(networks)
     updates, optimiser = make_optimiser(config).update(gradients, state.optimiser, networks)
     model, baseline = eqx.apply_updates(networks, updates)
     log_prior = _next_count_prior(model_config, state.model.count_log_prior, state.step + 1, count_probs)

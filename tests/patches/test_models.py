@@ -90,6 +90,17 @@ def test_the_kl_is_minus_the_mean_log_ratio(many):
     assert_mean(many.kl + many.log_ratio, 0.0)
 
 
+def test_the_score_of_constant_samples_has_mean_zero_and_is_the_recognisers_alone(patches):
+    def score(patches, noise):
+        return jax.grad(lambda p: p.encode(GLIMPSE, noise, pathwise=False).log_q)(patches)
+
+    noise = jax.random.normal(KEY, (SAMPLES, SIZE))
+    scores = [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(jax.vmap(score, (None, 0)))(patches, noise))]
+    assert 0.2 < np.mean([leaf.any() for leaf in scores]) < 1
+    for leaf in scores:
+        assert (abs(leaf.mean(0)) <= 6 * leaf.std(0) / math.sqrt(SAMPLES)).all()
+
+
 def test_without_noise_every_part_of_the_code_is_its_mean_given_the_parts_before(patches):
     """Draw the parts of DRAW's code one after the other; the others' have one part, or could have any number."""
     mean = patches.encode(GLIMPSE, jnp.zeros(SIZE)).value

@@ -16,19 +16,29 @@ class Code(NamedTuple):
     Attributes:
         value: the sample.
         kl: KL(q(what | glimpse) || p(what)), in nats, in closed form where there is one, otherwise an estimate.
-        log_ratio: log p(value) - log q(value | glimpse), in nats, of this very sample.
+        log_p: log p(value), in nats, of this very sample.
+        log_q: log q(value | glimpse), in nats, of this very sample.
     """
 
     value: Float[Array, " d"]
     kl: Float[Array, ""]
-    log_ratio: Float[Array, ""]
+    log_p: Float[Array, ""]
+    log_q: Float[Array, ""]
+
+    @property
+    def log_ratio(self) -> Float[Array, "*b"]:
+        """Log p(value) - log q(value | glimpse), in nats."""
+        return self.log_p - self.log_q
 
 
-def gaussian_code(posterior: Normal, noise: Float[Array, " d"]) -> Code:
-    """Sample a code from a Gaussian posterior, the prior being N(0, 1): z_what."""
+def gaussian_code(posterior: Normal, noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+    """Sample a code from a Gaussian posterior, the prior being N(0, 1): z_what.
+
+    Without `pathwise`, no gradient flows through the sample.
+    """
     prior = Normal(jnp.zeros_like(posterior.mean), jnp.zeros_like(posterior.mean))
-    value = posterior.shape_noise(noise)
-    return Code(value, posterior.kl(prior), prior.log_prob(value) - posterior.log_prob(value))
+    value = posterior.shape_noise(noise, pathwise=pathwise)
+    return Code(value, posterior.kl(prior), prior.log_prob(value), posterior.log_prob(value))
 
 
 @runtime_checkable
@@ -47,8 +57,12 @@ class PatchModel(Protocol):
         """Draw z_what from its prior."""
         ...
 
-    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> Code:
-        """Infer what is in `glimpse`: reparameterise standard normal `noise`, of which zeros give the mean."""
+    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+        """Infer what is in `glimpse`: shape standard normal `noise`, of which zeros give the mean.
+
+        With `pathwise`, gradients flow through the sample, which is reparameterised; without, it is a constant, and
+        the gradient of `log_q` is the score.
+        """
         ...
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:

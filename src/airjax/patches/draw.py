@@ -68,29 +68,32 @@ class DRAWPatches(eqx.Module):
         """Draw z_what ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> Code:
+    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
         """Infer q(what | glimpse), a Gaussian at every step given the steps before: z_what.
 
         The KL is the sum of the steps' own along the sampled path, whose mean over paths is the divergence.
         """
-        return self.retrace(glimpse, noise)[0]
+        return self.retrace(glimpse, noise, pathwise=pathwise)[0]
 
-    def retrace(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> tuple[Code, Float[Array, "c p p"]]:
+    def retrace(
+        self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True
+    ) -> tuple[Code, Float[Array, "c p p"]]:
         """Infer the code, and the patch that it was drawing meanwhile (equations 3 to 8)."""
         pixels = glimpse.reshape(-1)
         looked = self.look(pixels)
 
         def step(carry, step_noise):
             read, drawn = carry
-            canvas, written = drawn
+            canvas, written = drawn if pathwise else jax.lax.stop_gradient(drawn)
             seen = looked + self.compare(pixels - jax.nn.sigmoid(canvas))
             read = self.reader(jnp.concatenate([seen, written.hidden]), read)
-            code = gaussian_code(Normal(*jnp.split(self.posterior(read.hidden), 2)), step_noise)
+            posterior = Normal(*jnp.split(self.posterior(read.hidden), 2))
+            code = gaussian_code(posterior, step_noise, pathwise=pathwise)
             return (read, self._draw(drawn, code.value)), code
 
         start = (self.reader.start, self._blank())
         (_, (canvas, _)), codes = jax.lax.scan(step, start, noise.reshape(self.steps, -1), unroll=UNROLL)
-        code = Code(codes.value.reshape(-1), jnp.sum(codes.kl), jnp.sum(codes.log_ratio))
+        code = Code(codes.value.reshape(-1), *(jnp.sum(term) for term in codes[1:]))
         return code, jax.nn.sigmoid(canvas).reshape(self.shape)
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:

@@ -43,9 +43,9 @@ class MLPPatches(eqx.Module):
         """Draw z_what ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"]) -> Code:
+    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
         """Infer q(what | glimpse), a diagonal Gaussian: z_what."""
-        return gaussian_code(Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2)), noise)
+        return gaussian_code(Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2)), noise, pathwise=pathwise)
 
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
         """Draw the patch that `what` describes, in [0, 1]: y_att."""

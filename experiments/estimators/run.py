@@ -1,0 +1,226 @@
+"""Gradient estimators side by side: how fast each learns, how noisy its gradient is, how many seeds fail.
+
+    python experiments/estimators/run.py --data-dir MNIST --out runs/estimators
+
+Trains the default model on multi-MNIST with each estimator, scores it on scenes of MNIST's test digits, and measures
+the variance of every estimator's gradient at the same three points of one training. Writes `results.json`, `table.md`
+and `estimators.png` to --out. README.md beside this file says how each number is defined. `--smoke` does the same with
+tiny runs on the embedded digits.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import common
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+from matplotlib.figure import Figure
+
+from airjax import checkpoint, inference, losses
+from airjax.build import build_baseline
+from airjax.config import TrainConfig
+from airjax.data import load_scenes
+from airjax.logs import read_metrics
+from airjax.plots import save_figure
+from airjax.run import CHECKPOINTS, read_record
+
+CASES = {
+    "marginal": {"objective": "marginal"},
+    "nvil": {"objective": "nvil"},
+    "importance, K = 1": {"objective": "importance", "samples": 1},
+    "importance, K = 5": {"objective": "importance", "samples": 5},
+    "importance, K = 20": {"objective": "importance", "samples": 20},
+    "rws, K = 5": {"objective": "rws", "samples": 5},
+    "vimco, K = 5": {"objective": "vimco", "samples": 5},
+    "concrete": {"objective": "concrete"},
+}
+"""Settings of training, by the name of the case."""
+COMMON = "marginal"
+"""The case at points of whose training, seed 0, all gradients are measured."""
+PARTS = ("presence", "recogniser")
+"""Parameters whose gradients are measured: those of the presence logit alone, and all of the recogniser."""
+BATCH = 64
+"""Scenes on which gradients are measured."""
+REPEATS = 20
+"""Gradients whose variance is taken."""
+FAILED = 0.9
+"""Count accuracy below which a seed has failed."""
+
+
+def train_case(case: str, seed: int, options: argparse.Namespace, core: int) -> dict:
+    """Train a case, score it on held-out scenes, and read its curve."""
+    folder = run_folder(options, case, seed)
+    settings = [word for name, value in CASES[case].items() for word in (f"--{name}", str(value))]
+    kept = ("--checkpoint-every", str(options.steps // 10), "--keep", "10") if (case, seed) == (COMMON, 0) else ()
+    flags = (*common.digits(options), *options.flags, *settings, *kept, "--seed", str(seed), "--no-learn-count")
+    scores = common.train_and_evaluate(folder, *flags, samples=options.samples, core=core)
+    return {"case": case, "seed": seed, **scores, "curve": curve(folder)}
+
+
+def run_folder(options: argparse.Namespace, case: str, seed: int) -> Path:
+    """Name a run's folder."""
+    return options.out / f"{'_'.join(map(str, CASES[case].values()))}_seed_{seed}"
+
+
+def curve(folder: Path) -> dict[str, list[float]]:
+    """Read held-out scores against steps and against the seconds spent in training steps and their compilation."""
+    batch, seconds, before = read_record(folder).config.train.batch, 0.0, 0
+    points: dict[str, list[float]] = {"step": [], "seconds": [], "accuracy": [], "elbo": []}
+    for line in read_metrics(folder):
+        if "images_per_s" in line:
+            seconds += (line["step"] - before) * batch / line["images_per_s"]
+            before = line["step"]
+        else:
+            values = (line["step"], seconds, line["held_out_count_accuracy"], line["held_out_elbo"])
+            for column, value in zip(points.values(), values):
+                column.append(value)
+    return points
+
+
+def gradient_variances(options: argparse.Namespace) -> list[dict]:
+    """Measure every estimator's gradient at three points of the common training."""
+    folder = run_folder(options, COMMON, 0)
+    record = read_record(folder)
+    paths = sorted((folder / CHECKPOINTS).glob("*.safetensors"))
+    scenes = load_scenes(replace(record.config.data, scenes=BATCH * (1 + options.baseline_steps)), "train")
+    images = jnp.asarray(inference.channels_first(scenes.images), jnp.float32) / 255
+    found = []
+    for path in (paths[0], paths[(len(paths) - 1) // 2], paths[-1]):
+        state = checkpoint.restore(path, record.blank_state())
+        key = jax.random.fold_in(state.key, state.step)
+        baseline = build_baseline(record.config.model, state.model, key=key)
+        networks = (state.model, fit_baseline(state.model, baseline, images[BATCH:], key))
+        for case, settings in CASES.items():
+            ratios = noise_to_signal(TrainConfig(**settings), networks, images[:BATCH], key)
+            found.append({"case": case, "step": int(state.step), **ratios})
+            print(f"step {state.step}, {case}: {ratios}", file=sys.stderr)
+    return found
+
+
+@eqx.filter_jit
+def fit_baseline(model, baseline, images, key):
+    """Fit nvil's baseline to a model that stays as it is, one step on every batch: it had no part in the training."""
+    config = TrainConfig(objective="nvil")
+    optimiser = optax.adam(config.baseline_learning_rate)
+
+    def step(carry, batch_and_key):
+        baseline, state = carry
+        batch, key = batch_and_key
+        loss = lambda b: losses.batch_loss(config, (model, b), batch, jax.random.split(key, BATCH))[0]
+        updates, state = optimiser.update(jax.grad(loss)(baseline), state)
+        return (eqx.apply_updates(baseline, updates), state), None
+
+    batches = images.reshape(-1, BATCH, *images.shape[1:])
+    keys = jax.random.split(key, len(batches))
+    return jax.lax.scan(step, (baseline, optimiser.init(baseline)), (batches, keys))[0][0]
+
+
+def noise_to_signal(config: TrainConfig, networks: losses.Networks, images: jax.Array, key: jax.Array) -> dict:
+    """Divide the total variance of a gradient, over repeats of its noise, by the squared norm of its mean."""
+    samples: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+    for repeat in jax.random.split(key, REPEATS):
+        found = recogniser_gradient(config, networks, images, repeat)
+        last = found.head.layers[-1]
+        samples["presence"].append(np.append(last.weight[:, 0], last.bias[0]))
+        samples["recogniser"].append(np.asarray(ravel_pytree(found)[0]))
+    return {part: variance_over_signal(np.stack(rows)) for part, rows in samples.items()}
+
+
+@eqx.filter_jit
+def recogniser_gradient(config, networks, images, key):
+    """Estimate the gradient of the mean over a batch by the recogniser's parameters."""
+    model, baseline = networks
+
+    def loss(recogniser):
+        changed = eqx.tree_at(lambda m: m.recogniser, model, recogniser)
+        return losses.batch_loss(config, (changed, baseline), images, jax.random.split(key, BATCH))[0]
+
+    return jax.grad(loss)(model.recogniser)
+
+
+def variance_over_signal(samples: np.ndarray) -> float:
+    """Divide the sum of the columns' variances by the squared norm of their means."""
+    return float(np.var(samples, axis=0, ddof=1).sum() / np.square(np.mean(samples, axis=0, dtype=np.float64)).sum())
+
+
+def table(runs: list[dict], variances: list[dict], samples: int) -> str:
+    """Write a row a case in Markdown: scores over seeds, time, and gradients' variance at each point."""
+    points = sorted({found["step"] for found in variances})
+    head = ["", "count accuracy", "lowest", "highest", "failed", "ELBO", f"IW bound, {samples}", "seconds"]
+    head += [f"variance, {part}, step {step}" for part in PARTS for step in points]
+    lines = [head, ["---"] * len(head)]
+    for case in CASES:
+        mine = [run for run in runs if run["case"] == case]
+        accuracies = np.array([run["count_accuracy_mode"] for run in mine])
+        bounds = [f"{np.mean([run[name] for run in mine]):.1f}" for name in ("elbo", f"iw_bound_{samples}")]
+        line = [case, *(f"{100 * value:.2f} %" for value in (accuracies.mean(), accuracies.min(), accuracies.max()))]
+        line += [f"{(accuracies < FAILED).sum()} of {len(mine)}", *bounds]
+        line += [f"{np.mean([run['curve']['seconds'][-1] for run in mine]):.0f}"]
+        ratios = {found["step"]: found for found in variances if found["case"] == case}
+        lines.append([*line, *(f"{ratios[step][part]:.3g}" for part in PARTS for step in points)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def draw(runs: list[dict], variances: list[dict]) -> Figure:
+    """Plot accuracy and bound, mean over seeds, and bars of the gradients' variance."""
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    panels = figure.subplots(2, 3).ravel()
+    for index, case in enumerate(CASES):
+        curves = [run["curve"] for run in runs if run["case"] == case]
+        mean = {name: np.mean([found[name] for found in curves], axis=0) for name in curves[0]}
+        for panel, (x, y) in zip(panels, (("step", "accuracy"), ("seconds", "accuracy"), ("seconds", "elbo"))):
+            panel.plot(mean[x], mean[y], color=f"C{index}", label=case, linewidth=1.2)
+            panel.set(xlabel=x, title=f"held-out {y}")
+        for panel, part in zip(panels[3:], PARTS):
+            mine = [found for found in variances if found["case"] == case]
+            places = np.arange(len(mine)) + 0.1 * (index - len(CASES) / 2)
+            panel.bar(places, [found[part] for found in mine], 0.09, color=f"C{index}")
+            panel.set_xticks(range(len(mine)), [f"step {found['step']}" for found in mine])
+            panel.set(yscale="log", title=f"variance / squared mean, {part}")
+    for panel in panels[1:3]:
+        panel.set_xscale("log")
+    lowest = min(run["curve"]["elbo"][-1] for run in runs)
+    panels[2].set_ylim(bottom=lowest - 50)
+    panels[5].axis("off")
+    panels[5].legend(*panels[0].get_legend_handles_labels(), frameon=False, loc="center")
+    return figure
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = common.parser(__doc__, "estimators")
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    if options.smoke:
+        options.steps, options.seeds = 60, 1
+    options.flags = ("--evaluate-every", str(options.steps // 20))
+    if not options.smoke:
+        options.flags += ("--steps", str(options.steps), "--held-out-scenes", "2000")
+    options.samples = 5 if options.smoke else 50
+    options.baseline_steps = 5 if options.smoke else 300
+    return options
+
+
+def main() -> None:
+    """Run everything."""
+    options = arguments()
+    jobs = [partial(train_case, case, seed, options) for seed in range(options.seeds) for case in CASES]
+    runs = common.on_cores(jobs, options.cores)
+    variances = gradient_variances(options)
+    common.write_results({"runs": runs, "variances": variances}, options.out)
+    (options.out / "table.md").write_text(table(runs, variances, options.samples))
+    save_figure(draw(runs, variances), options.out / "estimators.png")
+    print(table(runs, variances, options.samples))
+
+
+if __name__ == "__main__":
+    main()
