@@ -28,8 +28,8 @@ from airjax.run import load_model, read_record
 MAX_PARTS = 4
 SETTINGS = (
     *("--max-objects", str(MAX_PARTS), "--window", "20", "--code-size", "20", "--patch-hidden", "200"),
-    *("--scale", "0.35", "--scale-sd", "0.1", "--no-learn-where"),
-    *("--count-ratio-start", "1e-5", "--count-ratio", "1e-25", "--anneal-steps", "1500", "--no-learn-count"),
+    *("--scale", "0.35", "--scale-sd", "0.07", "--no-learn-where"),
+    *("--count-ratio-start", "1e-2", "--count-ratio", "1e-20", "--anneal-steps", "500", "--no-learn-count"),
 )
 """Windows smaller than a character, and a price for each that a part of one has to earn (README.md)."""
 SHOWN = 16
