@@ -45,7 +45,9 @@ def evaluate(folder: Path, *flags: str, samples: int, core: int, name: str = "sc
         printed = airjax("evaluate", str(folder), *flags, "--samples", str(samples), "--json", core=core)
         write_atomically(path, printed.encode())
     scores = {"run": folder.name, **json.loads(path.read_text())}
-    print(f"{folder.name}, {name}: {scores['count_accuracy_mode']:.2%}, ELBO {scores['elbo']:.1f}", file=sys.stderr)
+    accuracy = scores["count_accuracy_mode"]  # None where true counts are not known
+    counted = "" if accuracy is None else f"{accuracy:.2%}, "
+    print(f"{folder.name}, {name}: {counted}ELBO {scores['elbo']:.1f}", file=sys.stderr)
     return scores
 
 
@@ -78,10 +80,10 @@ def write_results(content: dict, folder: Path) -> None:
     write_atomically(folder / "results.json", json.dumps(content, indent=1).encode())
 
 
-def parser(doc: str, name: str) -> argparse.ArgumentParser:
-    """Make a parser with the options of every experiment, described by the first line of `doc`."""
+def parser(doc: str, name: str, data: str = "MNIST's IDX files") -> argparse.ArgumentParser:
+    """Make a parser with the options of every experiment, described by the first line of `doc`, that read `data`."""
     made = argparse.ArgumentParser(description=doc.splitlines()[0])
-    made.add_argument("--data-dir", type=Path, help="folder of MNIST's IDX files; without it they are downloaded")
+    made.add_argument("--data-dir", type=Path, help=f"folder of {data}; without it they are downloaded")
     made.add_argument("--out", type=Path, default=Path("runs") / name)
     cores = len(os.sched_getaffinity(0))
     made.add_argument("--cores", type=int, default=cores, help="runs at a time, each on its own core")

@@ -10,7 +10,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from airjax.data import Scenes
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -67,6 +70,41 @@ def test_patch_models_alone_are_scored_and_drawn(common, monkeypatch, tmp_path):
     rows = run.table({"mlp": within | {"air_ms_per_step": 3.0} | scores}).splitlines()
     assert len({row.count("|") for row in rows}) == 1
     assert rows[2].startswith("| mlp | 1,000 | 50.00% | 1.0 | 2.0 | 3.0 |")
+
+
+@pytest.fixture
+def representation(common, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXPERIMENTS / "representation"))
+    monkeypatch.delitem(sys.modules, "run", raising=False)
+    import run
+
+    yield run
+    del sys.modules["run"], sys.modules["pixels"]
+
+
+def test_digits_are_added_and_compared_from_left_to_right(representation):
+    boxes = np.array([[[20, 0, 30, 9], [2, 0, 9, 9]], [[2, 0, 9, 9], [20, 0, 30, 9]]], np.float32)[[0, 1, 0]]
+    labels = np.array([[7, 3], [7, 3], [4, 4]], np.int32)
+    scenes = Scenes(np.zeros((3, 40, 40), np.uint8), np.full(3, 2, np.int32), boxes, labels)
+    assert representation.targets(scenes, "sum").tolist() == [10, 10, 8]
+    assert representation.targets(scenes, "order").tolist() == [1, 0, -1]
+
+
+def test_sorted_objects_are_the_same_in_whatever_order_they_were_found(representation):
+    rng = np.random.default_rng(0)
+    where, what = rng.normal(size=(6, 3, 3)), rng.normal(size=(6, 3, 2))
+    count, presence = np.array([0, 1, 2, 2, 3, 3]), np.zeros((6, 3))
+    found = argparse.Namespace(count=count, presence=presence, where=where.copy(), what=what.copy())
+    as_found, in_order = representation.flatten(found), representation.flatten(found, left_to_right=True)
+    for row in (2, 3, 4, 5):
+        turn = np.r_[np.arange(count[row])[::-1], np.arange(count[row], 3)]
+        found.where[row], found.what[row] = where[row, turn], what[row, turn]
+    np.testing.assert_array_equal(representation.flatten(found, left_to_right=True), in_order)
+    assert not np.array_equal(representation.flatten(found), as_found)
+    rows = in_order.reshape(6, 3, 6)
+    np.testing.assert_array_equal(rows[:, :, 0].sum(axis=1), count)
+    np.testing.assert_array_equal(rows[rows[:, :, 0] == 0], 0)
+    assert (np.diff(rows[4:, :, 2], axis=1) > 0).all()
 
 
 @pytest.mark.slow

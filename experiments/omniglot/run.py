@@ -1,0 +1,128 @@
+"""Omniglot: characters explained as a few parts, each drawn in a window of its own.
+
+    python experiments/omniglot/run.py --data-dir OMNIGLOT --out runs/omniglot
+
+Trains AIR with at most four objects on handwritten characters, and scores it on characters that no training drawing
+shows: bounds on log p(x), and how often as many parts are found as people drew strokes. Writes `results.json`,
+`table.md` and a figure to --out. README.md beside this file has the expected numbers. `--smoke` does the same with a
+tiny run on scenes of the embedded digits, whose objects stand for strokes.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import common
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from airjax import inference
+from airjax.config import TrainConfig
+from airjax.data import Scenes, load_scenes
+from airjax.plots import STEP_COLOURS, sample_figure, save_figure
+from airjax.run import load_model, read_record
+
+MAX_PARTS = 4
+SETTINGS = (
+    *("--max-objects", str(MAX_PARTS), "--window", "20", "--code-size", "20", "--patch-hidden", "200"),
+    *("--scale", "0.35", "--scale-sd", "0.07", "--no-learn-where"),
+    *("--count-ratio-start", "1e-2", "--count-ratio", "1e-20", "--anneal-steps", "500", "--no-learn-count"),
+)
+"""Windows smaller than a character, and a price for each that a part of one has to earn (README.md)."""
+SHOWN = 16
+"""Characters in the figure."""
+
+
+def train(seed: int, options: argparse.Namespace, core: int) -> dict:
+    """Train with a seed, and score on held-out characters."""
+    return common.train_and_evaluate(
+        folder_of(seed, options), *options.flags, "--seed", str(seed), samples=options.samples, core=core
+    )
+
+
+def folder_of(seed: int, options: argparse.Namespace) -> Path:
+    """Name a run's folder."""
+    return options.out / f"seed_{seed}"
+
+
+def held_out(options: argparse.Namespace) -> Scenes:
+    """Load the characters that were held out of training."""
+    return load_scenes(read_record(folder_of(0, options)).config.data, "held-out")
+
+
+def parts_and_strokes(scores: dict) -> np.ndarray | None:
+    """Tabulate numbers of strokes (rows, those beyond `MAX_PARTS` together) by numbers of parts; None if not known."""
+    if scores["confusion"] is None:
+        return None
+    table = np.array(scores["confusion"])[:, : MAX_PARTS + 1]
+    return np.concatenate([table[: MAX_PARTS + 1], table[MAX_PARTS + 1 :].sum(axis=0, keepdims=True)])
+
+
+def agreement(found: np.ndarray) -> dict[str, float]:
+    """Say how often numbers of parts and strokes agree, of all and of those within reach, and what guessing gives.
+
+    Guessing is to name the same number, the best one, for every character.
+    """
+    equal, within = np.trace(found[:-1]), found[:-1].sum()
+    return {
+        "equal": float(equal / found.sum()),
+        "equal_within_reach": float(equal / within),
+        "best_guess_within_reach": float(found[:-1].sum(axis=1).max() / within),
+    }
+
+
+def table(found: np.ndarray) -> str:
+    """Write the numbers of parts and strokes as a table in Markdown."""
+    lines = [["strokes", *(f"{n} parts" for n in range(MAX_PARTS + 1))], ["---"] * (MAX_PARTS + 2)]
+    names = [*map(str, range(MAX_PARTS + 1)), f"more than {MAX_PARTS}"]
+    lines += [[name, *map(str, row)] for name, row in zip(names, found)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def parts_figure(options: argparse.Namespace) -> Figure:
+    """Show held-out characters, their reconstruction, and what each step drew, in its own colour and window."""
+    scenes = held_out(options)
+    images = inference.channels_first(scenes.images[np.arange(SHOWN) * len(scenes) // SHOWN])
+    found = inference.find(load_model(folder_of(0, options)), images, batch=SHOWN)
+    present = np.arange(MAX_PARTS) < found.count[:, None]
+    drawn = np.diff(found.canvases[:, :, 0], axis=1) * present[..., None, None]
+    coloured = np.einsum("knhw,nc->khwc", drawn, [to_rgb(colour) for colour in STEP_COLOURS[:MAX_PARTS]])
+    grey = [np.repeat(picture[..., None], 3, axis=-1) for picture in (images[:, 0] / 255, drawn.sum(axis=1))]
+    none = np.full(found.windows.shape, np.nan)
+    boxes = np.concatenate([none, none, np.where(present[..., None], found.windows, np.nan)])
+    return sample_figure(np.clip(np.concatenate([*grey, coloured]), 0, 1), boxes, columns=SHOWN)
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = common.parser(__doc__, "omniglot", data="Omniglot's archives")
+    parser.add_argument("--steps", type=int, default=TrainConfig().steps)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    if options.smoke:
+        options.seeds, options.samples, data = 1, 2, common.digits(options)
+    else:
+        folder = ("--data-dir", str(options.data_dir)) if options.data_dir else ()
+        options.samples, data = 50, ("omniglot", *folder, "--steps", str(options.steps))
+    options.flags = (*data, *SETTINGS)
+    return options
+
+
+def main() -> None:
+    """Run everything."""
+    options = arguments()
+    runs = common.on_cores([partial(train, seed, options) for seed in range(options.seeds)], options.cores)
+    results = {"summary": common.summarise(runs), "seeds": runs}
+    if (found := parts_and_strokes(runs[0])) is not None:
+        results["strokes"] = [agreement(parts_and_strokes(run)) for run in runs]
+        (options.out / "table.md").write_text(table(found))
+        print(table(found), results["strokes"])
+    common.write_results(results, options.out)
+    save_figure(parts_figure(options), options.out / "parts.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""A convolutional network that learns a class from pixels, end to end: what a frozen representation has to beat."""
+
+from itertools import pairwise
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+
+from airjax.inference import in_batches
+
+BATCH = 64
+WEIGHT_DECAY = 1e-2
+
+
+class Network(eqx.Module):
+    """Three convolutions of stride 2, a hidden layer with dropout, and the classes."""
+
+    convolutions: list[eqx.nn.Conv2d]
+    hidden: eqx.nn.Linear
+    classes: eqx.nn.Linear
+    dropout: eqx.nn.Dropout
+
+    def __init__(self, side: int, classes: int, *, key: PRNGKeyArray):
+        """Make the network for grey images of this side."""
+        *keys, hidden, last = jax.random.split(key, 5)
+        channels = (1, 16, 32, 64)
+        self.convolutions = [
+            eqx.nn.Conv2d(*pair, kernel_size=3, stride=2, padding=1, key=k) for pair, k in zip(pairwise(channels), keys)
+        ]
+        self.hidden = eqx.nn.Linear(channels[-1] * (-(-side // 8)) ** 2, 256, key=hidden)
+        self.classes = eqx.nn.Linear(256, classes, key=last)
+        self.dropout = eqx.nn.Dropout(0.5)
+
+    def __call__(self, image: Float[Array, "1 h w"], *, key: PRNGKeyArray | None) -> Float[Array, " classes"]:
+        """Compute the classes' logits; without a key, without dropout."""
+        for convolution in self.convolutions:
+            image = jax.nn.relu(convolution(image))
+        hidden = jax.nn.relu(self.hidden(image.reshape(-1)))
+        return self.classes(self.dropout(hidden, key=key, inference=key is None))
+
+
+def train(
+    images: UInt8[np.ndarray, "n 1 h w"], labels: Int[np.ndarray, " n"], *, classes: int, steps: int, seed: int
+) -> Network:
+    """Train a network by Adam with decaying weights, its rate falling to zero along a cosine."""
+    key = jax.random.PRNGKey(seed)
+    network = Network(images.shape[-1], classes, key=key)
+    state, rng = _optimiser(steps).init(eqx.filter(network, eqx.is_array)), np.random.default_rng(seed)
+    # A loop in Python: within one of XLA's, convolutions are far slower on a CPU.
+    for number in range(steps):
+        chosen = rng.integers(len(images), size=BATCH)
+        batch = jnp.asarray(images[chosen]), jnp.asarray(labels[chosen])
+        network, state = _step(network, state, batch, jax.random.fold_in(key, number), steps)
+    return network
+
+
+def _optimiser(steps: int) -> optax.GradientTransformation:
+    return optax.adamw(optax.cosine_decay_schedule(1e-3, steps), weight_decay=WEIGHT_DECAY)
+
+
+@eqx.filter_jit(donate="all")
+def _step(network, state, batch, key, steps):
+    gradient = eqx.filter_grad(_loss)(network, *batch, key)
+    updates, state = _optimiser(steps).update(gradient, state, eqx.filter(network, eqx.is_array))
+    return eqx.apply_updates(network, updates), state
+
+
+def _loss(network, images, labels, key):
+    keys = jax.random.split(key, len(images))
+    logits = jax.vmap(lambda image, key: network(image / 255.0, key=key))(images, keys)
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+
+def predict(network: Network, images: UInt8[np.ndarray, "n 1 h w"]) -> Int[np.ndarray, " n"]:
+    """Choose the likeliest class of each image."""
+    return in_batches(lambda chunk, _: {"classes": _predict(network, chunk)}, images, 500)["classes"]
+
+
+@eqx.filter_jit
+def _predict(network, images):
+    return jnp.argmax(jax.vmap(lambda image: network(image / 255.0, key=None))(images), axis=1)

@@ -1,0 +1,218 @@
+"""Representational power (paper, section 3.1): what inferences are worth to a classifier that has few labels.
+
+    python experiments/representation/run.py --data-dir MNIST --out runs/representation
+
+Trains AIR, Difference AIR, a convolutional autoencoder and DRAW, without labels, on scenes of 0 to 2 digits; freezes
+them; and has one small classifier predict, from what they infer of scenes of two digits, the digits' sum, and whether
+they ascend from left to right. Beside them a convolutional network learns the same from pixels. Scored on scenes of
+MNIST's test digits. Writes `results.json`, `table.md` and a figure to --out. README.md beside this file has the
+expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import common
+import jax
+import numpy as np
+import pixels
+from matplotlib.figure import Figure
+from sklearn.neural_network import MLPClassifier
+
+from airjax import alone, inference
+from airjax.build import build_patches
+from airjax.checkpoint import write_atomically
+from airjax.config import ModelConfig, TrainConfig
+from airjax.data import Scenes, embedded_digits, load_mnist, multi_digits
+from airjax.likelihood import NormalLikelihood
+from airjax.plots import save_figure
+from airjax.run import load_model
+
+CLASSES = {"sum": 19, "order": 2}
+"""The number of classes of each task."""
+RUNS = {"air": (), "difference": ("--config", "difference")}
+"""Flags of `airjax train` that make each model of objects."""
+ALONE = {"autoencoder": "conv", "draw": "draw"}
+"""The patch model that makes each model of whole scenes."""
+NAMES = {
+    "air": "AIR",
+    "air_sorted": "AIR, objects from left to right",
+    "difference": "Difference AIR",
+    "difference_sorted": "Difference AIR, from left to right",
+    "autoencoder": "convolutional autoencoder",
+    "draw": "DRAW",
+    "pixels": "CNN on pixels",
+}
+POOL_SEED, TEST_SEED = 1_000_005, 1_000_006
+"""The generator's seeds of the scenes that have labels, which no data set of a run has."""
+CODE_SIZE = 100
+"""Of the models of whole scenes: what AIR spends on two objects."""
+LEAST_SD = 0.3
+"""Features that vary less are not blown up: codes have unit variance a priori, and what is unused hardly any."""
+
+Split = tuple[Scenes, Scenes]
+"""Scenes to draw labelled ones from, and those to score on."""
+Fit = Callable[[np.ndarray, np.ndarray, int], Callable[[np.ndarray], np.ndarray]]
+"""Learn from inputs and labels with a seed; return what predicts."""
+
+
+def labelled_scenes(options: argparse.Namespace) -> Split:
+    """Make scenes of exactly two digits: of the digits learned from, and of those held out."""
+    load = embedded_digits if options.smoke else partial(load_mnist, data_dir=options.data_dir)
+    pool, test = (400, 100) if options.smoke else (12_000, 5_000)
+    return (
+        multi_digits(load("train"), pool, seed=POOL_SEED, counts=(2,)),
+        multi_digits(load("held-out"), test, seed=TEST_SEED, counts=(2,)),
+    )
+
+
+def targets(scenes: Scenes, task: str) -> np.ndarray:
+    """Give each scene its class: the sum, or whether the left digit is the smaller one; -1 where they are equal."""
+    left_first = np.argsort(scenes.boxes[:, :, [0, 2]].sum(axis=2), axis=1)
+    left, right = np.take_along_axis(scenes.labels, left_first, axis=1).T
+    return left + right if task == "sum" else np.where(left == right, -1, left < right)
+
+
+def train_run(name: str, options: argparse.Namespace, core: int) -> dict:
+    """Train AIR or Difference AIR, and score it."""
+    flags = (*common.digits(options), *RUNS[name], *(() if options.smoke else ("--steps", str(options.steps))))
+    return common.train_and_evaluate(options.out / name, *flags, samples=5, core=core)
+
+
+def of_objects(folder: Path, split: Split) -> Iterator[tuple[str, list[np.ndarray]]]:
+    """Describe scenes by presence, where and what of every step: as inferred, and with objects from left to right."""
+    model = load_model(folder)
+    found = [inference.find(model, inference.channels_first(scenes.images)) for scenes in split]
+    yield folder.name, [flatten(f) for f in found]
+    yield f"{folder.name}_sorted", [flatten(f, left_to_right=True) for f in found]
+
+
+def flatten(found: inference.Found, *, left_to_right: bool = False) -> np.ndarray:
+    """Put presence, where and what of all steps in one row; steps beyond the count are zeros."""
+    present = np.arange(found.presence.shape[1]) < found.count[:, None]
+    rows = np.where(present[..., None], np.concatenate([present[..., None], found.where, found.what], axis=2), 0)
+    if left_to_right:
+        order = np.argsort(np.where(present, found.where[..., 1], np.inf), axis=1)
+        rows = np.take_along_axis(rows, order[..., None], axis=1)
+    return rows.reshape(len(rows), -1)
+
+
+def of_scene(name: str, options: argparse.Namespace, split: Split) -> list[np.ndarray]:
+    """Train a model of whole scenes on those that AIR learns from, and give its codes."""
+    bank = embedded_digits("train") if options.smoke else load_mnist("train", options.data_dir)
+    images = inference.channels_first(multi_digits(bank, 600 if options.smoke else 60_000, seed=0).images)
+    config = ModelConfig(patches=ALONE[name], code_size=CODE_SIZE)
+    patches = build_patches(config, images.shape[1:], key=jax.random.PRNGKey(0))
+    model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=options.steps))
+    return [alone.codes(model.patches, inference.channels_first(scenes.images)) for scenes in split]
+
+
+def perceptron(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Learn with one hidden layer, the same for every representation."""
+    mean, sd = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), LEAST_SD)
+    network = MLPClassifier((256,), alpha=1.0, max_iter=200, tol=0, n_iter_no_change=200, random_state=seed)
+    network.fit((inputs - mean) / sd, labels)
+    return lambda inputs: network.predict((inputs - mean) / sd)
+
+
+def convolutions(steps: int, inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Learn from pixels."""
+    network = pixels.train(inputs, labels, classes=int(labels.max()) + 1, steps=steps, seed=seed)
+    return partial(pixels.predict, network)
+
+
+def learning_curve(fit: Fit, inputs: list[np.ndarray], split: Split, task: str, options: argparse.Namespace) -> dict:
+    """Score a classifier on the test scenes, by the number of labels: a list over seeds."""
+    labels = [targets(scenes, task) for scenes in split]
+    (learnt, learnt_labels), (shown, shown_labels) = ((x[y >= 0], y[y >= 0]) for x, y in zip(inputs, labels))
+    scores: dict[int, list[float]] = {size: [] for size in options.sizes}
+    for seed in range(options.seeds):
+        order = np.random.default_rng(seed).permutation(len(learnt))
+        for size in options.sizes:
+            predict = fit(learnt[order[:size]], learnt_labels[order[:size]], seed)
+            scores[size].append(float(np.mean(predict(shown) == shown_labels)))
+    return scores
+
+
+def scored(
+    name: str, fit: Fit, make_inputs: Callable[[], list[np.ndarray]], split: Split, options: argparse.Namespace
+) -> dict:
+    """Score a representation on every task, unless it has been before."""
+    path = options.out / f"{name}.json"
+    if not path.exists():
+        inputs = make_inputs()
+        found = {task: learning_curve(fit, inputs, split, task, options) for task in CLASSES}
+        write_atomically(path, json.dumps(found).encode())
+    return json.loads(path.read_text())
+
+
+def score_everything(split: Split, options: argparse.Namespace) -> dict[str, dict]:
+    """Score every representation, and the network on pixels."""
+    results = {}
+    for name in RUNS:
+        for representation, inputs in of_objects(options.out / name, split):
+            results[representation] = scored(representation, perceptron, lambda x=inputs: x, split, options)
+    for name in ALONE:
+        results[name] = scored(name, perceptron, partial(of_scene, name, options, split), split, options)
+    images = [inference.channels_first(scenes.images) for scenes in split]
+    fit = partial(convolutions, options.cnn_steps)
+    return results | {"pixels": scored("pixels", fit, lambda: images, split, options)}
+
+
+def table(results: dict[str, dict], options: argparse.Namespace) -> str:
+    """Write mean accuracies as a table in Markdown: a row a task and representation, a column a number of labels."""
+    lines = [["task", "representation", *(f"{size:,}" for size in options.sizes)], ["---"] * (2 + len(options.sizes))]
+    for task in CLASSES:
+        for name, scores in results.items():
+            means = [f"{100 * np.mean(scores[task][str(size)]):.1f}" for size in options.sizes]
+            lines.append([task, NAMES[name], *means])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def accuracy_figure(results: dict[str, dict]) -> Figure:
+    """Plot accuracy by the number of labels, a panel a task: the mean over seeds, between lowest and highest."""
+    figure = Figure(figsize=(8, 3.4), layout="constrained")
+    for panel, task in zip(figure.subplots(1, 2), CLASSES):
+        for name, scores in results.items():
+            sizes, values = [int(size) for size in scores[task]], 100 * np.array(list(scores[task].values()))
+            (line,) = panel.plot(sizes, values.mean(axis=1), marker=".", linewidth=1.2, label=NAMES[name])
+            panel.fill_between(sizes, values.min(axis=1), values.max(axis=1), color=line.get_color(), alpha=0.15)
+        panel.set(title=task, xscale="log", xlabel="labelled scenes", ylim=(0 if task == "sum" else 45, 101))
+        panel.grid(alpha=0.3)
+    figure.axes[0].set_ylabel("accuracy on test digits, %")
+    figure.axes[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = common.parser(__doc__, "representation")
+    parser.add_argument("--steps", type=int, default=TrainConfig().steps, help="of the models without labels")
+    parser.add_argument("--cnn-steps", type=int, default=2_000)
+    parser.add_argument("--seeds", type=int, default=5, help="draws of labelled scenes and classifiers")
+    options = parser.parse_args()
+    options.sizes = (10, 30, 100, 300, 1_000, 3_000, 10_000)
+    if options.smoke:
+        options.steps, options.cnn_steps, options.seeds, options.sizes = 20, 10, 1, (10, 100)
+    return options
+
+
+def main() -> None:
+    """Run everything."""
+    options = arguments()
+    split = labelled_scenes(options)
+    runs = common.on_cores([partial(train_run, name, options) for name in RUNS], options.cores)
+    results = score_everything(split, options)
+    common.write_results({"scores": results, "runs": runs}, options.out)
+    (options.out / "table.md").write_text(table(results, options))
+    save_figure(accuracy_figure(results), options.out / "accuracy.png")
+    print(table(results, options))
+
+
+if __name__ == "__main__":
+    main()
