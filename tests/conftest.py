@@ -15,6 +15,7 @@ from exact import enumerated, value_and_flat_gradient
 
 from airjax import count, train
 from airjax.config import ModelConfig, TrainConfig
+from airjax.grounds import LinearGround
 from airjax.likelihood import NormalLikelihood
 from airjax.model import AIR, WherePrior
 from airjax.patches.mlp import MLPPatches
@@ -111,10 +112,17 @@ def tiny_model():
 
 
 @pytest.fixture(scope="session")
-def exact(tiny_model):
-    """The tiny model's bound and its gradient by all parameters, for fixed noise, from the definition."""
+def rich_model(tiny_model):
+    """A model with all there can be, in double precision: objects that cover a ground of two components."""
     with jax.enable_x64(True):
-        return value_and_flat_gradient(enumerated, tiny_model(dtype=jnp.float64))
+        return tiny_model(dtype=jnp.float64, ground=LinearGround((1, 12, 12), code_size=2), over=True)
+
+
+@pytest.fixture(scope="session")
+def exact(rich_model):
+    """The rich model's bound and its gradient by all parameters, for fixed noise, from the definition."""
+    with jax.enable_x64(True):
+        return value_and_flat_gradient(enumerated, rich_model)
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,8 @@ def image(double_precision):
 
 
 @pytest.fixture(scope="module")
-def model(double_precision, tiny_model):
-    return tiny_model(dtype=jnp.float64)
+def model(rich_model):
+    return rich_model
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,9 @@ def infer_some(model, image, samples, *, pathwise=True):
 def three(model, image):
     """Three trajectories whose likelihoods are drawn together, so that each of them and each count has some weight."""
     trajectories = jax.jit(lambda: infer_some(model, image, 3))()
-    soften = lambda t: (t.steps.log_likelihood, t.empty_log_likelihood, t.steps.log_p, t.steps.log_q)
-    return eqx.tree_at(soften, trajectories, replace_fn=lambda x: x / 50)
+    steps = lambda t: (t.steps.log_likelihood, t.empty_log_likelihood, t.steps.log_p, t.steps.log_q)
+    soften = lambda t: (*steps(t), t.ground.log_p, t.ground.log_q)
+    return eqx.tree_at(soften, trajectories, replace_fn=lambda x: x / 200)
 
 
 def log_weights(trajectories, log_prior):
@@ -58,7 +59,8 @@ def log_weights(trajectories, log_prior):
     rows = []
     for k in range(len(steps.kl)):
         likelihoods = [trajectories.empty_log_likelihood[k], *steps.log_likelihood[k]]
-        ratios = [sum(steps.log_p[k, :n] - steps.log_q[k, :n]) for n in range(4)]
+        ground = trajectories.ground.log_p[k] - trajectories.ground.log_q[k]
+        ratios = [ground + sum(steps.log_p[k, :n] - steps.log_q[k, :n]) for n in range(4)]
         rows.append([likelihoods[n] + log_prior[n] + ratios[n] for n in range(4)])
     return np.array(rows, float)
 
@@ -116,7 +118,7 @@ def test_a_steps_signal_is_all_that_its_decision_can_still_change(model, traject
         np.asarray, (trajectory.steps.kl, trajectory.log_likelihoods, model.count_log_prior)
     )
     for n in range(4):
-        log_joint = log_likelihoods[n] + log_prior[n]
+        log_joint = log_likelihoods[n] + log_prior[n] - float(trajectory.ground.kl)
         decisions = np.log(np.where(np.arange(3) < n, p, 1 - p))
         signals = np.array([log_joint - kl[t:n].sum() - decisions[t : n + 1].sum() for t in range(3)])
         terms = nvil_terms(trajectory, model, signals)[n]
@@ -148,13 +150,9 @@ def test_latents_beyond_the_sampled_count_change_nothing(model, trajectory, n):
     np.testing.assert_allclose(before, after, rtol=1e-12)
 
 
-def with_gradient_by_steps(estimator, trajectories, log_prior):
-    """Evaluate an estimator and its gradient by everything that the steps hold."""
-
-    def of_steps(steps):
-        return estimator(trajectories._replace(steps=steps), log_prior)
-
-    return jax.jit(jax.value_and_grad(of_steps))(trajectories.steps)
+def with_gradient(estimator, trajectories, log_prior):
+    """Evaluate an estimator and its gradient by everything that the trajectories hold."""
+    return jax.jit(jax.value_and_grad(estimator))(trajectories, log_prior)
 
 
 @pytest.mark.parametrize("samples", [1, 3])
@@ -164,7 +162,8 @@ def test_the_importance_surrogate_is_the_collapsed_bound_and_a_cross_entropy(mod
     posterior = softmax(logsumexp(log_w, axis=0))
     assert (posterior > 0.01).all()
     q = np.mean([count_log_probs(logits) for logits in some.steps.presence_logit], axis=0)
-    value, by = with_gradient_by_steps(estimators.importance, some, model.count_log_prior)
+    value, of = with_gradient(estimators.importance, some, model.count_log_prior)
+    by = of.steps
     assert float(value) == pytest.approx(logsumexp(log_w) - math.log(samples) + posterior @ q, rel=1e-10)
     # A step's presence is pulled up by the counts that include it, and down by the one that ends before it.
     p = expit(np.asarray(some.steps.presence_logit))
@@ -175,6 +174,7 @@ def test_the_importance_surrogate_is_the_collapsed_bound_and_a_cross_entropy(mod
     later = [weights[:, t + 1 :].sum(1) for t in range(3)]
     np.testing.assert_allclose(by.log_p, np.transpose(later), rtol=1e-8)
     np.testing.assert_allclose(by.log_likelihood, weights[:, 1:], rtol=1e-8)
+    np.testing.assert_allclose(of.ground.log_p, weights.sum(1), rtol=1e-8)
 
 
 def test_presence_is_at_rest_where_q_is_the_importance_sampled_posterior(model, three):
@@ -182,16 +182,17 @@ def test_presence_is_at_rest_where_q_is_the_importance_sampled_posterior(model, 
     tails = np.logaddexp.accumulate(log_posterior[::-1])[::-1]
     logits = jnp.tile(tails[1:] - log_posterior[:-1], (3, 1))
     told = three._replace(steps=three.steps._replace(presence_logit=logits))
-    _, by = with_gradient_by_steps(estimators.importance, told, model.count_log_prior)
-    np.testing.assert_allclose(by.presence_logit, 0.0, atol=1e-10)
+    _, of = with_gradient(estimators.importance, told, model.count_log_prior)
+    np.testing.assert_allclose(of.steps.presence_logit, 0.0, atol=1e-10)
 
 
 def test_reweighted_wake_sleep_weighs_both_densities_by_the_normalised_weights(model, three):
     weights = softmax(log_weights(three, model.count_log_prior))
-    _, by = with_gradient_by_steps(estimators.rws, three, model.count_log_prior)
-    later = np.transpose([weights[:, t + 1 :].sum(1) for t in range(3)])
-    for gradient in (by.log_p, by.log_q):
+    _, of = with_gradient(estimators.rws, three, model.count_log_prior)
+    later, by = np.transpose([weights[:, t + 1 :].sum(1) for t in range(3)]), of.steps
+    for gradient, ground in ((by.log_p, of.ground.log_p), (by.log_q, of.ground.log_q)):
         np.testing.assert_allclose(gradient, later, rtol=1e-8)
+        np.testing.assert_allclose(ground, weights.sum(1), rtol=1e-8)
     np.testing.assert_allclose(by.log_likelihood, weights[:, 1:], rtol=1e-8)
     p = expit(np.asarray(three.steps.presence_logit))
     np.testing.assert_allclose(by.presence_logit, later * (1 - p) - weights[:, :3] * p, rtol=1e-8)
@@ -203,8 +204,9 @@ def log_joint_and_log_q(generative, recogniser, image, where, what):
     canvas, log_z, log_q, reach = jnp.zeros_like(image), 0.0, 0.0, 0.0
     joints, posteriors = [generative.likelihood.log_prob(image, canvas) + generative.count_log_prior[0]], []
     for t in range(3):
-        logit, places, state = recogniser.recogniser(recogniser.recogniser.look(image), latents, state, jnp.zeros(0))
         left = image - jax.lax.stop_gradient(canvas)
+        seen = recogniser.recogniser.look(image)
+        logit, places, state = recogniser.recogniser(seen, latents, state, left, jnp.zeros(0))
         glimpse = windows.read(left, jnp.exp(where[t, 0]), where[t, 1:], recogniser.window)
         code = Normal(*jnp.split(recogniser.patches.encoder(glimpse.reshape(-1)), 2))
         posteriors.append(log_q + reach + jnp.log(1 - jax.nn.sigmoid(logit)))
@@ -261,8 +263,8 @@ def expected_pair_bound(model, image):
         for k, n in enumerate(pair):
             q = jnp.prod(p[k, :n]) * (1 - p[k, n] if n < 3 else 1.0)
             likelihood = steps.log_likelihood[k, n - 1] if n else trajectories.empty_log_likelihood[k]
-            log_joint = likelihood + model.count_log_prior[n] + sum(steps.log_p[k, :n] - steps.log_q[k, :n])
-            weights.append(jnp.exp(log_joint) / q)
+            ratio = trajectories.ground.log_ratio[k] + sum(steps.log_p[k, :n] - steps.log_q[k, :n])
+            weights.append(jnp.exp(likelihood + model.count_log_prior[n] + ratio) / q)
             chance *= q
         total += chance * jnp.log((weights[0] + weights[1]) / 2)
     return total
@@ -344,14 +346,17 @@ def test_a_relaxed_presence_is_above_a_half_as_often_as_the_step_is_present(temp
     np.testing.assert_allclose(np.quantile(samples, 0.75, axis=0), expected, atol=0.03)
 
 
-def test_the_relaxed_canvas_weighs_each_patch_by_all_presences_so_far(model, image, trajectory):
-    weights = [0.9, 0.9 * 0.5, 0.9 * 0.5 * 0.2]
-    drawn = [model.place(where, what) for where, what in zip(trajectory.steps.where, trajectory.steps.what)]
-    canvas = sum(weight * patch for weight, patch in zip(weights, drawn))
+def test_the_relaxed_canvas_mixes_those_of_all_counts_as_stopping_would(model, image, trajectory):
+    weights = [0.1, 0.9 * 0.5, 0.9 * 0.5 * 0.8, 0.9 * 0.5 * 0.2]
+    canvases = [trajectory.empty_canvas]
+    for where, what in zip(trajectory.steps.where, trajectory.steps.what):
+        canvases.append(model.compose(canvases[-1], model.place(where, what)))
+    canvas = sum(weight * canvas for weight, canvas in zip(weights, canvases))
     log_p = jax.scipy.stats.norm.logpdf(image, canvas, jnp.exp(model.likelihood.log_sd)).sum()
     log_w, steps = count_log_probs(trajectory.steps.presence_logit), trajectory.steps
     reach = np.cumprod(expit(np.asarray(steps.presence_logit)))
     divergence = np.exp(log_w) @ (log_w - np.asarray(model.count_log_prior)) + reach @ np.asarray(steps.kl)
+    divergence += float(trajectory.ground.kl)
     value = jax.jit(concrete)(model, image, trajectory, jnp.array([0.9, 0.5, 0.2]))
     assert float(value) == pytest.approx(float(log_p) - divergence, rel=1e-9)
 
@@ -368,6 +373,6 @@ def test_the_relaxed_bound_tends_to_the_marginal_one_as_the_temperature_falls(mo
     samples = np.asarray(bounds(jax.random.split(KEY, 4_000)))
     exact = float(objective.marginal(trajectory, model.count_log_prior))
     biases, errors = abs(samples.mean(0) - exact), samples.std(0) / math.sqrt(len(samples))
-    assert biases[0] > 20 * errors[0]
+    assert biases[0] > 10 * errors[0]
     assert biases[0] > biases[1]
     assert biases[2] < 5 * errors[2]

@@ -10,7 +10,6 @@ import pytest
 from exact import IMAGE, KEY, scrambled, value_and_flat_gradient
 
 from airjax import objective
-from airjax.grounds import LinearGround
 from airjax.likelihood import NormalLikelihood
 
 SAMPLES = 4_096
@@ -28,10 +27,8 @@ def image(double_precision):
 
 
 @pytest.fixture(scope="module")
-def model(double_precision, tiny_model):
-    """A model with all there can be: objects that cover a ground of two components."""
-    ground = LinearGround((1, 12, 12), code_size=2)
-    return tiny_model(dtype=jnp.float64, ground=ground, over=True)
+def model(rich_model):
+    return rich_model
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +110,7 @@ def marginals(trajectories, log_prior):
 @partial(jax.jit, static_argnums=2)
 def grouped_bounds(trajectories, log_prior, size):
     """Evaluate importance-weighted bounds of consecutive groups of `size` trajectories."""
-    groups = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), trajectories)
+    groups = jax.tree.map(lambda x: x.reshape(SAMPLES // size, size, *x.shape[1:]), trajectories)
     return jax.vmap(lambda group: objective.importance_weighted(group, log_prior))(groups)
 
 

@@ -114,8 +114,9 @@ def test_first_bounds_are_as_they_were(trained):
     np.testing.assert_allclose(trained[1].elbo[:5], golden, rtol=1e-4, atol=2e-3)
 
 
-def test_training_raises_the_bound(train_tiny):
-    _, info = train_tiny((4,) * 40)
+@pytest.mark.parametrize("attention", [0, 4])
+def test_training_raises_the_bound(train_tiny, tiny_config, attention):
+    _, info = train_tiny((4,) * 40, model_config=replace(tiny_config, attention=attention))
     assert info.elbo[-20:].mean() > info.elbo[:20].mean() + 15
 
 

@@ -110,7 +110,7 @@ class ModelConfig:
         embed_channels: channels of the first of two convolutions that look at the image, half of the second's; 0: none.
         embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
         head_hidden: hidden units between the LSTM and presence and where.
-        attention: size of the keys of a hard attention that helps to place windows; 0: none.
+        attention: features that windows are placed by, seen around what is not yet explained; 0: none (the paper).
         patches: networks that encode glimpses and draw patches: mlp, conv, or draw (DRAW).
         code_size: dimensions of z_what; with draw, of all its steps together.
         patch_hidden: hidden units of the patch encoder and decoder (mlp and conv).

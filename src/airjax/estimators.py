@@ -124,9 +124,9 @@ def concrete(
 ) -> Float[Array, ""]:
     """Evaluate the bound with its expected log-likelihood replaced by that of a relaxed canvas.
 
-    On that canvas, the canvases after 0..N objects are mixed by the products of the relaxed `presences` so far. The divergence stays
-    that of the discrete model, in closed form. So this is no bound on log p(x); as the temperature falls, its mean
-    over presences tends to `objective.marginal`.
+    That canvas is a mixture of the canvases after 0..N objects, by the products of the relaxed `presences` so far. The
+    divergence stays that of the discrete model, in closed form. So this is no bound on log p(x); as the temperature
+    falls, its mean over presences tends to `objective.marginal`.
     """
     weights = jnp.cumprod(presences)
     last_alone = weights - jnp.append(weights[1:], 0.0)

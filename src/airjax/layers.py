@@ -157,19 +157,11 @@ class Embed(eqx.Module):
 
     def __call__(self, image: Float[Array, "c h w"]) -> Float[Array, " o"]:
         """Apply the layers."""
-        return self.summarise(self.convolve(image))
-
-    def convolve(self, image: Float[Array, "c h w"]) -> Float[Array, "rows columns f"]:
-        """Apply the convolutions alone; without any, turn channels last."""
         x = image.transpose(1, 2, 0)
         x = blocks_to_channels(x) if self.convs else x
         for conv in self.convs:
             x = jax.nn.relu(conv(x))
-        return x
-
-    def summarise(self, features: Float[Array, "rows columns f"]) -> Float[Array, " o"]:
-        """Apply the layers after the convolutions."""
-        return self.dense(features.reshape(-1))
+        return self.dense(x.reshape(-1))
 
 
 class LSTMState(NamedTuple):

@@ -260,7 +260,8 @@ class AIR(eqx.Module):
         prior = self.where_prior()
         seen = self._look(image, canvas) if seen is None else seen
         for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
-        presence_logit, posterior, state = self.recogniser(seen, latents, state, for_attention)
+        left = image - jax.lax.stop_gradient(canvas)
+        presence_logit, posterior, state = self.recogniser(seen, latents, state, left, for_attention)
         where = posterior.shape_noise(for_where, pathwise=pathwise)
         behind = canvas if self.residual_glimpses else empty
         behind = behind if pathwise else jax.lax.stop_gradient(behind)

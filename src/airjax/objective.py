@@ -23,11 +23,14 @@ def marginal(trajectory: Trajectory, count_log_prior: Float[Array, " counts"]) -
 
 
 def divergence(trajectory: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
-    """Evaluate KL(q(z, n | x) || p(z, n)) along one trajectory: `KL(q(n | x) || p(n)) + sum_t q(n >= t | x) kl_t + kl_ground`."""
+    """Evaluate KL(q(z, n | x) || p(z, n)) along one trajectory.
+
+    `KL(q(n | x) || p(n)) + sum_t q(n >= t | x) kl_t + kl_ground`.
+    """
     log_w = trajectory.count_log_probs
     reach = jnp.exp(count.log_reach(trajectory.steps.presence_logit))
-    per_count = log_w - count_log_prior
-    return jnp.sum(jnp.exp(log_w) * per_count) + jnp.sum(reach * trajectory.steps.kl) + trajectory.ground.kl
+    kl_count = jnp.sum(jnp.exp(log_w) * (log_w - count_log_prior))
+    return kl_count + jnp.sum(reach * trajectory.steps.kl) + trajectory.ground.kl
 
 
 def log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, "K counts"]:
