@@ -66,7 +66,7 @@ def model_flags(kind: str, canvas: int) -> tuple[str, ...]:
     scale = f"{SIDES[kind] / canvas:.3f}"
     sizes = ("--max-objects", "12", "--window", str(SIDES[kind]), "--scale", scale, "--patch-hidden", "256")
     price = ("--count-ratio-start", "1", "--anneal-steps", "300", "--no-learn-count")
-    return (*sizes, *price, "--attention", "32", "--no-learn-where")
+    return (*sizes, *price, "--attention", "64", "--no-learn-where")
 
 
 def held_out(folder: Path) -> tuple[Scenes, inference.Found]:
