@@ -2,10 +2,10 @@
 
     python experiments/generalisation/run.py --data-dir MNIST --out runs/generalisation
 
-Trains AIR and Difference AIR on scenes of {0, 1, 2} digits, to be shown 3, and of {0, 1, 3}, to be shown 2; and, on the
-former, a DRAW network that redraws whole scenes without counting. Everything is scored on scenes of MNIST's test
-digits. Writes `results.json`, `table.md` and two figures to --out. README.md beside this file has the expected numbers.
-`--smoke` does the same with tiny runs on the embedded digits.
+Trains AIR, AIR with attention and Difference AIR on scenes of {0, 1, 2} digits, to be shown 3, and of {0, 1, 3}, to be
+shown 2; and, on the former, a DRAW network that redraws whole scenes without counting. Everything is scored on scenes
+of MNIST's test digits. Writes `results.json`, `table.md` and two figures to --out. README.md beside this file has the
+expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
 """
 
 import argparse
@@ -29,8 +29,15 @@ from airjax.run import load_model
 
 UNSEEN = {(0, 1, 2): 3, (0, 1, 3): 2}
 """The count to be shown, by the counts to learn from."""
-MODELS = {"air": (), "difference": ("--config", "difference")}
-"""Flags of `airjax train` that make each model."""
+PRICED = ("--no-learn-count", "--count-ratio", "1e-4")
+MODELS = {
+    "air": ("--steps", "2000"),
+    "attention": ("--attention", "64", *PRICED, "--steps", "4000"),
+    "difference": ("--config", "difference", "--steps", "4000"),
+}
+"""Flags of `airjax train` that make each model: AIR, the same with attention, and Difference AIR, which has it, too."""
+NAMES = {"air": "AIR", "attention": "AIR with attention", "difference": "Difference AIR"}
+DRAW_STEPS = 2_000
 PAPER = {
     ("air", 3): "about 0 %",
     ("difference", 3): "about 80 %",
@@ -47,7 +54,8 @@ SHOWN = 12
 def train_and_show(model: str, counts: tuple[int, ...], seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train a model, and score it on held-out scenes of its own counts and of the unseen one."""
     folder = run_folder(options, model, counts, seed)
-    flags = (*common.digits(options), *MODELS[model], *options.flags, "--counts", *map(str, counts))
+    made = MODELS[model][:-2] if options.smoke else (*MODELS[model], "--held-out-scenes", "2000")
+    flags = (*common.digits(options), *made, "--counts", *map(str, counts))
     scores = partial(common.train_and_evaluate, folder, *flags, "--seed", str(seed))
     seen = scores(samples=options.samples, core=core)
     shown = ("--scenes", str(unseen_path(options, UNSEEN[counts])))
@@ -80,7 +88,7 @@ def train_draw(options: argparse.Namespace) -> alone.PictureModel:
     scenes = multi_digits(bank, 600 if options.smoke else 60_000, seed=0)
     images = inference.channels_first(scenes.images)
     patches = build_patches(ModelConfig(patches="draw", code_size=100), images.shape[1:], key=jax.random.PRNGKey(0))
-    model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=options.steps))
+    model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=60 if options.smoke else DRAW_STEPS))
     return model
 
 
@@ -116,9 +124,8 @@ def table(results: list[dict]) -> str:
             own = np.mean([100 * r["seen"]["count_accuracy_mode"] for r in runs])
             elbo = np.mean([r["unseen"]["elbo"] for r in runs])
             numbers = (f"{np.mean(mode):.1f} %", f"{min(mode):.1f}", f"{max(mode):.1f}", f"{np.mean(posterior):.1f} %")
-            lines.append(
-                (str(set(counts)), str(shown), model, PAPER[model, shown], *numbers, f"{elbo:.1f}", f"{own:.2f} %")
-            )
+            names = (str(set(counts)), str(shown), NAMES[model], PAPER.get((model, shown), "-"))
+            lines.append((*names, *numbers, f"{elbo:.1f}", f"{own:.2f} %"))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -134,7 +141,7 @@ def accuracy_figure(results: list[dict]) -> Figure:
                 colour = {"mode": "#3a6bff", "posterior": "#ff9f1a"}[kind]
                 panel.plot([place + offset] * len(heights), heights, marker, color=colour, alpha=0.6, label=label)
         panel.set(title=f"learnt {set(counts)}, shown {shown}", ylim=(-3, 103))
-        panel.set_xticks(range(len(MODELS)), ["AIR", "Difference AIR"])
+        panel.set_xticks(range(len(MODELS)), [name.replace(" ", "\n", 1) for name in NAMES.values()])
         panel.grid(axis="y", alpha=0.3)
     figure.axes[0].set_ylabel("count accuracy, %")
     figure.axes[0].legend(frameon=False, fontsize=7)
@@ -142,7 +149,7 @@ def accuracy_figure(results: list[dict]) -> Figure:
 
 
 def reconstruction_figure(draw: alone.PictureModel, options: argparse.Namespace) -> Figure:
-    """Show scenes of three digits, and what AIR, Difference AIR and DRAW, which never saw three, make of them."""
+    """Show scenes of three digits, and what the models and DRAW, which never saw three, make of them."""
     scenes: Scenes = load_npz(unseen_path(options, 3))[:SHOWN]
     images = inference.channels_first(scenes.images)
     rows, boxes = [images / np.float32(255)], [np.full((SHOWN, 3, 4), np.nan)]
@@ -159,12 +166,10 @@ def reconstruction_figure(draw: alone.PictureModel, options: argparse.Namespace)
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = common.parser(__doc__, "generalisation")
-    parser.add_argument("--steps", type=int, default=2_000)
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     if options.smoke:
-        options.steps, options.seeds = 60, 1
-    options.flags = () if options.smoke else ("--steps", str(options.steps), "--held-out-scenes", "2000")
+        options.seeds = 1
     options.samples = 5 if options.smoke else 50
     return options
 
