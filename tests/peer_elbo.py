@@ -39,7 +39,36 @@ class Peer:
                 x = np.maximum(convolve(x, self[f"{layer}.weight"], self[f"{layer}.bias"]), 0.0)
         return self.mlp(f"{name}.dense", x.ravel())
 
-    def steps(self, image, where_noise, what_noise):
+    def attend(self, left, noise):
+        """Fixate a cell of 4 x 4 pixels, look around three times, and move between looks."""
+        _, height, width = left.shape
+        rows, columns = math.ceil(height / 4), math.ceil(width / 4)
+        error, best, total = (left**2).sum(axis=0), -math.inf, 0.0
+        for cell in range(rows * columns):
+            y, x = (cell // columns + 0.5) / rows * 2 - 1, (cell % columns + 0.5) / columns * 2 - 1
+            around, mass, moment = 0.0, 0.0, np.zeros(2)
+            for i in range(height):
+                for j in range(width):
+                    v, u = (i + 0.5) / height * 2 - 1, (j + 0.5) / width * 2 - 1
+                    squared = ((v - y) * height / 2) ** 2 + ((u - x) * width / 2) ** 2
+                    weight = math.exp(-squared / (2 * 3.0**2))
+                    mass += weight
+                    around += weight * error[i, j]
+                    moment += weight * error[i, j] * np.array([u, v])
+            around, moment = around / mass, moment / mass
+            total += around / (rows * columns)
+            score = 2 * math.log(around + 1e-3) - math.log(-math.log(0.5 * math.erfc(-noise[cell] / math.sqrt(2))))
+            if score > best:
+                best, centre = score, (moment + 1e-3 * np.array([x, y])) / (around + 1e-3)
+        scale = math.exp(self["recogniser.attention.log_scale"])
+        for look in range(3):
+            seen = read(left, 1.4 * scale, *centre, 16)
+            features = np.maximum(self.mlp("recogniser.attention.look", seen.ravel()), 0.0)
+            if look < 2:
+                centre = centre + scale * self.linear("recogniser.attention.shift", features)
+        return centre, [*features, 0.5 * math.log(total + 1e-3) + 2]
+
+    def steps(self, image, where_noise, what_noise, cell_noise):
         """Infer step by step: a list of one dictionary for each of the N steps."""
         canvas = np.zeros_like(image)
         hidden = cell = np.zeros(len(self["recogniser.lstm.recur.linear.bias"]) // 4)
@@ -52,7 +81,11 @@ class Peer:
             i, f, g, o = gates.reshape(4, -1)
             cell = sigmoid(f + 1.0) * cell + sigmoid(i) * np.tanh(g)
             hidden = sigmoid(o) * np.tanh(cell)
-            output = self.mlp("recogniser.head", hidden)
+            attended, features = np.zeros(2), []
+            if len(cell_noise[t]):
+                attended, features = self.attend(image - canvas, cell_noise[t])
+            output = self.mlp("recogniser.head", np.concatenate([hidden, features]))
+            output[2:4] += attended
             where_q = output[1:4], np.exp(output[4:7])
             where = where_q[0] + where_q[1] * where_noise[t]
             where_p = self["where_prior.normal.mean"], np.exp(self["where_prior.normal.log_sd"])

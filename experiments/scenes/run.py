@@ -25,7 +25,7 @@ SMALL = ("--canvas", "64", "--digit-side", "9", "18", "--scale", "0.24", "--scal
 GRID = ("--background", "grid", "--no-learn-count")
 COVER = ("--ground", "linear", "--compose", "over")
 SETTINGS = {
-    "sprites": (*ATTEND, "--steps", "2000"),
+    "sprites": ("--steps", "2000", "--learn-count-after", "1300"),
     "small": (*ATTEND, *SMALL, "--patch-hidden", "256", "--sd", "0.2", "--count-ratio", "1e-5", "--steps", "2000"),
     "noise": (*ATTEND, "--background", "noise", "--ground", "constant", "--sd", "0.2", "--steps", "2000"),
     "grid": (*GRID, "--ground", "linear", "--sd", "0.2", "--anneal-steps", "400", "--steps", "3000"),
