@@ -230,7 +230,7 @@ class AIR(eqx.Module):
         """
         ground = self.ground.encode(image, self._ground_noise(key), pathwise=pathwise)
         empty = self.ground.decode(ground.value)
-        seen = None if self.difference else self._look(image, empty)
+        seen = None if self.difference else self.recogniser.look(_left(image, empty))
         latents = 3 + self.patches.code_size
         shape = (self.max_objects, latents + self.recogniser.cells)
         noise = jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
@@ -252,15 +252,11 @@ class AIR(eqx.Module):
         size = (self.ground.code_size,)
         return jnp.zeros(size) if key is None else jax.random.normal(self._ground_key(key), size)
 
-    def _look(self, image, canvas):
-        # Without the gradient through what is seen, it learns faster and steps disturb each other less.
-        return self.recogniser.look(image - jax.lax.stop_gradient(canvas))
-
     def _step(self, image, seen, state, latents, canvas, empty, noise, pathwise):
         prior = self.where_prior()
-        seen = self._look(image, canvas) if seen is None else seen
+        left = _left(image, canvas)
+        seen = self.recogniser.look(left) if seen is None else seen
         for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
-        left = image - jax.lax.stop_gradient(canvas)
         presence_logit, posterior, state = self.recogniser(seen, latents, state, left, for_attention)
         where = posterior.shape_noise(for_where, pathwise=pathwise)
         behind = canvas if self.residual_glimpses else empty
@@ -287,3 +283,11 @@ class AIR(eqx.Module):
             return left
         mask = jnp.max(jnp.abs(left), axis=0, keepdims=True)
         return jnp.concatenate([image * mask, mask])
+
+
+def _left(image, canvas):
+    """Take away what is explained, as the recogniser sees it.
+
+    Without the gradient through the canvas, it learns faster and steps disturb each other less.
+    """
+    return image - jax.lax.stop_gradient(canvas)
