@@ -31,11 +31,12 @@ UNSEEN = {(0, 1, 2): 3, (0, 1, 3): 2}
 """The count to be shown, by the counts to learn from."""
 PRICED = ("--no-learn-count", "--count-ratio", "1e-4")
 MODELS = {
-    "air": ("--steps", "2000"),
-    "attention": ("--attention", "64", *PRICED, "--steps", "4000"),
-    "difference": ("--config", "difference", "--steps", "4000"),
+    "air": (),
+    "attention": ("--attention", "64", *PRICED),
+    "difference": ("--config", "difference"),
 }
 """Flags of `airjax train` that make each model: AIR, the same with attention, and Difference AIR, which has it, too."""
+STEPS = {"air": 2_000, "attention": 4_000, "difference": 4_000}
 NAMES = {"air": "AIR", "attention": "AIR with attention", "difference": "Difference AIR"}
 DRAW_STEPS = 2_000
 PAPER = {
@@ -54,8 +55,8 @@ SHOWN = 12
 def train_and_show(model: str, counts: tuple[int, ...], seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train a model, and score it on held-out scenes of its own counts and of the unseen one."""
     folder = run_folder(options, model, counts, seed)
-    made = MODELS[model][:-2] if options.smoke else (*MODELS[model], "--held-out-scenes", "2000")
-    flags = (*common.digits(options), *made, "--counts", *map(str, counts))
+    size = () if options.smoke else ("--steps", str(STEPS[model]), "--held-out-scenes", "2000")
+    flags = (*common.digits(options), *MODELS[model], *size, "--counts", *map(str, counts))
     scores = partial(common.train_and_evaluate, folder, *flags, "--seed", str(seed))
     seen = scores(samples=options.samples, core=core)
     shown = ("--scenes", str(unseen_path(options, UNSEEN[counts])))

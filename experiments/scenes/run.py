@@ -25,13 +25,14 @@ SMALL = ("--canvas", "64", "--digit-side", "9", "18", "--scale", "0.24", "--scal
 GRID = ("--background", "grid", "--no-learn-count")
 COVER = ("--ground", "linear", "--compose", "over")
 SETTINGS = {
-    "sprites": ("--steps", "2000", "--learn-count-after", "1300"),
-    "small": (*ATTEND, *SMALL, "--patch-hidden", "256", "--sd", "0.2", "--count-ratio", "1e-5", "--steps", "2000"),
-    "noise": (*ATTEND, "--background", "noise", "--ground", "constant", "--sd", "0.2", "--steps", "2000"),
-    "grid": (*GRID, "--ground", "linear", "--sd", "0.2", "--anneal-steps", "400", "--steps", "3000"),
-    "texture": (*ATTEND, *COVER, "--ground-size", "48", "--sd", "0.25", "--anneal-steps", "300", "--steps", "2000"),
+    "sprites": ("--learn-count-after", "1300"),
+    "small": (*ATTEND, *SMALL, "--patch-hidden", "256", "--sd", "0.2", "--count-ratio", "1e-5"),
+    "noise": (*ATTEND, "--background", "noise", "--ground", "constant", "--sd", "0.2"),
+    "grid": (*GRID, "--ground", "linear", "--sd", "0.2", "--anneal-steps", "400"),
+    "texture": (*ATTEND, *COVER, "--ground-size", "48", "--sd", "0.25", "--anneal-steps", "300"),
 }
 """The flags of each kind of scenes, beside those that name the scenes of sprites."""
+STEPS = {"sprites": 2_000, "small": 2_000, "noise": 2_000, "grid": 3_000, "texture": 2_000}
 SPRITES = {"sprites": ("sprites",), "texture": ("sprites", "--channels", "3", "--background", "texture")}
 
 
@@ -44,8 +45,8 @@ def scenes(kind: str, options: argparse.Namespace) -> tuple[str, ...]:
 
 def train(kind: str, seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train one seed on one kind of scenes, and score it."""
-    settings = SETTINGS[kind][:-2] if options.smoke else SETTINGS[kind]
-    flags = (*scenes(kind, options), *settings, "--seed", str(seed))
+    steps = () if options.smoke else ("--steps", str(STEPS[kind]))
+    flags = (*scenes(kind, options), *SETTINGS[kind], *steps, "--seed", str(seed))
     samples = 5 if options.smoke else 10
     return common.train_and_evaluate(options.out / f"{kind}_{seed}", *flags, samples=samples, core=core)
 
