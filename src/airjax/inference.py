@@ -19,7 +19,7 @@ class Found(eqx.Module):
     """What inference found in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
 
     Attributes:
-        count: mode of q(n | x) along the trajectory of posterior means.
+        count: mode of q(n | x) along the central trajectory (`AIR.infer` without a key).
         count_probs: that q(n | x), n = 0..N.
         boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; NaN where it draws nothing.
         windows: corners of the attention windows, in pixels.
@@ -75,7 +75,7 @@ def check_images(model: AIR, images: UInt8[np.ndarray, "n c h w"]) -> None:
 
 
 def find(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
-    """Infer counts, boxes and codes along the trajectory of posterior means."""
+    """Infer counts, boxes and codes along the central trajectory."""
     check_images(model, images)
     return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
