@@ -48,7 +48,7 @@ class StrokePatches(eqx.Module):
         return jax.random.normal(key, (self.code_size,))
 
     def encode(
-        self, glimpse: Float[Array, "1 p p"], noise: Float[Array, " d"], *, pathwise: bool = True
+        self, glimpse: Float[Array, "1 p p"], noise: Float[Array, " d"] | None, *, pathwise: bool = True
     ) -> airjax.Code:
         """Infer the strokes in a glimpse."""
         posterior = Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2))

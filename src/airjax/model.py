@@ -225,9 +225,7 @@ class AIR(eqx.Module):
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, along the central trajectory.
 
-        That one has windows at their posterior's mean and codes one standard deviation from theirs in every dimension,
-        up and down in turn. The mean code lies where the decoder never saw a sample: in tens of dimensions all are far
-        from it. It can be drawn too dark, and the remainder taken for another object.
+        That one has windows at their posterior's mean and typical codes (`patches.base.central`).
 
         With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants
         and so is what q sees of them: log p has gradients by the generative model alone, log q by the recogniser alone.
@@ -235,25 +233,23 @@ class AIR(eqx.Module):
         ground = self.ground.encode(image, self._ground_noise(key), pathwise=pathwise)
         empty = self.ground.decode(ground.value)
         seen = None if self.difference else self.recogniser.look(_left(image, empty))
-        latents = 3 + self.patches.code_size
-        noise = self._noise(key)
-        start = (self.recogniser.lstm.start, jnp.zeros(latents), empty)
+        start = (self.recogniser.lstm.start, jnp.zeros(3 + self.patches.code_size), empty)
 
         def step(carry, step_noise):
             state, latents, canvas = carry
             state, found = self._step(image, seen, state, latents, canvas, empty, step_noise, pathwise)
             return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
 
-        _, steps = jax.lax.scan(step, start, noise, unroll=min(self.max_objects, UNROLL))
+        _, steps = jax.lax.scan(step, start, self._noise(key), unroll=min(self.max_objects, UNROLL))
         empty_log_likelihood = self.likelihood.log_prob(image, empty)
         return Trajectory(steps, ground, empty, empty_log_likelihood)
 
     def _noise(self, key):
+        """Draw what each step's window, code and fixation are made of; without a key, what is central."""
         code, cells = self.patches.code_size, self.recogniser.cells
-        if key is not None:
-            return jax.random.normal(key, (self.max_objects, 3 + code + cells))
-        one = jnp.concatenate([jnp.zeros(3), (-1.0) ** jnp.arange(code), jnp.zeros(cells)])
-        return jnp.tile(one, (self.max_objects, 1))
+        if key is None:
+            return jnp.zeros((self.max_objects, 3)), None, jnp.zeros((self.max_objects, cells))
+        return jnp.split(jax.random.normal(key, (self.max_objects, 3 + code + cells)), (3, 3 + code), axis=1)
 
     def _ground_key(self, key):
         return jax.random.fold_in(key, self.max_objects)
@@ -266,7 +262,7 @@ class AIR(eqx.Module):
         prior = self.where_prior()
         left = _left(image, canvas)
         seen = self.recogniser.look(left) if seen is None else seen
-        for_where, for_what, for_attention = jnp.split(noise, (3, 3 + self.patches.code_size))
+        for_where, for_what, for_attention = noise
         presence_logit, posterior, state = self.recogniser(seen, latents, state, left, for_attention)
         where = posterior.shape_noise(for_where, pathwise=pathwise)
         behind = canvas if self.residual_glimpses else empty

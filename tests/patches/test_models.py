@@ -112,6 +112,13 @@ def test_without_noise_every_part_of_the_code_is_its_mean_given_the_parts_before
         assert_mean(samples[:, this], mean[this])
 
 
+def test_every_model_has_a_central_code(patches):
+    mean, code = patches.encode(GLIMPSE, jnp.zeros(SIZE)).value, patches.encode(GLIMPSE, None)
+    assert (code.value != mean).any()
+    assert (abs(code.value - mean) < 1.5).all()
+    assert np.isfinite([code.kl, code.log_p, code.log_q]).all()
+
+
 def test_a_batch_is_what_its_glimpses_are_one_by_one(patches):
     glimpses, noise = jax.random.uniform(KEY, (3, 2, 5, 5)), jax.random.normal(KEY, (3, SIZE))
     batch = jax.jit(jax.vmap(patches.encode))(glimpses, noise)

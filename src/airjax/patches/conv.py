@@ -55,7 +55,9 @@ class ConvPatches(eqx.Module):
         """Draw z_what ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+    def encode(
+        self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"] | None, *, pathwise: bool = True
+    ) -> Code:
         """Infer q(what | glimpse), a diagonal Gaussian: z_what."""
         features = jax.nn.relu(self.conv(blocks_to_channels(glimpse.transpose(1, 2, 0))))
         return gaussian_code(Normal(*jnp.split(self.encoder(features.reshape(-1)), 2)), noise, pathwise=pathwise)

@@ -68,7 +68,9 @@ class DRAWPatches(eqx.Module):
         """Draw z_what ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+    def encode(
+        self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"] | None, *, pathwise: bool = True
+    ) -> Code:
         """Infer q(what | glimpse), a Gaussian at every step given the steps before: z_what.
 
         The KL is the sum of the steps' own along the sampled path, whose mean over paths is the divergence.
@@ -76,7 +78,7 @@ class DRAWPatches(eqx.Module):
         return self.retrace(glimpse, noise, pathwise=pathwise)[0]
 
     def retrace(
-        self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True
+        self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"] | None, *, pathwise: bool = True
     ) -> tuple[Code, Float[Array, "c p p"]]:
         """Infer the code, and the patch that it was drawing meanwhile (equations 3 to 8)."""
         pixels = glimpse.reshape(-1)
@@ -92,7 +94,8 @@ class DRAWPatches(eqx.Module):
             return (read, self._draw(drawn, code.value)), code
 
         start = (self.reader.start, self._blank())
-        (_, (canvas, _)), codes = jax.lax.scan(step, start, noise.reshape(self.steps, -1), unroll=UNROLL)
+        noises = None if noise is None else noise.reshape(self.steps, -1)
+        (_, (canvas, _)), codes = jax.lax.scan(step, start, noises, length=self.steps, unroll=UNROLL)
         code = Code(codes.value.reshape(-1), *(jnp.sum(term) for term in codes[1:]))
         return code, jax.nn.sigmoid(canvas).reshape(self.shape)
 

@@ -43,7 +43,9 @@ class MLPPatches(eqx.Module):
         """Draw z_what ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+    def encode(
+        self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"] | None, *, pathwise: bool = True
+    ) -> Code:
         """Infer q(what | glimpse), a diagonal Gaussian: z_what."""
         return gaussian_code(Normal(*jnp.split(self.encoder(glimpse.reshape(-1)), 2)), noise, pathwise=pathwise)
 
