@@ -7,6 +7,7 @@ from airjax.scenes3d.camera import orbit as orbit
 from airjax.scenes3d.compositing import Canvas as Canvas
 from airjax.scenes3d.compositing import Layer as Layer
 from airjax.scenes3d.compositing import blank as blank
+from airjax.scenes3d.finite import differentiable as differentiable
 from airjax.scenes3d.kinds import CROCKERY as CROCKERY
 from airjax.scenes3d.kinds import KINDS as KINDS
 from airjax.scenes3d.kinds import SOLIDS as SOLIDS

@@ -82,22 +82,28 @@ def tube(view: View, points: Sequence[tuple[float, float, float]], radius: float
 
     The silhouette is exact. Depth and normals are those of a ball around the nearest point of the line.
     """
-    segments = zip(points[:-1], points[1:])
-    approaches = [_approach(view, start, tuple(e - s for s, e in zip(start, end))) for start, end in segments]
-    return _ball(view, radius * view.size, *reduce(_closer, approaches))
+    steps = zip(points[:-1], points[1:])
+    segments = [(start, tuple(e - s for s, e in zip(start, end))) for start, end in steps]
+    # Which segment is nearest changes in jumps: finding it takes no part in gradients, and only one is differentiated.
+    still = jax.lax.stop_gradient(view)
+    _, segment = reduce(_closer, ((_square(_approach(still, *segment)[1]), segment) for segment in segments))
+    return _ball(view, radius * view.size, *_approach(view, *segment))
 
 
 def _approach(view, start, along):
-    """Find where rays pass a segment most closely: the depth, and the offset from the segment."""
-    square = sum(component**2 for component in along)
-    origin = tuple(o - view.size * s for o, s in zip(view.origin, start))
-    climb, back, shift = dot(along, view.direction), dot(origin, view.direction), dot(origin, along)
-    across = jnp.maximum(square - climb**2, 1e-4 * square)
-    share = jnp.clip((shift - back * climb) / (across * view.size), 0.0, 1.0) * view.size
+    """Find where rays pass a segment (in units of the size) most closely: the depth, and the offset from the segment."""
+    origin = step(view.origin, -view.size, start)
+    climb, back = dot(along, view.direction), dot(origin, view.direction)
+    across = jnp.maximum(_square(along) - climb**2, 1e-4 * _square(along))
+    share = jnp.clip((dot(origin, along) - back * climb) / across, 0.0, view.size)
     nearest = share * climb - back
     return nearest, step(step(origin, nearest, view.direction), -share, along)
 
 
+def _square(vector):
+    return dot(vector, vector)
+
+
 def _closer(first, second):
-    nearer = dot(second[1], second[1]) < dot(first[1], first[1])
+    nearer = second[0] < first[0]
     return jax.tree.map(lambda new, old: jnp.where(nearer, new, old), second, first)
