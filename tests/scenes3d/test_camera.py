@@ -45,7 +45,9 @@ def test_the_middle_ray_looks_at_the_target_and_the_field_of_view_is_between_out
 def test_straight_down_keeps_the_azimuth_and_look_at_has_x_to_the_right():
     azimuth = 0.4
     np.testing.assert_allclose(orbit(azimuth, np.pi / 2, 3.0).axes[0], [np.cos(azimuth), np.sin(azimuth), 0], atol=1e-6)
-    np.testing.assert_allclose(look_at(jnp.array([0.0, 0.0, 3.0]), jnp.zeros(3)).axes, [[1, 0, 0], [0, 1, 0], [0, 0, -1]])
+    np.testing.assert_allclose(
+        look_at(jnp.array([0.0, 0.0, 3.0]), jnp.zeros(3)).axes, [[1, 0, 0], [0, 1, 0], [0, 0, -1]]
+    )
 
 
 def test_gradients_equal_finite_differences():

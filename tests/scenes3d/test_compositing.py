@@ -66,7 +66,9 @@ def test_coincident_layers_share_a_pixel_and_cover_it_as_any_others(background, 
 
 def test_unused_slots_change_nothing_and_none_are_needed_for_no_layer(background, layers):
     np.testing.assert_allclose(
-        prefixes(background, layers, range(2), capacity=7), prefixes(background, layers, range(2), capacity=2), atol=1e-6
+        prefixes(background, layers, range(2), capacity=7),
+        prefixes(background, layers, range(2), capacity=2),
+        atol=1e-6,
     )
     np.testing.assert_array_equal(blank(background, 0).image, background)
     with pytest.raises(ValueError, match="capacity must be at least 0, got -1"):
@@ -88,8 +90,8 @@ def test_gradients_equal_finite_differences_where_layers_blend(background, layer
 
         def image(close):
             canvas = blank(as64(background), 4)
-            for index in range(4):
-                canvas = canvas.add(jax.tree.map(lambda x: x[index], close))
+            for one in map(Layer, *close):
+                canvas = canvas.add(one)
             return canvas.image
 
         check_grads(jax.jit(image), (close,), order=1, modes="rev", eps=1e-7)

@@ -8,9 +8,15 @@ from airjax.scenes3d.compositing import Canvas as Canvas
 from airjax.scenes3d.compositing import Layer as Layer
 from airjax.scenes3d.compositing import blank as blank
 from airjax.scenes3d.finite import differentiable as differentiable
+from airjax.scenes3d.kinds import BOWL as BOWL
 from airjax.scenes3d.kinds import CROCKERY as CROCKERY
+from airjax.scenes3d.kinds import CUBE as CUBE
+from airjax.scenes3d.kinds import CUP as CUP
+from airjax.scenes3d.kinds import CYLINDER as CYLINDER
 from airjax.scenes3d.kinds import KINDS as KINDS
+from airjax.scenes3d.kinds import PLATE as PLATE
 from airjax.scenes3d.kinds import SOLIDS as SOLIDS
+from airjax.scenes3d.kinds import SPHERE as SPHERE
 from airjax.scenes3d.kinds import Kind as Kind
 from airjax.scenes3d.render import Setting as Setting
 from airjax.scenes3d.render import daylight as daylight

@@ -27,7 +27,7 @@ class Rays(NamedTuple):
     """
 
     origin: Float[Array, "3"]
-    direction: tuple[Float[Array, "h w"], Float[Array, "h w"], Float[Array, "h w"]]
+    direction: tuple[Float[Array, "h w"], ...]
     forward: Float[Array, "3"]
     pixel: Float[Array, ""]
 

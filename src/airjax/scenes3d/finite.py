@@ -16,13 +16,13 @@ def differentiable(
 ) -> Callable[[Float[Array, " d"]], Float[Array, "c h w"]]:
     """Make a black-box renderer a function that can be differentiated, compiled and batched (paper, section 3.3).
 
-    Its Jacobian is that of central differences: column i is (render(z + e_i) - render(z - e_i)) / (2 e_i), two renders a
-    latent, and one more for the image itself. Both modes of differentiation work, but not second derivatives.
+    Its Jacobian is that of central differences: column i is (render(z + e_i) - render(z - e_i)) / (2 e_i), two renders
+    a latent, and one more for the image itself. Both modes of differentiation work, but not second derivatives.
 
-    The renderer is called on the host with NumPy arrays of float32 (float64 where latents are), one vector at a time, in
-    a thread that it doesn't choose: one that is bound to a thread, such as an OpenGL context, must be made by the
-    renderer for the thread that calls it. It must be pure: calls may be left out or repeated. Steps have to change bytes by more
-    than a rounding.
+    The renderer is called on the host with NumPy arrays of float32 (float64 where latents are), one vector at a time,
+    in a thread that it doesn't choose: what is bound to a thread, such as an OpenGL context, it must make for the
+    thread that calls it. It must be pure, as calls may be left out or repeated, and must not call JAX. Where it
+    returns bytes, steps have to change them by much more than a rounding.
 
     Args:
         renderer: from latents [d] to an image of `image_shape`, of floats or uint8.
@@ -30,8 +30,8 @@ def differentiable(
         steps: e_i, how far each of the d latents is moved, in its own unit; d is at least 1.
 
     Raises:
-        ValueError: a step isn't positive, or there is none; at run time, the number of latents isn't that of steps, or an image has
-            another shape.
+        ValueError: a step isn't positive, or there is none; when called, the number of latents isn't that of steps.
+            An image of another shape raises `jax.errors.JaxRuntimeError`, once it is computed.
     """
     if not min(steps, default=0.0) > 0:
         raise ValueError(f"steps must be positive, got {tuple(steps)}")

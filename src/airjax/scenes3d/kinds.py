@@ -1,7 +1,7 @@
 """What stands on the table: three solids and three pieces of crockery, as unit shapes, to be multiplied by a size.
 
-A kind's `symmetry` is the number of rotations about the vertical, within a full turn, that leave it the same: 1 if all can
-be told apart, and 0 if none can.
+A kind's `symmetry` is the number of rotations about the vertical, within a full turn, that leave it the same: 1 if all
+can be told apart, and 0 if none can.
 """
 
 from collections.abc import Callable

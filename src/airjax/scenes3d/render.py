@@ -61,8 +61,8 @@ def draw_identity(
 ) -> Layer:
     """Draw one object whose kind is `kinds[identity]`.
 
-    Alone, only that kind is drawn. Under `vmap` over identities each kind is, and one selected; `draw_each` then gives the
-    others for the same price. An identity out of range is that at the nearer end.
+    Alone, only that kind is drawn. Under `vmap` over identities each kind is, and one selected; `draw_each` then gives
+    the others for the same price. An identity out of range is that at the nearer end.
     """
     branches = [lambda rays, pose, setting, kind=kind: draw(rays, kind, pose, setting) for kind in kinds]
     return jax.lax.switch(identity, branches, rays, pose, setting)
@@ -94,7 +94,8 @@ def render(
     empty = empty_table(rays, setting, len(identities))
 
     def add(canvas, one):
-        canvas = canvas.add(draw_identity(rays, *one, setting, kinds))
+        identity, pose = one
+        canvas = canvas.add(draw_identity(rays, identity, pose, setting, kinds))
         return canvas, canvas.image
 
     _, images = jax.lax.scan(add, empty, (identities, poses))

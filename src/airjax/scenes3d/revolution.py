@@ -1,8 +1,8 @@
 """Solids turned on a lathe: cylinders, and the open vessels of a laid table.
 
-A wall is a quadric of revolution, rho^2 = a + b z + c z^2 with c <= 0: cylinders, ellipsoids, paraboloids. Rays meet it in closed
-form, its normals are smooth, and cut off between two heights it is convex. A vessel is such a body with a cavity, which is
-another one: rays that cross the opening meet the cavity's wall or floor from within.
+A wall is a quadric of revolution, rho^2 = a + b z + c z^2: a cylinder, or with c < 0 an ellipsoid, which bulges. Rays
+meet it in closed form, its normals are smooth, and cut off between two heights it is convex. A vessel is such a body
+with a cavity, which is another one: rays that cross the opening meet the cavity's wall or floor from within.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,9 @@ class Wall:
         if min(self.radii) <= 0:
             raise ValueError(f"radii must be positive, got {self.radii}")
         if not low == middle == high and not 2 * middle**2 > low**2 + high**2:
-            raise ValueError(f"radii must bulge, twice the middle's square above the sum of the others', got {self.radii}")
+            raise ValueError(
+                f"radii must bulge, twice the middle's square above the sum of the others', got {self.radii}"
+            )
 
     @cached_property
     def coefficients(self) -> tuple[float, float, float]:
@@ -153,8 +155,8 @@ def _roots(view, wall):
 def _margin(view, depth, radius):
     """Measure how far inside the horizontal circle of `radius` around the axis rays pass, at the depth of its plane.
 
-    It is the distance between ray and circle, to first order, and negative outside. Of a wall, the ray is the closest to it
-    at the silhouette: there the same formula gives the distance from the wall.
+    It is the distance between ray and circle, to first order, and negative outside. At a wall's silhouette, which a ray
+    touches at `depth`, the same formula gives the distance from the wall.
     """
     x, y, _ = view.at(depth)
     dx, dy, _ = view.direction
@@ -171,7 +173,7 @@ def _normal(view, wall, depth):
 
 
 def _paint(view, depth, light, petals, share):
-    """Split brightness into the object's colour, of which there is `share`, and white; or in turn, where there are petals."""
+    """Split brightness into the object's colour, of which there is `share`, and white; petals have them in turn."""
     if petals:
         x, y, _ = view.at(depth)
         share = 0.5 + 0.5 * _petals(x, y, petals, view.size)

@@ -6,8 +6,10 @@ A vector of three maps is a tuple of them, not an array: so that XLA makes one l
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-Map = Float[Array, "*s"]
-Vector = tuple[Map, Map, Map]
+Map = Float[Array, "..."]
+"""A number for each pixel, or one for all."""
+Vector = tuple[Map, ...]
+"""Three maps: components along x, y and z."""
 
 TINY = 1e-5
 """What is shorter counts as nothing: in units of the table, or of a unit vector."""
@@ -25,7 +27,7 @@ def step(start: Vector, far: Map, along: Vector) -> Vector:
 
 def length(*components: Map) -> Map:
     """Measure vectors of two components or three; none is shorter than 1e-10, so that each has a derivative."""
-    return jnp.sqrt(sum(component * component for component in components) + TINY**4)
+    return jnp.sqrt(sum((component * component for component in components), jnp.asarray(TINY**4)))
 
 
 def normalise(vector: Vector) -> Vector:

@@ -1,11 +1,12 @@
 """Spheres and cubes: where a ray meets them, and by how much it passes their silhouettes.
 
-The opacity of a solid is a sigmoid of its margin, the signed distance between the ray and the silhouette, which is positive where
-the ray meets the solid. So the picture is smooth in every pose, and an edge is as soft as a pixel is wide.
+The opacity of a solid is a sigmoid of its margin, the signed distance between ray and silhouette, which is positive
+where the ray meets the solid. So the picture is smooth in every pose, and an edge is as soft as a pixel is wide.
 """
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +55,8 @@ def cube(view: View) -> Part:
 def _cube_margin(origin, directions, half):
     """Measure how far inside a cube's silhouette rays pass.
 
-    The silhouette is made of edges. A line's distance from an edge is seen in a projection along it, where the cube is a
-    square and the line passes its centre by the line's moment.
+    The silhouette is made of edges. A line's distance from an edge is seen in a projection along it, where the cube is
+    a square and the line passes its centre by the line's moment.
     """
     margin = jnp.inf
     for i, j in ((0, 1), (1, 2), (2, 0)):
@@ -74,16 +75,16 @@ def _faces(view, directions, enter):
     )
     weights = x * (1.0 - z), y * (1.0 - x), z * (1.0 - y)
     lights = (view.lit(jnp.where(d < 0, light, -light)) for d, light in zip(directions, view.light))
-    return sum(weight * light for weight, light in zip(weights, lights)) / sum(weights)
+    return dot(weights, tuple(lights)) / (weights[0] + weights[1] + weights[2])
 
 
 def tube(view: View, points: Sequence[tuple[float, float, float]], radius: float) -> Part:
-    """Draw a bent rod: all within `radius` of the line through `points`, in the object's frame and in units of its size.
+    """Draw a bent rod: all within `radius` of the line through `points`, in units of the object's size.
 
     The silhouette is exact. Depth and normals are those of a ball around the nearest point of the line.
     """
-    steps = zip(points[:-1], points[1:])
-    segments = [(start, tuple(e - s for s, e in zip(start, end))) for start, end in steps]
+    corners = [tuple(map(jnp.asarray, point)) for point in points]
+    segments = [(start, tuple(e - s for s, e in zip(start, end))) for start, end in pairwise(corners)]
     # Which segment is nearest changes in jumps: finding it takes no part in gradients, and only one is differentiated.
     still = jax.lax.stop_gradient(view)
     _, segment = reduce(_closer, ((_square(_approach(still, *segment)[1]), segment) for segment in segments))
@@ -91,7 +92,7 @@ def tube(view: View, points: Sequence[tuple[float, float, float]], radius: float
 
 
 def _approach(view, start, along):
-    """Find where rays pass a segment (in units of the size) most closely: the depth, and the offset from the segment."""
+    """Find where rays pass a segment (in units of the size) most closely: the depth, and the offset from it."""
     origin = step(view.origin, -view.size, start)
     climb, back = dot(along, view.direction), dot(origin, view.direction)
     across = jnp.maximum(_square(along) - climb**2, 1e-4 * _square(along))
