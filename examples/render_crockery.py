@@ -68,7 +68,7 @@ def main() -> None:
     rows = np.asarray(draw(TRUE, options.side)), np.stack([draw(guess, options.side)[-1] for guess in guesses])
     picture = np.concatenate([np.concatenate(row, axis=-1) for row in rows], axis=1)
     Image.fromarray(np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8).transpose(1, 2, 0)).save(options.out)
-    print(f"mean squared error of pixels: {errors[0]:.6f} at first, {errors[-1]:.6f} in the end")
+    print(f"mean squared error of pixels: {errors[0]:.1e} at first, {errors[-1]:.1e} in the end")
 
 
 if __name__ == "__main__":

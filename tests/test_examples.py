@@ -24,7 +24,7 @@ def test_a_table_is_drawn_and_laid_again_from_its_picture(tmp_path):
     script, path = EXAMPLES / "render_crockery.py", tmp_path / "table.png"
     said = runs.spawn("--out", str(path), "--side=32", "--steps=40", program=(runs.PYTHON, str(script)))
     assert said.code == 0, said.err
-    first, last = map(float, re.findall(r"0\.\d+", said.out))
+    first, last = map(float, re.findall(r"\d\.\de-\d+", said.out))
     assert last < 0.5 * first
     with Image.open(path) as picture:
         assert picture.size == (160, 64)

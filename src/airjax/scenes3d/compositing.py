@@ -42,38 +42,44 @@ class Layer(NamedTuple):
 class Canvas(eqx.Module):
     """A background and the layers before it, of which there may be up to a capacity of n.
 
+    Slots are a tuple, not an axis: so that everything done to a pixel is one loop, and a product has a cheap gradient.
+
     Attributes:
         background: what is seen where there is no layer.
-        layers: the layers, the latest first; slots not in use have no opacity.
-        transmittance: what share of each layer is not hidden by the others.
+        layers: the n slots, the latest layer first; those not in use have no opacity.
+        transmittances: what share of each layer is not hidden by the others.
         covered: share of each pixel that is covered by any.
     """
 
     background: Float[Array, "3 h w"]
-    layers: Layer
-    transmittance: Float[Array, "n h w"]
+    layers: tuple[Layer, ...]
+    transmittances: tuple[Float[Array, "h w"], ...]
     covered: Float[Array, "h w"]
 
     def add(self, layer: Layer) -> "Canvas":
         """Add a layer at its depth; beyond the capacity, the layer added first is lost."""
-        hidden = _nearer(self.layers.depth - layer.depth)  # by the new layer
-        behind = self.transmittance * (1.0 - layer.opacity * hidden)
-        ahead = jnp.prod(1.0 - self.layers.opacity * (1.0 - hidden), axis=0)
-        insert = lambda new, old: jnp.concatenate([new[None], old])[: len(old)]
+        ahead, behind = jnp.ones_like(layer.opacity), []
+        for other, transmittance in zip(self.layers, self.transmittances):
+            hidden = _nearer(other.depth - layer.depth)  # by the new layer
+            behind.append(transmittance * (1.0 - layer.opacity * hidden))
+            ahead = ahead * (1.0 - other.opacity * (1.0 - hidden))
+        capacity = len(self.layers)
         return Canvas(
             background=self.background,
-            layers=jax.tree.map(insert, layer, self.layers),
-            transmittance=insert(ahead, behind),
+            layers=(layer, *self.layers)[:capacity],
+            transmittances=(ahead, *behind)[:capacity],
             covered=self.covered + layer.opacity * (1.0 - self.covered),
         )
 
     @property
     def image(self) -> Float[Array, "3 h w"]:
         """What is seen: the layers over each other, and the background behind them."""
-        weights = self.layers.opacity * self.transmittance
+        front, total = jnp.zeros_like(self.background), jnp.zeros_like(self.covered)
+        for layer, transmittance in zip(self.layers, self.transmittances):
+            weight = layer.opacity * transmittance
+            front, total = front + weight * layer.colour, total + weight
         # Only where three layers or more blend at one depth do the weights sum to something else than what is covered.
-        scale = (self.covered + _LITTLE) / (jnp.sum(weights, axis=0) + _LITTLE)
-        front = jnp.einsum("nhw,nchw->chw", weights, self.layers.colour)
+        scale = (self.covered + _LITTLE) / (total + _LITTLE)
         return (1.0 - self.covered) * self.background + scale * front
 
 
@@ -86,9 +92,8 @@ def blank(background: Float[Array, "3 h w"], capacity: int) -> Canvas:
     if capacity < 0:
         raise ValueError(f"capacity must be at least 0, got {capacity}")
     nothing = jnp.zeros_like(background[0])
-    slots = jnp.broadcast_to(nothing, (capacity, *nothing.shape))
-    colour = jnp.broadcast_to(nothing, (capacity, *background.shape))
-    return Canvas(background, Layer(colour, slots, slots), slots, nothing)
+    slot = Layer(jnp.zeros_like(background), nothing, nothing)
+    return Canvas(background, capacity * (slot,), capacity * (nothing,), nothing)
 
 
 def join(first: Part, second: Part) -> Part:

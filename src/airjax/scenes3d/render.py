@@ -46,9 +46,12 @@ def daylight() -> Setting:
 
 def draw(rays: Rays, kind: Kind, pose: Pose, setting: Setting) -> Layer:
     """Draw one object of a known kind."""
-    part = kind.draw(view_from(rays, pose, setting.light, setting.softness))
+    view = view_from(rays, pose, setting.light, setting.softness)
+    part = kind.draw(view)
+    # A silhouette softer than the object is large would show what has no size at all: a spot of half the opacity.
+    resolved = jax.nn.sigmoid(4.0 * jnp.log(2.0 * view.size / view.blur))
     colour = pose.colour[:, None, None] * part.coloured + part.white
-    return Layer(colour, part.opacity, part.depth)
+    return Layer(colour, part.opacity * resolved, part.depth)
 
 
 def draw_each(rays: Rays, pose: Pose, setting: Setting, kinds: Sequence[Kind] = KINDS) -> Layer:
