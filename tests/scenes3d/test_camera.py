@@ -56,7 +56,7 @@ def test_gradients_equal_finite_differences():
         return (rays.origin, *rays.direction)
 
     with jax.enable_x64(True):
-        check_grads(towards, (0.3, 0.8, 4.0, 0.7), order=1, eps=1e-6)
+        check_grads(jax.jit(towards), (0.3, 0.8, 4.0, 0.7), order=1, eps=1e-6)
         straight = lambda position: look_at(jnp.asarray(position), jnp.zeros(3)).axes
         check_grads(straight, (jnp.array([1.0, -2.0, 3.0]),), order=1, eps=1e-6)
 

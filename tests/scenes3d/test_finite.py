@@ -19,7 +19,8 @@ def host_sphere(latents):
     nearest = -np.tensordot(origin, DIRECTION, 1)
     distance = np.linalg.norm(origin[:, None, None] + nearest * DIRECTION, axis=0)
     blur = PIXEL * (np.array([x, y, 0.0]) - ORIGIN) @ FORWARD
-    return 1.0 / (1.0 + np.exp(-4.0 / blur * (size - distance)))[None]
+    resolved = size**4 / (size**4 + blur**4 / 16)
+    return resolved / (1.0 + np.exp(-4.0 / blur * (size - distance)))[None]
 
 
 def sphere(latents):

@@ -4,10 +4,10 @@ Layer i is seen through what is nearer: its transmittance T_i is the product, ov
 
     1 - opacity_j * nearer(depth_i - depth_j),
 
-where nearer() rises from 0 at -BLEND to 1 at BLEND. Where depths differ by more, that is what
-painting the layers from far to near gives; where solids run into each other, they blend. A canvas remembers its layers,
-so that a new one changes their transmittances, whatever is before or behind it: every canvas on the way is exact, and
-no layer is drawn twice.
+where nearer() rises from 0 at -BLEND to 1 at BLEND. Where depths differ by more, that is what painting the layers from
+far to near gives; where solids run into each other, they blend. A canvas remembers its layers, so that a new one
+changes their transmittances, whatever is before or behind it: every canvas on the way is exact, and no layer is drawn
+twice.
 """
 
 from typing import NamedTuple

@@ -79,25 +79,29 @@ class Turned:
 
 def turned(view: View, shape: Turned) -> Part:
     """Draw a solid of revolution that stands on the table."""
-    wall = shape.outside
+    wall, from_above = shape.outside, view.direction[2] < 0
     bottom, top = (_crossing(view, height) for height in (wall.bottom, wall.top))
     first, last = jnp.minimum(bottom, top), jnp.maximum(bottom, top)
     middle, half = _roots(view, wall)
-    side = jnp.clip(middle - half, first, last)
-    from_above = view.direction[2] < 0
-    lid = view.cover(_margin(view, first, view.size * jnp.where(from_above, wall.radii[2], wall.radii[0])))
-    lit_lid = view.lit(jnp.where(from_above, view.light[2], -view.light[2]))
-    of_lid, of_side = (
-        (depth, *_paint(view, depth, light, shape.petals if shape.cavity is None else 0, 1.0))
-        for depth, light in ((first, lit_lid), (side, view.shade(_normal(view, wall, side))))
-    )
-    seen = _blend(lid, of_lid, of_side)
+    seen = _outside(view, shape, from_above, first, jnp.clip(middle - half, first, last))
     if shape.cavity is not None:
         opening = view.cover(_margin(view, top, view.size * shape.cavity.radii[2]))
         seen = _blend(jnp.where(from_above, opening, 0.0), _inside(view, shape, shape.cavity, top), seen)
     nearest = jnp.clip(middle, first, last)
     opacity = view.cover(_margin(view, nearest, jnp.sqrt(_square(view, wall, _height(view, nearest)))))
     return Part(opacity * in_front(seen[0]), *seen)
+
+
+def _outside(view, shape, from_above, flat, side):
+    """Find what rays meet of the filled body, at the depths of its flat end and of its side: depth and paints."""
+    wall = shape.outside
+    lid = view.cover(_margin(view, flat, view.size * jnp.where(from_above, wall.radii[2], wall.radii[0])))
+    lit_lid = view.lit(jnp.where(from_above, view.light[2], -view.light[2]))
+    of_lid, of_side = (
+        (depth, *_paint(view, depth, light, 0 if shape.cavity else shape.petals, 1.0))
+        for depth, light in ((flat, lit_lid), (side, view.shade(_normal(view, wall, side))))
+    )
+    return _blend(lid, of_lid, of_side)
 
 
 def _inside(view, shape, wall, top):

@@ -104,12 +104,16 @@ def view_from(rays: Rays, pose: Pose, light: Light, softness: Float[Array, ""] |
     origin, towards = rays.origin - base, normalise(tuple(light.direction))
     blur = softness * rays.pixel * jnp.maximum(-(origin @ rays.forward), NEAR)
     size = jnp.maximum(pose.size, LEAST_SIZE)
-    spread = lambda tree: jax.tree.map(lambda x: jnp.broadcast_to(x, rays.direction[0].shape), tree)
-    cos, sin = jnp.cos(pose.rotation), jnp.sin(pose.rotation)
-    turn = lambda x, y, z: (cos * x + sin * y, cos * y - sin * x, z)
-    origin, towards, ambient, size, blur = spread((turn(*origin), turn(*towards), light.ambient, size, blur))
-    cos, sin = spread((cos, sin))
-    return View(origin, turn(*rays.direction), towards, ambient, size, blur)
+    angle = jnp.cos(pose.rotation), jnp.sin(pose.rotation)
+    scalars = _turn(origin, *angle), _turn(towards, *angle), light.ambient, size, blur
+    maps = jax.tree.map(lambda x: jnp.broadcast_to(x, rays.direction[0].shape), (angle, *scalars))
+    angle, origin, towards, ambient, size, blur = maps
+    return View(origin, _turn(rays.direction, *angle), towards, ambient, size, blur)
+
+
+def _turn(vector, cos, sin):
+    x, y, z = vector
+    return cos * x + sin * y, cos * y - sin * x, z
 
 
 def in_front(depth: Map) -> Map:
