@@ -10,7 +10,12 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, Shaped, UInt8
 
-_DTYPES = {"counts": np.dtype(np.int32), "boxes": np.dtype(np.float32), "labels": np.dtype(np.int32)}
+_DTYPES = {
+    "counts": np.dtype(np.int32),
+    "boxes": np.dtype(np.float32),
+    "labels": np.dtype(np.int32),
+    "poses": np.dtype(np.float32),
+}
 
 
 @no_type_check  # it checks itself, with the same errors whether or not annotations are enforced
@@ -27,6 +32,7 @@ class Scenes:
         boxes: Corners `x0, y0, x1, y1` in pixels; the far edges are exclusive, so that one pixel is
             `[x, y, x + 1, y + 1]`.
         labels: Class of each object.
+        poses: Position `x, y` on a table and rotation, in radians, of each object (`airjax.scenes3d`).
 
     Raises:
         ValueError: If an array has the wrong shape or dtype, or disagrees with `counts`.
@@ -36,6 +42,7 @@ class Scenes:
     counts: Int32[np.ndarray, "n"] | None = None
     boxes: Float32[np.ndarray, "n k 4"] | None = None
     labels: Int32[np.ndarray, "n k"] | None = None
+    poses: Float32[np.ndarray, "n k 3"] | None = None
 
     def __post_init__(self):
         _check_array("images", self.images, np.dtype(np.uint8), ("n", "h", "w"), ("n", "h", "w", 3))
@@ -50,6 +57,9 @@ class Scenes:
         if self.labels is not None:
             _check_array("labels", self.labels, _DTYPES["labels"], (n, "max_count"))
             _check_rows("labels", (self.labels != -1)[..., None], self.counts, "-1")
+        if self.poses is not None:
+            _check_array("poses", self.poses, _DTYPES["poses"], (n, "max_count", 3))
+            _check_rows("poses", ~np.isnan(self.poses), self.counts, "NaN")
 
     def __len__(self) -> int:
         """Count the scenes."""
