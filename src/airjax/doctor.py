@@ -36,6 +36,8 @@ OBJECT = 16
 """Side that objects should have in the images to learn from, in pixels: enough to tell them apart."""
 SIDES = (32, 128)
 """Least and largest side of images that is proposed; small pictures keep their own."""
+SMALL = 13
+"""Side of objects, in pixels, below which the likelihood must be sharper for them to be worth their price."""
 MARGIN = 1.4
 """Side of a window over that of the object in it."""
 MOST = 12
@@ -115,7 +117,7 @@ class Pieces:
         mask: which pixels differ.
     """
 
-    boxes: list[Float[np.ndarray, "k 4"]]
+    boxes: list[Float[np.ndarray, "_ 4"]]
     ground: str
     level: Float[np.ndarray, "3"]
     noise: float
@@ -302,7 +304,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "attention": 64,
         "ground": "none" if plain and level.max() < BLACK else found.ground,
         "compose": "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over",
-        "sd": 0.2,
+        "sd": 0.2 if found.side * canvas < SMALL else 0.25,
         "count_ratio": 1e-4,
         "learn_count": False,
         "steps": 2_000,

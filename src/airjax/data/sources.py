@@ -85,18 +85,20 @@ def _file(path: Path, config: DataConfig) -> Scenes:
 
 def _check_meant(config: DataConfig) -> None:
     """Refuse settings that change the picture, for data sets that they wouldn't change."""
-    digits, own = ("multi-mnist", "multi-digits"), ("pictures of your own",)
+    digits, folder, file = ("multi-mnist", "multi-digits"), "folders", ".npz files"
     meant = {
         "digit_side": digits,
         "background": (*digits, "sprites"),
-        "channels": ("sprites", *own),
-        "polarity": own,
+        "channels": ("sprites", folder),
+        "polarity": (folder, file),
+        "strict": (folder,),
     }
-    kind = config.name if config.name in DATA_SETS else own[0]
+    own = folder if Path(config.name).is_dir() else file
+    kind = config.name if config.name in DATA_SETS else own
     for setting, kinds in meant.items():
         value = getattr(config, setting)
         if value != getattr(DataConfig, setting) and kind not in kinds:
-            raise ValueError(f"{setting} is a setting of {', '.join(kinds)}, not of {kind}; got {value}")
+            raise ValueError(f"{setting} is a setting of {', '.join(kinds)}, not of {config.name}; got {value}")
 
 
 def _size_and_seed(config: DataConfig, split: Split) -> tuple[int, int]:
