@@ -60,7 +60,7 @@ def test_a_folder_is_learned_from_with_settings_by_the_look_of_it(capsys, caplog
     assert "40 pictures are few" in caplog.text
     config = read_record(out).config
     assert config.data.name == str(folder)
-    assert (config.data.canvas, config.data.polarity, config.model.max_objects) == (40, "dark", 3)
+    assert (config.data.canvas, config.data.polarity, config.model.max_objects) == (35, "dark", 3)
     assert config.model.window == 8  # a flag wins
     assert config.model.attention == 64 != ModelConfig.attention
     assert (
