@@ -510,9 +510,10 @@ def test_pictures_that_cannot_be_used_are_refused(capsys, tmp_path, run, picture
     text, cut = tmp_path / "text.png", tmp_path / "cut.png"
     text.write_text("hello")
     cut.write_bytes(picture().read_bytes()[:200])
-    large = picture("large.png", (SIDE, SIDE + 1))
-    for path in (text, cut, large, tmp_path / "none.png", tmp_path):
+    for path in (text, cut, tmp_path / "none.png"):
         assert refused(call(capsys, "infer", run, picture(), path), path)
+    assert refused(call(capsys, "infer", run, picture(), tmp_path), "folder")
+    assert refused(call(capsys, "infer", run, picture(), picture()), "twice")
 
 
 # scenes, sample and figures
@@ -616,10 +617,9 @@ def test_damaged_checkpoints_are_refused(capsys, tmp_path, run, reading):
 
 
 def test_every_package_imported_is_declared():
-    declared = {
-        re.split(r"[^\w.-]", line)[0].lower()
-        for line in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
+    declared = {re.split(r"[^\w.-]", line)[0].lower() for line in [*project["dependencies"], *extras]}
     owners = importlib.metadata.packages_distributions()
     imported = {name for path in (ROOT / "src").rglob("*.py") for name in _imports(path)}
     foreign = imported - sys.stdlib_module_names - {"airjax"}

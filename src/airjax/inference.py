@@ -59,7 +59,7 @@ def channels_first(
     images: UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"],
 ) -> UInt8[np.ndarray, "n c h w"]:
     """Bring images of scenes into the order that models use."""
-    return images[:, None] if images.ndim == 3 else np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
 
 
 def check_images(model: AIR, images: UInt8[np.ndarray, "n c h w"]) -> None:
