@@ -21,6 +21,8 @@ SAMPLES = 20
 """Trajectories for p(n | x): about 6 ms of the 50 that an answer may take."""
 PICTURES = 200
 """Held-out scenes to choose from."""
+MAX_BODY = 8_000_000
+"""Bytes that a request's body may have."""
 SHEET = 12
 """Scenes sampled at a time."""
 
@@ -122,6 +124,7 @@ class Answers:
             "pen": sampling.stroke_width(model, key=_KEY),
             "ground": _picture(np.asarray(model.ground.decode(jnp.zeros(model.ground.code_size)))),
             "colours": plots.STEP_COLOURS,
+            "max_body": MAX_BODY,
         }
 
 

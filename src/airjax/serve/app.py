@@ -17,13 +17,11 @@ from airjax.config import MAX_SEED
 from airjax.images import FORMATS, fit_image
 from airjax.inference import channels_first
 from airjax.model import AIR
-from airjax.serve.answers import Answers
+from airjax.serve.answers import MAX_BODY, Answers
 from airjax.serve.guard import Guard, refusal
 from airjax.serve.worker import Busy, Worker
 
 STATIC = Path(__file__).parent / "static"
-MAX_BODY = 8_000_000
-"""Bytes of a request's body."""
 MAX_PIXELS = 16_000_000
 """Pixels of a picture, which is refused before it is decoded."""
 PLACES = 8
