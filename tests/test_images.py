@@ -1,9 +1,13 @@
+import io
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from airjax import images
-from airjax.images import read_image
+from airjax.images import FORMATS, fit_image, read_image
 
 GREY = np.random.default_rng(0).integers(0, 256, (5, 7), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -81,3 +85,66 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.png"):
         with pytest.raises(FileNotFoundError, match="not a file"):
             read_image(path, (1, 5, 7))
+
+
+# Pictures of any size
+
+
+def _encode(pixels, kind="PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_picture_that_fits_stays_as_it_is(kind):
+    fitted = fit_image(_encode(GREY, kind), (1, 5, 7), max_pixels=35)
+    assert np.abs(fitted[0].astype(int) - GREY).max() <= (60 if kind == "JPEG" else 0)
+
+
+def test_a_colour_picture_keeps_its_colours_or_turns_grey():
+    np.testing.assert_array_equal(fit_image(_encode(COLOUR), (3, 5, 7), max_pixels=35), COLOUR.transpose(2, 0, 1))
+    grey = np.asarray(Image.fromarray(COLOUR).convert("L"))
+    np.testing.assert_array_equal(fit_image(_encode(COLOUR), (1, 5, 7), max_pixels=35), grey[None])
+
+
+def test_a_smaller_picture_lies_in_the_middle_of_black():
+    fitted = fit_image(_encode(GREY), (1, 9, 10), max_pixels=35)
+    np.testing.assert_array_equal(fitted[0, 2:7, 1:8], GREY)
+    assert fitted.sum() == GREY.sum()
+
+
+def test_a_larger_picture_is_averaged_in_its_proportions():
+    large = np.kron(GREY, np.ones((4, 4), np.uint8))
+    fitted = fit_image(_encode(large), (1, 9, 7), max_pixels=large.size)
+    np.testing.assert_array_equal(fitted[0, 2:7], GREY)
+    assert fitted.sum() == GREY.sum()
+
+
+def test_a_picture_is_fitted_the_way_its_camera_was_held():
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(GREY).save(buffer, "PNG", exif=exif)
+    np.testing.assert_array_equal(fit_image(buffer.getvalue(), (1, 7, 5), max_pixels=35)[0], np.rot90(GREY, -1))
+
+
+def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch):
+    content = _encode(GREY)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(ValueError, match="7 x 5 pixels, too many"):
+        fit_image(content, (1, 5, 7), max_pixels=34)
+
+
+def test_a_picture_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="none of PNG, JPEG"):
+        fit_image(_encode(GREY, "TIFF"), (1, 5, 7), max_pixels=35)
+
+
+@given(st.sampled_from(FORMATS), st.integers(0, 400), st.binary(max_size=8), st.integers(0, 400))
+def test_whatever_a_picture_has_become_is_read_or_refused(kind, place, patch, end):
+    content = _encode(COLOUR, kind)
+    damaged = (content[:place] + patch + content[place + len(patch) :])[: max(end, len(content) - end)]
+    try:
+        assert fit_image(damaged, (1, 5, 7), max_pixels=10_000).shape == (1, 5, 7)
+    except ValueError as error:
+        assert "picture" in str(error)

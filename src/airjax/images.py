@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -65,7 +64,7 @@ _UNREADABLE = (UnidentifiedImageError, Image.DecompressionBombError, OSError, Sy
 
 @contextmanager
 def _opened(
-    source: Path | BinaryIO, name: str, max_pixels: int, formats: tuple[str, ...] | None = None
+    source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[str, ...] | None = None
 ) -> Iterator[Image.Image]:
     """Open a picture without decoding it, unless it is too large."""
     with Image.open(source, formats=formats) as opened:

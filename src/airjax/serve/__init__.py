@@ -42,6 +42,7 @@ def _serve(model: AIR, folder: Path, listener: socket.socket) -> None:
     _logger.info("compiling")
     app = create_app(model, name=Path(folder).resolve().name, pictures=held_out_pictures(folder))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+    listener.listen()
     _logger.info("watch it at http://%s:%d (Ctrl-C ends it)", *listener.getsockname())
     try:
         server.run(sockets=[listener])

@@ -27,7 +27,7 @@ function formula(text) {
 
 export class Look {
   constructor(card, trouble) {
-    Object.assign(this, { card, trouble, answer: null, step: 0, timer: null, asking: false, stale: false });
+    Object.assign(this, { card, trouble, answer: null, step: 0, timer: null, turn: 0, asking: false, stale: false, drawing: false });
     this.pad = new Pad(at("pad"), card, (drawing) => this.drawn(drawing));
     this.pad.load(decode(card.ground));
     this.pad.past = [];
@@ -35,33 +35,40 @@ export class Look {
     this.listen();
   }
 
-  /** Begin with a scene that has something in it. */
+  /** Begin with a scene that has something in it, unless someone was quicker. */
   async begin() {
-    for (let seed = 0; seed < 8 && !this.answer?.count; seed++) await this.takeScene(seed);
-    this.play();
+    for (let seed = 0; seed < 8 && !this.answer?.count; seed++) {
+      if (!(await this.takeScene(seed))) return;
+    }
   }
 
-  /** Show a picture and what is found in it. */
+  /** Show a picture and what is found in it; true if nothing else was begun meanwhile. */
   async watch(picture, source) {
+    this.pause();
     this.pad.load(picture);
     at("source").textContent = source;
-    await this.infer(this.pad.picture);
+    if (!(await this.infer(picture))) return false;
     this.goTo(0);
     this.play();
+    return true;
   }
 
-  async takeScene(seed) {
-    await this.attempt(async () => {
+  takeScene(seed) {
+    return this.attempt(async () => {
+      const turn = ++this.turn;
       const { image, source } = await ask("/api/scene", { seed });
-      await this.watch(decode(image), source === "held-out" ? "held out from training" : "sampled from the prior");
+      if (turn !== this.turn) return false;
+      return this.watch(decode(image), source === "held-out" ? "held out from training" : "sampled from the prior");
     });
   }
 
   /** Show a file, which the server brings to the model's size. */
-  async takeFile(file) {
-    await this.attempt(async () => {
+  takeFile(file) {
+    return this.attempt(async () => {
+      const turn = ++this.turn;
       if (file.size > this.card.max_body) throw new Error(`A picture may have ${this.card.max_body / 1e6} MB.`);
       const { image } = await ask("/api/infer", file);
+      if (turn !== this.turn) return;
       const [, height, width] = this.card.image_shape;
       await this.watch(decode(image), `${file.name}, fitted to ${width} × ${height}`);
     });
@@ -72,6 +79,7 @@ export class Look {
     this.pause();
     at("source").textContent = "drawn by you";
     this.stale = true;
+    this.drawing = drawing;
     if (this.asking) return;
     this.asking = true;
     while (this.stale) {
@@ -80,22 +88,26 @@ export class Look {
       await later(PAUSE);
     }
     this.asking = false;
-    if (!drawing) this.say(objects(this.answer?.count ?? 0));
+    if (!this.drawing && this.timer === null) this.say(objects(this.answer?.count ?? 0));
   }
 
+  /** Show what is found in a picture; false if something else was begun before the answer came. */
   async infer(picture) {
-    const [, height, width] = picture.shape;
-    const channels = picture.values.length / (height * width);
-    const pixel = (i) => (channels === 1 ? picture.values[i] : [0, 1, 2].map((c) => picture.values[c * height * width + i]));
+    const turn = ++this.turn;
+    const [channels, height, width] = picture.shape;
+    const part = (c, i) => picture.values[c * height * width + i];
+    const pixel = (i) => (channels === 1 ? part(0, i) : [0, 1, 2].map((c) => part(c, i)));
     const row = (y) => Array.from({ length: width }, (_, x) => pixel(y * width + x));
     const asked = performance.now();
     const answer = await ask("/api/infer", { pixels: Array.from({ length: height }, (_, y) => row(y)) });
+    if (turn !== this.turn) return false;
     at("took").textContent = `answered in ${Math.round(performance.now() - asked)} ms`;
     this.answer = { ...answer, image: picture, canvases: answer.canvases.map(decode) };
     bars(at("chart"), answer.count_posterior, answer.count_probs);
     at("count").textContent = answer.count ? objects(answer.count) : "no object";
     this.deal();
     this.goTo(answer.count);
+    return true;
   }
 
   /** Lay out a card for every object found, one for the stop, and empty ones up to PLACES. */
@@ -144,10 +156,10 @@ export class Look {
     at("drawn-after").textContent = `after ${this.step} of ${count}`;
     [...at("steps").children].forEach((card, t) => {
       card.classList.toggle("ahead", t < count ? t >= this.step : this.step < count);
-      card.classList.toggle("now", t === this.step - 1);
     });
-    at("first").disabled = at("back").disabled = this.step === 0;
-    at("forth").disabled = this.step === count;
+    // Not really disabled, which would take the focus away.
+    for (const id of ["first", "back"]) at(id).setAttribute("aria-disabled", this.step === 0);
+    at("forth").setAttribute("aria-disabled", this.step === count);
   }
 
   walk(step) {
@@ -190,8 +202,9 @@ export class Look {
 
   async attempt(action) {
     try {
-      await action();
+      const done = await action();
       this.trouble("");
+      return done;
     } catch (error) {
       this.trouble(error.message);
     }

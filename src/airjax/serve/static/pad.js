@@ -65,10 +65,18 @@ export class Pad {
   listen() {
     const { canvas, context } = this;
     let pen = null;
-    const stroke = (event) => {
+    let last = null;
+    const place = ({ clientX, clientY }) => {
       const { left, top, width, height } = canvas.getBoundingClientRect();
-      for (const { clientX, clientY } of event.getCoalescedEvents?.().concat(event) ?? [event]) {
-        context.lineTo(((clientX - left) / width) * this.fine.width, ((clientY - top) / height) * this.fine.height);
+      return [((clientX - left) / width) * this.fine.width, ((clientY - top) / height) * this.fine.height];
+    };
+    const stroke = (event) => {
+      context.beginPath();
+      context.moveTo(...last); // to itself: a dot
+      const passed = event.getCoalescedEvents?.() ?? [];
+      for (const point of passed.length ? passed : [event]) {
+        last = place(point);
+        context.lineTo(...last);
       }
       context.stroke();
       this.show();
@@ -80,9 +88,8 @@ export class Pad {
       canvas.setPointerCapture(pen);
       this.remember();
       Object.assign(context, { strokeStyle: "#fff", lineWidth: this.pen, lineCap: "round", lineJoin: "round" });
-      context.beginPath();
+      last = place(event);
       stroke(event);
-      stroke(event); // a line to where it began: a dot
     });
     canvas.addEventListener("pointermove", (event) => event.pointerId === pen && stroke(event));
     for (const end of ["pointerup", "pointercancel"]) {
