@@ -76,7 +76,7 @@ def test_what_cannot_be_steered_is_refused(model, settings, words):
 
 
 class Bars(AIR):
-    """A model that draws nothing but upright bars."""
+    """A model that draws nothing but upright bars, 20 pixels long."""
 
     thickness: float
 
@@ -84,11 +84,15 @@ class Bars(AIR):
         self.__dict__.update(vars(model), thickness=thickness)
 
     def place(self, where, what):
-        left, pixels = jnp.round(30 + 10 * where[1]), jnp.arange(60)
+        left, pixels = 30 + 10 * where[1], jnp.arange(60)
         filled = lambda start: jnp.clip(pixels + 1 - start, 0, 1)
-        return jnp.tile(filled(left) - filled(left + self.thickness), (1, 50, 1))
+        across = filled(left) - filled(left + self.thickness)
+        return (jnp.abs(pixels - 29.5) < 10)[None, :, None] * across
 
 
-@pytest.mark.parametrize("width", [1.0, 2.5, 6.0])
-def test_the_width_of_strokes_is_that_of_bars(model, width):
-    assert sampling.stroke_width(Bars(model, width), key=KEY) == pytest.approx(width, rel=0.03)
+@pytest.mark.parametrize(("width", "pixels"), [(1.0, 1), (2.7, 3), (6.0, 6)])
+def test_what_is_typical_of_bars(model, width, pixels):
+    typical = sampling.typical(Bars(model, width), key=KEY)
+    # The ends of bars are edges, too.
+    assert typical.stroke == pytest.approx(width * 20 / (20 + width), rel=0.1)
+    assert (typical.width, typical.height) == (pixels, 20)

@@ -77,7 +77,7 @@ def test_the_card_says_what_the_model_is(client, model):
     assert (card["name"], card["image_shape"], card["max_objects"]) == ("<b>tiny</b>", [1, 12, 12], 3)
     assert (card["window"], card["scenes"], card["colours"]) == (5, "held-out", list(plots.STEP_COLOURS))
     np.testing.assert_allclose(card["count_prior"], np.exp(model.count_log_prior), rtol=1e-5)
-    assert 1 <= card["pen"] <= 12
+    assert all(1 <= size <= 12 for size in card["typical"].values())
     assert _values(card["ground"]).shape == (1, 12, 12)
 
 

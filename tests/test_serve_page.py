@@ -48,7 +48,9 @@ def browser():
 @contextmanager
 def _served(model, **settings):
     """Serve a model's page; its address."""
-    server = uvicorn.Server(uvicorn.Config(create_app(model, name="a <b>model</b>", **settings), port=0, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(model, name="a <b>model</b>", **settings), port=0, log_level="error")
+    )
     started = threading.Event()
     startup = server.startup
 
@@ -128,9 +130,9 @@ def _pixels(page, canvas="#pad"):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
-def _answered(page):
-    """Wait for the answer to what is done next."""
-    return page.expect_response(lambda reply: reply.url.endswith("/api/infer") and reply.ok)
+def _settle(page):
+    """Wait until all is answered."""
+    expect(page.locator("#look")).to_have_attribute("aria-busy", "false")
 
 
 def _file(name="a.png", side=12):
@@ -141,6 +143,7 @@ def _file(name="a.png", side=12):
 
 def _see_all(page):
     """Stop playing, at the last step."""
+    _settle(page)
     page.locator("body").press("Home")
     while page.locator("#forth").is_enabled():
         page.locator("#forth").click()
@@ -183,21 +186,23 @@ def test_strokes_are_light_as_wide_as_the_models_and_can_be_undone(visit, tiny_p
     page = visit(tiny_page, **DESKTOP)
     page.locator("#clear").click()
     blank = _pixels(page)
-    with _answered(page):
-        _draw(page, [(0.5, 0.1), (0.5, 0.9)])
+    expect(page.locator("#guide rect")).to_be_visible()
+    _draw(page, [(0.5, 0.1), (0.5, 0.9)])
+    _settle(page)
     drawn = _pixels(page)
+    expect(page.locator("#guide rect")).to_be_hidden()
     assert (drawn >= blank).all()
-    width = page.evaluate("fetch('/api/model').then(reply => reply.json()).then(card => card.pen)")
+    width = page.evaluate("fetch('/api/model').then(reply => reply.json()).then(card => card.typical.stroke)")
     ink = (drawn[6, :, 0] - blank[6, :, 0].astype(float)) / (255 - blank[6, :, 0])
     assert ink.sum() == pytest.approx(width, abs=0.2)
-    with _answered(page):
-        page.locator("#undo").click()
+    page.locator("#undo").click()
+    _settle(page)
     np.testing.assert_array_equal(_pixels(page), blank)
-    with _answered(page):
-        _draw(page, [(0.2, 0.2)])
+    _draw(page, [(0.2, 0.2)])
+    _settle(page)
     assert (_pixels(page) > blank).any()
-    with _answered(page):
-        page.locator("body").press("Control+z")
+    page.locator("body").press("Control+z")
+    _settle(page)
     np.testing.assert_array_equal(_pixels(page), blank)
 
 
@@ -206,18 +211,18 @@ def test_pens_and_fingers_draw_too(visit, tiny_page, kind):
     page = visit(tiny_page, **PHONE)
     page.locator("#clear").click()
     blank = _pixels(page)
-    with _answered(page):
-        page.locator("#pad").evaluate(
-            """(pad, kind) => {
-                pad.setPointerCapture = () => {};  // only real pointers can be captured
-                const { left, top, width, height } = pad.getBoundingClientRect();
-                for (const [type, share] of [["down", 0.2], ["move", 0.8], ["up", 0.8]]) {
-                    const place = { clientX: left + share * width, clientY: top + share * height };
-                    pad.dispatchEvent(new PointerEvent(`pointer${type}`, { pointerType: kind, pointerId: 7, ...place }));
-                }
-            }""",
-            kind,
-        )
+    page.locator("#pad").evaluate(
+        """(pad, kind) => {
+            pad.setPointerCapture = () => {};  // only real pointers can be captured
+            const { left, top, width, height } = pad.getBoundingClientRect();
+            for (const [type, share] of [["down", 0.2], ["move", 0.8], ["up", 0.8]]) {
+                const at = { clientX: left + share * width, clientY: top + share * height };
+                pad.dispatchEvent(new PointerEvent(`pointer${type}`, { pointerType: kind, pointerId: 7, ...at }));
+            }
+        }""",
+        kind,
+    )
+    _settle(page)
     assert ((_pixels(page) > blank).any(2).sum(0) > 0).sum() >= 7
     assert page.locator("#pad").evaluate("pad => getComputedStyle(pad).touchAction") == "none"
 
@@ -239,8 +244,8 @@ def _begin(page):
         count = page.locator("#steps .object").count()
         if count >= 2:
             return count
-        with _answered(page):
             page.locator("#random").click()
+    _settle(page)
     pytest.fail("no scene has two objects")
 
 
@@ -277,7 +282,7 @@ def test_boxes_have_the_papers_colours_and_the_residual_is_what_is_missing(visit
 def test_playing_shows_one_box_after_the_other_and_can_be_stopped(visit, tiny_page):
     page = visit(tiny_page, **DESKTOP)
     count = _begin(page)
-    page.locator("body").press(" ")
+    page.locator("#pad").press(" ")
     expect(page.locator("#play")).to_have_attribute("aria-label", "Pause")
     expect(page.locator("#windows rect")).to_have_count(0)
     expect(page.locator("#windows rect")).to_have_count(1)
@@ -299,10 +304,12 @@ def test_those_who_want_no_motion_see_the_end_at_once(visit, tiny_page):
 def test_bars_are_the_distributions(visit, tiny_page):
     page = visit(tiny_page, **DESKTOP)
     _begin(page)
-    with _answered(page) as answered:
+    with page.expect_response("**/api/infer") as answered:
         page.locator("#clear").click()
     answer = answered.value.json()
-    page.wait_for_function("n => document.getElementById('count').textContent.startsWith(n || 'no')", arg=answer["count"])
+    page.wait_for_function(
+        "n => document.getElementById('count').textContent.startsWith(n || 'no')", arg=answer["count"]
+    )
     heights = page.locator("#chart b").evaluate_all("bars => bars.map(bar => parseFloat(bar.style.height) / 100)")
     np.testing.assert_allclose(heights[::2], answer["count_posterior"], atol=1e-4)
     np.testing.assert_allclose(heights[1::2], answer["count_probs"], atol=1e-4)
@@ -312,7 +319,9 @@ def test_bars_are_the_distributions(visit, tiny_page):
 def test_everything_can_be_reached_by_keys_and_focus_is_seen(visit, tiny_page):
     page = visit(tiny_page, **DESKTOP)
     _begin(page)
-    page.locator("#forth").evaluate("button => button.closest('main').previousElementSibling.querySelector('button').focus()")
+    page.locator("#forth").evaluate(
+        "button => button.closest('main').previousElementSibling.querySelector('button').focus()"
+    )
     reached = []
     for _ in range(9):
         reached.append(page.evaluate("document.activeElement.id"))
@@ -429,7 +438,9 @@ def test_dials_change_what_is_sampled(visit, tiny_page):
         with page.expect_response("**/api/sample"):
             page.locator(f"#dial-{dial}").press("End")
         expect(page.locator(f"#{dial}-said")).to_have_text(said)
-        page.wait_for_function("canvas => document.querySelector('#sheet canvas').toDataURL() !== canvas", arg=_url(before))
+        page.wait_for_function(
+            "canvas => document.querySelector('#sheet canvas').toDataURL() !== canvas", arg=_url(before)
+        )
     page.locator("#dial-windows").uncheck()
     expect(page.locator("#sheet svg").first).to_be_hidden()
 
@@ -461,7 +472,8 @@ def test_a_phone_needs_no_sideways_scrolling(visit, tiny_page, shoot, tab):
     if tab == "look":
         _begin(page)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
-    inside = "all => all.filter(e => e.offsetParent).map(e => e.getBoundingClientRect()).every(r => r.left >= 0 && r.right <= 360)"
+    inside = """all => all.filter(e => e.offsetParent).map(e => e.getBoundingClientRect())
+        .every(r => r.left >= 0 && r.right <= 360)"""
     assert page.locator("button, input, canvas, figcaption").evaluate_all(inside)
     shoot(page, f"tiny-{tab}-phone")
 

@@ -110,7 +110,8 @@ def bound(
 def view(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> Views:
     """Cut out the glimpses of what `find` found in these images, and draw each object by itself."""
     check_images(model, images)
-    return Views(**jax.tree.map(np.asarray, _view(model, images, found.where, found.what, found.canvases)))
+    arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
+    return Views(**jax.tree.map(np.asarray, _view(model, *arrays)))
 
 
 def describe(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
@@ -195,7 +196,7 @@ def _view(
     return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0, 0)))(images, where, what, behind)
 
 
-def tight_box(change: Float[Array, "c h w"], ink: float = INK) -> Float[Array, "4"]:
+def tight_box(change: Float[Array, "c h w"], ink: float | Float[Array, ""] = INK) -> Float[Array, "4"]:
     """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object changes; NaN if that is nothing."""
     visible = jnp.max(jnp.abs(change), axis=0) > ink
     edges = []

@@ -1,16 +1,19 @@
 """Scenes from the generative model, as it was learned or with a hand on its priors."""
 
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from airjax.inference import tight_box
 from airjax.model import AIR, Scene
 from airjax.patches.base import Code, PatchModel
 
-STROKES = 64
-"""Objects from which the width of strokes is told."""
+OBJECTS = 64
+"""Objects from the prior that are measured."""
 
 
 class Tempered(eqx.Module):
@@ -69,16 +72,34 @@ def scenes(model: AIR, n: int, *, key: PRNGKeyArray) -> Scene:
     return jax.vmap(lambda k: model.sample(key=k))(jax.random.split(key, n))
 
 
-def stroke_width(model: AIR, *, key: PRNGKeyArray) -> float:
-    """Estimate how thick the strokes are that a model draws, in pixels.
+class Typical(NamedTuple):
+    """What a model takes objects to be like, in pixels.
+
+    Attributes:
+        stroke: how thick strokes are.
+        width: the median width of objects.
+        height: their median height.
+    """
+
+    stroke: float
+    width: float
+    height: float
+
+
+def typical(model: AIR, *, key: PRNGKeyArray) -> Typical:
+    """Measure objects from the prior, in the middle of a scene.
 
     A stroke of width w and length l holds ink w l and has edges of length 2 l, which are the ink's total variation.
     """
-    draw = lambda where_key, what_key: model.place(
-        model.where_prior().sample(key=where_key), model.patches.prior_sample(key=what_key)
-    )
-    keys = jax.random.split(key, (2, STROKES))
-    # What is drawn last is the ink, or the mask of objects that cover.
-    ink = np.asarray(jax.jit(jax.vmap(draw))(*keys))[:, -1]
+
+    def draw(where_key, what_key):
+        where = model.where_prior().sample(key=where_key).at[1:].set(0.0)
+        placed = model.place(where, model.patches.prior_sample(key=what_key))
+        ink = placed[-1:] if model.over else jnp.mean(placed, axis=0, keepdims=True)
+        # Half of its brightest pixel, so that a faint object has a box, too.
+        return ink[0], tight_box(ink, jnp.max(ink) / 2)
+
+    ink, boxes = map(np.asarray, jax.jit(jax.vmap(draw))(*jax.random.split(key, (2, OBJECTS))))
     edges = np.hypot(np.diff(ink, axis=1)[:, :, 1:], np.diff(ink, axis=2)[:, 1:]).sum()
-    return float(max(1.0, 2.0 * ink.sum() / max(edges, 1e-6)))
+    width, height = np.nanmedian(boxes[:, 2:] - boxes[:, :2], axis=0)
+    return Typical(float(max(1.0, 2.0 * ink.sum() / max(edges, 1e-6))), float(width), float(height))

@@ -121,7 +121,7 @@ class Answers:
             "count_prior": np.exp(model.count_log_prior).tolist(),
             "samples": SAMPLES,
             "scenes": "prior" if self._pictures is None else "held-out",
-            "pen": sampling.stroke_width(model, key=_KEY),
+            "typical": sampling.typical(model, key=_KEY)._asdict(),
             "ground": _picture(np.asarray(model.ground.decode(jnp.zeros(model.ground.code_size)))),
             "colours": plots.STEP_COLOURS,
             "max_body": MAX_BODY,

@@ -27,19 +27,28 @@ function formula(text) {
 
 export class Look {
   constructor(card, trouble) {
-    Object.assign(this, { card, trouble, answer: null, step: 0, timer: null, turn: 0, asking: false, stale: false, drawing: false });
+    Object.assign(this, { card, trouble, answer: null, step: 0, timer: null, turn: 0, pending: 0, asking: false, stale: false, drawing: false });
     this.pad = new Pad(at("pad"), card, (drawing) => this.drawn(drawing));
-    this.pad.load(decode(card.ground));
-    this.pad.past = [];
+    this.guide();
     at("samples").textContent = `${card.samples} samples`;
     this.listen();
   }
 
+  /** Show on an empty scene how large objects are that the model knows. */
+  guide() {
+    const [, height, width] = this.card.image_shape;
+    const { width: w, height: h } = this.card.typical;
+    at("known").textContent = `${Math.round(w)} × ${Math.round(h)}`;
+    frame(at("guide"), this.card.image_shape, [[(width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2]], []);
+  }
+
   /** Begin with a scene that has something in it, unless someone was quicker. */
-  async begin() {
-    for (let seed = 0; seed < 8 && !this.answer?.count; seed++) {
-      if (!(await this.takeScene(seed))) return;
-    }
+  begin() {
+    return this.busily(async () => {
+      for (let seed = 0; seed < 8 && !this.answer?.count; seed++) {
+        if (!(await this.takeScene(seed))) return;
+      }
+    });
   }
 
   /** Show a picture and what is found in it; true if nothing else was begun meanwhile. */
@@ -82,11 +91,13 @@ export class Look {
     this.drawing = drawing;
     if (this.asking) return;
     this.asking = true;
-    while (this.stale) {
-      this.stale = false;
-      await this.attempt(() => this.infer(this.pad.picture));
-      await later(PAUSE);
-    }
+    await this.busily(async () => {
+      while (this.stale) {
+        this.stale = false;
+        await this.attempt(() => this.infer(this.pad.picture));
+        await later(PAUSE);
+      }
+    });
     this.asking = false;
     if (!this.drawing && this.timer === null) this.say(objects(this.answer?.count ?? 0));
   }
@@ -200,13 +211,26 @@ export class Look {
     at("said").textContent = sentence;
   }
 
-  async attempt(action) {
+  /** Do something, and say it if that fails. */
+  attempt(action) {
+    return this.busily(async () => {
+      try {
+        const done = await action();
+        this.trouble("");
+        return done;
+      } catch (error) {
+        this.trouble(error.message);
+      }
+    });
+  }
+
+  /** Tell those who listen to the page, not look at it, that it is about to change. */
+  async busily(action) {
+    at("look").setAttribute("aria-busy", ++this.pending > 0);
     try {
-      const done = await action();
-      this.trouble("");
-      return done;
-    } catch (error) {
-      this.trouble(error.message);
+      return await action();
+    } finally {
+      at("look").setAttribute("aria-busy", --this.pending > 0);
     }
   }
 
@@ -215,7 +239,10 @@ export class Look {
       random: () => this.takeScene(Math.floor(Math.random() * 2 ** 32)),
       open: () => at("file").click(),
       undo: () => this.pad.undo(),
-      clear: () => (this.pad.load(decode(this.card.ground)), this.drawn(false)),
+      clear: () => {
+        this.pad.clear();
+        this.drawn(false);
+      },
       first: () => this.walk(0),
       back: () => this.walk(this.step - 1),
       play: () => (this.timer === null ? this.play() : this.pause()),

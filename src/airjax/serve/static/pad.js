@@ -1,6 +1,6 @@
 // A scene that can be drawn on. Strokes are kept finer than the model's pixels, which average them.
 
-import { paint } from "./pictures.js";
+import { decode, paint } from "./pictures.js";
 
 const FINE = 400;
 const REMEMBERED = 40;
@@ -11,14 +11,22 @@ export class Pad {
     const [, height, width] = card.image_shape;
     this.canvas = canvas;
     this.shape = card.image_shape;
+    this.ground = decode(card.ground);
     this.ratio = Math.max(2, Math.round(FINE / Math.max(height, width)));
     this.changed = changed;
     this.past = [];
     this.fine = document.createElement("canvas");
     Object.assign(this.fine, { width: width * this.ratio, height: height * this.ratio });
     this.context = this.fine.getContext("2d", { willReadFrequently: true });
-    this.pen = card.pen * this.ratio;
+    this.pen = card.typical.stroke * this.ratio;
+    this.clear();
+    this.past = [];
     this.listen();
+  }
+
+  /** Leave nothing but the ground. */
+  clear() {
+    this.load(this.ground);
   }
 
   /** Put a picture in place of what is there. */
@@ -59,7 +67,9 @@ export class Pad {
   }
 
   show() {
-    paint(this.canvas, this.picture);
+    const { picture } = this;
+    paint(this.canvas, picture);
+    this.canvas.classList.toggle("empty", picture.values.every((value, i) => value === this.ground.values[i]));
   }
 
   listen() {
