@@ -307,9 +307,7 @@ def test_bars_are_the_distributions(visit, tiny_page):
     with page.expect_response("**/api/infer") as answered:
         page.locator("#clear").click()
     answer = answered.value.json()
-    page.wait_for_function(
-        "n => document.getElementById('count').textContent.startsWith(n || 'no')", arg=answer["count"]
-    )
+    _settle(page)
     heights = page.locator("#chart b").evaluate_all("bars => bars.map(bar => parseFloat(bar.style.height) / 100)")
     np.testing.assert_allclose(heights[::2], answer["count_posterior"], atol=1e-4)
     np.testing.assert_allclose(heights[1::2], answer["count_probs"], atol=1e-4)

@@ -96,8 +96,8 @@ def typical(model: AIR, *, key: PRNGKeyArray) -> Typical:
         where = model.where_prior().sample(key=where_key).at[1:].set(0.0)
         placed = model.place(where, model.patches.prior_sample(key=what_key))
         ink = placed[-1:] if model.over else jnp.mean(placed, axis=0, keepdims=True)
-        # Half of its brightest pixel, so that a faint object has a box, too.
-        return ink[0], tight_box(ink, jnp.max(ink) / 2)
+        # Measured by its own brightness, a faint object has a box, too.
+        return ink[0], tight_box(ink, jnp.max(ink) / 4)
 
     ink, boxes = map(np.asarray, jax.jit(jax.vmap(draw))(*jax.random.split(key, (2, OBJECTS))))
     edges = np.hypot(np.diff(ink, axis=1)[:, :, 1:], np.diff(ink, axis=2)[:, 1:]).sum()
