@@ -1,6 +1,7 @@
 import hashlib
 import json
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ import runs
 import safetensors.numpy
 
 import airjax
+from airjax import pretrained
 from airjax.pretrained import CONFIG, WEIGHTS, PretrainedError, from_pretrained, save_pretrained
 
 
@@ -156,3 +158,27 @@ def test_missing_weights_are_told(saved):
     (saved / WEIGHTS).unlink()
     with pytest.raises(PretrainedError, match="can't be read"):
         airjax.load(saved)
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_the_models_of_the_package_count_their_scenes(name):
+    """Half the scenes would be right by chance at most."""
+    if name == "sprites":
+        scenes = airjax.data.sprites(64, seed=3)
+    else:
+        scenes = airjax.data.multi_digits(airjax.data.embedded_digits("held-out"), 64, seed=3)
+    found = airjax.find(airjax.load(name), airjax.inference.channels_first(scenes.images))
+    assert np.mean(found.count == scenes.counts) >= (0.98 if name == "sprites" else 0.9)
+
+
+def test_the_models_of_the_package_are_small_and_have_cards():
+    folder = Path(pretrained.__file__).parent
+    assert {"multi-mnist", "sprites"} <= set(pretrained.names())
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 8e6
+    for name in pretrained.names():
+        assert "airjax train" in (folder / name / "README.md").read_text()
+
+
+def test_a_card_tells_no_path_of_the_machine_it_was_made_on(run, saved):
+    assert str(run) not in (saved / "README.md").read_text()
+    assert "data_dir" not in (saved / "README.md").read_text()

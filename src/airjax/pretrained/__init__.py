@@ -92,14 +92,14 @@ def from_pretrained(source: str | Path) -> Trained:
     raise PretrainedError(f"{source} is neither a folder nor one of {', '.join(names())}")
 
 
-def save_pretrained(source: Path, folder: Path, *, half: bool = False, card: str | None = None) -> None:
+def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
     """Write the model of a run as a folder that `from_pretrained` reads, in the Hub's convention.
 
     Args:
         source: a run's folder, or another that `from_pretrained` reads.
-        folder: where `config.json`, `model.safetensors` and `README.md` go; made if absent.
+        folder: where `config.json`, `model.safetensors` and a model card (`README.md`: what it was trained by) go; made
+            if absent.
         half: whether weights are stored in 16 bits, at half the size.
-        card: the model card; by default, what the model was trained by.
 
     Raises:
         RunError, CheckpointError, PretrainedError: see `from_pretrained`.
@@ -119,7 +119,7 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False, card: str
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
     checkpoint.write_atomically(Path(folder) / WEIGHTS, weights)
-    checkpoint.write_atomically(Path(folder) / CARD, (card or _card(Path(source), trained)).encode())
+    checkpoint.write_atomically(Path(folder) / CARD, _card(Path(source), trained).encode())
     checkpoint.write_atomically(Path(folder) / CONFIG, json.dumps(config, indent=2).encode())  # last: it is complete
 
 
@@ -133,6 +133,8 @@ def _card(source: Path, trained: Trained) -> str:
     ]
     if (source / run.RECORD).is_file():
         settings = dataclasses.asdict(run.read_record(source).config)
+        del settings["data"]["data_dir"]  # nobody else's business
+        settings["data"]["name"] = Path(settings["data"]["name"]).name
         lines += ["Trained with:\n", "```json", json.dumps(settings, indent=2, default=str), "```\n"]
     return "\n".join(lines)
 
