@@ -34,4 +34,7 @@ from airjax.patches.base import gaussian_code as gaussian_code
 from airjax.patches.conv import ConvPatches as ConvPatches
 from airjax.patches.draw import DRAWPatches as DRAWPatches
 from airjax.patches.mlp import MLPPatches as MLPPatches
+from airjax.pretrained import from_pretrained as from_pretrained
+from airjax.pretrained import load as load
+from airjax.pretrained import save_pretrained as save_pretrained
 from airjax.run import load_model as load_model

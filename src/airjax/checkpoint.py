@@ -63,7 +63,7 @@ def save(folder: Path, step: int, state: PyTree, *, keep: int = 3) -> Path:
     """
     if step < 0 or keep < 1:
         raise ValueError(f"step must be at least 0 and keep at least 1, got step={step} and keep={keep}")
-    content = safetensors.numpy.save(_to_arrays(state))
+    content = to_bytes(state)
     path = Path(folder) / f"step_{step:09d}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(content).hexdigest()
@@ -89,7 +89,29 @@ def restore(path: Path, like: PyTree) -> PyTree:
         CheckpointError: The file is missing or damaged, or holds something else than `like`.
     """
     path = Path(path)
-    content = _read_checked(path)
+    return from_bytes(_read_checked(path), like, path)
+
+
+def to_bytes(state: PyTree) -> bytes:
+    """Write a pytree of arrays in the format of safetensors.
+
+    Raises:
+        ValueError: see `save`.
+    """
+    return safetensors.numpy.save(_to_arrays(state))
+
+
+def from_bytes(content: bytes, like: PyTree, path: Path) -> PyTree:
+    """Read what `to_bytes` wrote into the structure of `like`; see `restore`.
+
+    Args:
+        content: the bytes.
+        like: what is expected.
+        path: the file that they are from, to be named in errors.
+
+    Raises:
+        CheckpointError: It is not in that format, or holds something else than `like`.
+    """
     try:
         stored = {name: _to_array(entry) for name, entry in safetensors.deserialize(content)}
     except (safetensors.SafetensorError, KeyError, ValueError) as error:

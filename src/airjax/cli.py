@@ -1,9 +1,7 @@
 """The command line: parsing and printing only."""
 
 import dataclasses
-import json
 import logging
-import os
 import re
 import sys
 from pathlib import Path
@@ -12,13 +10,19 @@ from typing import Annotated, Any
 import cyclopts
 from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
 
-from airjax.config import MAX_SEED, ChannelsKind, Config, DataConfig, ModelConfig, TrainConfig
-
-USER_ERROR = 2
-"""Exit code for what the user can mend: a missing file, a value out of range, an unknown flag."""
-NOT_FINITE = 3
-"""Exit code of a training run that met a number that is not finite."""
-
+from airjax.config import DATA_SETS, ChannelsKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
+from airjax.console import (
+    USER_ERROR,
+    check_free,
+    exit_code,
+    flag,
+    keep_compiled,
+    key,
+    print_images,
+    print_report,
+    print_scores,
+    report,
+)
 
 _WHOLE = r"[+-]?[0-9_]+"
 _SPELLINGS = {int: _WHOLE, tuple[int, ...]: _WHOLE, ChannelsKind: _WHOLE, int | None: rf"{_WHOLE}|(?i:none)"}
@@ -55,19 +59,23 @@ def train(
     model: Annotated[ModelConfig | None, _flags("Model")] = None,
     training: Annotated[TrainConfig | None, _flags("Training")] = None,
 ) -> None:
-    """Train on multi-mnist, multi-digits, sprites, omniglot or FILE.npz; the same command goes on after a stop.
+    """Train on a folder of pictures or a data set; the same command goes on after a stop.
+
+    What flags leave open is set by the look of one's own pictures (`airjax doctor`).
 
     Args:
-        data: Name of a data set, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]).
+        data: A folder of pictures; an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]); or multi-mnist,
+            multi-digits, sprites, omniglot.
         out: The run's folder.
         config: fast, paper (sizes), difference, or a TOML file of settings named like the flags below; flags win.
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
+    from airjax.data.sources import pin
     from airjax.fit import fit
 
     del config  # `_config_file` has read it already
-    resolved = Config(_data_config(data, scenes), model or ModelConfig(), training or TrainConfig())
+    resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
     fit(resolved, learnt, held_out, out, progress=not quiet)
@@ -91,30 +99,87 @@ def evaluate(run: Path, *, scenes: Path | None = None, samples: int = 100, seed:
 
     model = load_model(run)
     held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
-    _print_scores(evaluation.evaluate(model, held_out, key=_key(seed), samples=samples), json)
+    print_scores(evaluation.evaluate(model, held_out, key=key(seed), samples=samples), json)
 
 
 @app.command
-def infer(run: Path, images: list[Path], /, *, samples: int = 100, seed: int = 0, json: bool = False) -> None:
-    """Count, locate and describe the objects of pictures.
+def infer(
+    run: str,
+    images: list[Path],
+    /,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    polarity: PolarityKind | None = None,
+    json: bool = False,
+    coco: Path | None = None,
+    parquet: Path | None = None,
+    overlay: Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Count, locate and describe the objects of pictures; the same command goes on after a stop.
+
+    Args:
+        run: A run's folder, or a trained model's name or folder.
+        images: Pictures of any size, or one folder of them.
+        samples: Trajectories an image for the count posterior.
+        seed: Fixes them.
+        polarity: Whether objects are lighter than the ground or darker; by default as in training.
+        json: Print one JSON object.
+        coco: Write COCO results (and NAME.images.json, the images they refer to).
+        parquet: Write a table with a row for every object.
+        overlay: Folder for the pictures with boxes drawn into them.
+        force: Replace outputs that exist.
+        quiet: Show no progress bar.
+    """
+    from airjax import stream
+    from airjax.pretrained import from_pretrained
+
+    pictures, outputs = stream.gather(images), stream.Outputs(coco, parquet, overlay)
+    trained, random = from_pretrained(run), key(seed)
+    invert = (polarity or trained.polarity) == "dark"
+    inference = stream.Inference(trained.model, pictures, invert=invert, samples=samples, key=random)
+    if not outputs.paths:
+        print_images(stream.readable(inference), json)
+    elif json:
+        raise ValueError("--json prints to the terminal; give it without --coco, --parquet and --overlay")
+    else:
+        stream.to_files(inference, outputs, force=force, progress=not quiet)
+
+
+@app.command
+def doctor(data: str, *, out: Path | None = None, json: bool = False, force: bool = False) -> None:
+    """Look at pictures before training: whether AIR is the right tool, and which settings suit them.
+
+    Args:
+        data: A folder of pictures, an .npz file or a data set.
+        out: Draw what stands out from the ground into this picture.
+        json: Print one JSON object.
+        force: Replace the picture if it exists.
+    """
+    from airjax import doctor as looks
+
+    if out is not None:
+        check_free(out, force)
+    report, sample, pieces = looks.examine(data)
+    if out is not None:
+        looks.draw(sample, pieces, out)
+    print_report(report, json)
+
+
+@app.command
+def export(run: Path, *, out: Path, half: bool = False) -> None:
+    """Write a run's model as config.json and model.safetensors, to be shared and loaded by any command.
 
     Args:
         run: A run's folder.
-        images: PNG, JPEG or other pictures of the size the model was trained on.
-        samples: Trajectories an image for the count posterior.
-        seed: Fixes them.
-        json: Print one JSON object.
+        out: The folder to make.
+        half: Store weights in 16 bits.
     """
-    import numpy as np
+    from airjax.pretrained import save_pretrained
 
-    from airjax import inference
-    from airjax.images import read_image
-    from airjax.run import load_model
-
-    model = load_model(run)
-    pixels = np.stack([read_image(path, model.image_shape) for path in images])
-    described = inference.describe(model, pixels, samples=samples, key=_key(seed))
-    _print_images([{"image": str(path), **found} for path, found in zip(images, described)], json)
+    save_pretrained(run, out, half=half)
 
 
 @app.command
@@ -131,7 +196,7 @@ def sample(run: Path, *, out: Path, n: int = 40, seed: int = 0, force: bool = Fa
     from airjax.figures import sample_scenes
     from airjax.run import load_model
 
-    _check_free(out, force)
+    check_free(out, force)
     sample_scenes(load_model(run), out, n=n, seed=seed)
 
 
@@ -147,14 +212,14 @@ def scenes(
     """Draw scenes to train on, with the true boxes where they are known.
 
     Args:
-        data: multi-mnist, multi-digits, sprites, omniglot or an .npz file.
+        data: A folder of pictures, an .npz file, or multi-mnist, multi-digits, sprites, omniglot.
         out: The picture to write.
         n: Number of scenes.
         force: Replace the picture if it exists.
     """
     from airjax.figures import draw_scenes
 
-    _check_free(out, force)
+    check_free(out, force)
     draw_scenes(_data_config(data, settings), out, n=n)
 
 
@@ -172,37 +237,28 @@ def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
         print(path)
 
 
+@app.command
+def serve(run: str, *, port: int = 8000) -> None:
+    """Watch a trained model attend, infer and repeat, on a web page of this machine alone.
+
+    Args:
+        run: A run's folder, or a trained model's name or folder.
+        port: Where the page is: http://127.0.0.1:PORT; 0 takes any that is free.
+    """
+    try:
+        from airjax.serve import serve_model
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "uvicorn"):
+            raise
+        raise ValueError("airjax serve needs more packages: pip install 'airjax[serve]'") from None
+    serve_model(run, port=port)
+
+
 def _data_config(name: str, given: DataConfig | None) -> DataConfig:
     """Put the name of the data set, which is an argument, to its settings, which are flags."""
     if given is not None and given.name != DataConfig().name:
         raise ValueError(f"name the data set by the first argument alone, got {name} and --name {given.name}")
     return dataclasses.replace(given or DataConfig(), name=name).resolved()
-
-
-def _check_free(out: Path, force: bool) -> None:
-    """Refuse to write over a file unless that was asked for."""
-    if out.exists() and not force:
-        raise ValueError(f"{out} exists; choose another --out or give --force")
-
-
-def _print_scores(scores: dict[str, Any], as_json: bool) -> None:
-    """Print scores as one JSON object, or a line each for people."""
-    if as_json:
-        print(json.dumps(scores, allow_nan=False))
-        return
-    for name, value in scores.items():
-        print(f"{name:24} {f'{value:.4f}' if isinstance(value, float) else value}")
-
-
-def _print_images(described: list[dict[str, Any]], as_json: bool) -> None:
-    """Print what was found in images as one JSON object, or a few lines each for people."""
-    if as_json:
-        print(json.dumps({"images": described}, allow_nan=False))
-        return
-    for image in described:
-        print(f"{image['image']}: {image['count']} (p(n|x) = {image['count_posterior']})")
-        for found in image["objects"]:
-            print(f"  box {found['box']}, presence {found['presence']:.4f}")
 
 
 def _config_file(arguments: list[str]) -> None:
@@ -218,31 +274,20 @@ def _config_file(arguments: list[str]) -> None:
             app.config = (cyclopts.config.Dict(read(path), source=path, use_commands_as_keys=False),)
 
 
-def _key(seed: int) -> Any:
-    """Make a random key of a seed that can be one."""
-    import jax
+def _proposed(arguments: list[str]) -> None:
+    """Let settings that suit one's own pictures stand in for those that neither flags nor a file give."""
+    from airjax.doctor import propose
 
-    if not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"seed must be from 0 to {MAX_SEED}, got {seed}")
-    return jax.random.PRNGKey(seed)
-
-
-def _keep_compiled() -> None:
-    """Keep compiled programs between commands, unless the environment says where or that they are not wanted."""
-    import pooch
-
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("airjax") / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-
-
-def _report(error: Exception) -> None:
-    """Say in one sentence what is wrong; the traceback only where it was asked for."""
-    if os.environ.get("AIRJAX_DEBUG"):
-        _logger.exception("traceback")
-    sentence = str(error)
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        sentence = f"{error.filename}: {error.strerror}"
-    print(f"airjax: {' '.join(sentence.split())}", file=sys.stderr)
+    command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    if command is not train or (data := bound.arguments["data"]) in DATA_SETS or not Path(data).exists():
+        return
+    found = propose(data)
+    for doubt in found.doubts:
+        _logger.warning("AIR may be the wrong tool: %s", doubt)
+    flags = " ".join(flag(name, value) for name, value in found.settings.items())
+    _logger.info("settings by the look of the pictures (flags of your own win): %s", flags)
+    given = cyclopts.config.Dict(found.settings, source="the look of the pictures", use_commands_as_keys=False)
+    app.config = (*app.config, given)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -251,31 +296,21 @@ def main(arguments: list[str] | None = None) -> int:
     _logger.setLevel(logging.INFO)
     try:
         tokens = list(sys.argv[1:] if arguments is None else arguments)
-        _keep_compiled()
+        keep_compiled()
         _config_file(tokens)
+        if tokens[:1] == ["train"]:
+            _proposed(tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        _report(error)
+        report(error)
         return USER_ERROR
     except KeyboardInterrupt:
         print("airjax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
     except Exception as error:
-        code = _exit_code(error)
+        code = exit_code(error)
         if code is None:
             raise
-        _report(error)
+        report(error)
         return code
     return 0
-
-
-def _exit_code(error: Exception) -> int | None:
-    """Tell a user's mistake and a diverged run from a defect of ours, which keeps its traceback."""
-    from airjax.checkpoint import CheckpointError, RunLocked
-    from airjax.run import RunError
-    from airjax.train import NotFiniteError
-
-    if isinstance(error, NotFiniteError):
-        return NOT_FINITE
-    mistakes = (ValueError, OSError, CheckpointError, RunLocked, RunError)
-    return USER_ERROR if isinstance(error, mistakes) else None

@@ -11,10 +11,12 @@ ChannelsKind = Literal[1, 3]
 ComposeKind = Literal["add", "over"]
 CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
 GroundKind = Literal["none", "constant", "mean", "linear"]
+PolarityKind = Literal["light", "dark"]
 LikelihoodKind = Literal["normal", "bernoulli"]
 PatchKind = Literal["mlp", "conv", "draw"]
 ObjectiveKind = Literal["marginal", "nvil", "importance", "rws", "vimco", "concrete"]
 ScheduleKind = Literal["cosine", "constant"]
+DATA_SETS = ("multi-mnist", "multi-digits", "sprites", "omniglot")
 MAX_SEED = 2**32 - 1
 
 
@@ -44,20 +46,24 @@ class DataConfig:
     """The scenes to learn from.
 
     Attributes:
-        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, omniglot, or an .npz file.
+        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, omniglot, or one's own: an
+            .npz file or a folder of pictures.
         data_dir: folder of MNIST's IDX files or of Omniglot's archives; without it they are downloaded and cached.
         scenes: number of training scenes.
         held_out_scenes: number of held-out scenes, made from digits that no training scene shows.
         data_seed: seed of the generator, apart from the run's seed.
         counts: numbers of objects a scene can have, equally likely.
-        canvas: side of a scene, in pixels.
+        canvas: side of a scene, in pixels; pictures of a folder are fitted into it.
         digit_scale: mean factor by which a 28-pixel digit is made smaller.
         digit_scale_sd: its standard deviation.
         digit_side: least and largest side of a digit's tile, in pixels and uniform between; None: by digit_scale.
         max_ink: a scene is drawn again while any pixel's sum of ink exceeds this; None: any overlap.
         background: what lies behind digits and sprites, or (noise) over them.
-        channels: 1 for grey sprites, 3 for coloured ones.
-        held_out_fraction: share of an .npz file's scenes that is kept from training.
+        channels: 1 for grey sprites or pictures, 3 for coloured ones.
+        polarity: whether one's own objects are lighter than the ground or darker; pictures of dark ones are inverted.
+        held_out_fraction: share of a folder's or .npz file's scenes that is kept from training.
+        strict: whether a picture of a folder that can't be read is an error; otherwise it is left out.
+        pictures: the pictures of a folder that a run began with; found by itself.
     """
 
     name: str = "multi-mnist"
@@ -73,7 +79,10 @@ class DataConfig:
     max_ink: int | None = 255
     background: BackgroundKind = "none"
     channels: ChannelsKind = 1
+    polarity: PolarityKind = "light"
     held_out_fraction: float = 0.1
+    strict: bool = False
+    pictures: str | None = None
 
     def __post_init__(self):
         _check_at_least(self, 1, "scenes", "held_out_scenes", "canvas")
@@ -88,13 +97,15 @@ class DataConfig:
                 raise ValueError("digit_side stands in for digit_scale and digit_scale_sd: give one, got both")
         _check_choice(self, BackgroundKind, "background")
         _check_choice(self, ChannelsKind, "channels")
+        _check_choice(self, PolarityKind, "polarity")
         _check(self, "between 0 and 1", lambda value: 0 < value < 1, "held_out_fraction")
         valid = lambda value: value and min(value) >= 0 and len(set(value)) == len(value)
         _check(self, "different whole numbers, at least 0", valid, "counts")
 
     def resolved(self) -> "DataConfig":
         """Make paths absolute, so that the run's record holds wherever a command is started from."""
-        name = str(Path(self.name).absolute()) if Path(self.name).suffix == ".npz" else self.name
+        own = self.name not in DATA_SETS and (Path(self.name).suffix == ".npz" or Path(self.name).is_dir())
+        name = str(Path(self.name).absolute()) if own else self.name
         data_dir = None if self.data_dir is None else self.data_dir.absolute()
         return replace(self, name=name, data_dir=data_dir)
 

@@ -23,6 +23,8 @@ QUICK_SCENES = 1_000
 """Held-out scenes that are looked at during training."""
 PICTURED = 8
 """Scenes in a picture."""
+RESIDENT = 2**30
+"""Bytes of scenes that are kept on the device; of more, only those of a chunk of steps are brought there."""
 _logger = logging.getLogger(__name__)
 
 
@@ -60,14 +62,15 @@ def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progr
             _logger.info("going on from step %d of %d", found[0], config.train.steps)
             state = found[1]
         with MetricsLog(folder, None if found is None else found[0]) as log:
-            return _Fit(config, jnp.asarray(images), held_out[:QUICK_SCENES], folder, log, progress).run(state)
+            return _Fit(config, images, held_out[:QUICK_SCENES], folder, log, progress).run(state)
 
 
 class _Fit:
     """One call of `fit`, after the folder is ours and the state is known."""
 
     def __init__(self, config, images, held_out, folder, log, progress):
-        self.config, self.images, self.held_out = config, images, held_out
+        self.config, self.held_out = config, held_out
+        self.images = jnp.asarray(images) if images.nbytes <= RESIDENT else images
         self.folder, self.log = folder, log
         columns = (
             BarColumn(bar_width=12),
@@ -91,9 +94,14 @@ class _Fit:
 
     def _chunk(self, state: train.State, done: int, steps: int) -> tuple[train.State, str]:
         settings = self.config.train
-        indices = train.batch_indices(settings, len(self.images), done, steps)
+        indices, images = train.batch_indices(settings, len(self.images), done, steps), self.images
         start = time.perf_counter()
-        fixed = (self.images, self.config.model, settings)
+        if isinstance(images, np.ndarray):
+            images, indices = (
+                images[indices.reshape(-1)],
+                np.arange(indices.size, dtype=np.int32).reshape(indices.shape),
+            )
+        fixed = (jnp.asarray(images), self.config.model, settings)
         state, info = jax.block_until_ready(train.run_chunk(fixed, state, jnp.asarray(indices)))
         rate = indices.size / (time.perf_counter() - start)
         self._check_finite(info, state, done)

@@ -1,36 +1,140 @@
-"""Read pictures from files, safely."""
+"""Read pictures from files, safely, and fit them to the size of a model."""
 
+import io
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+"""Kinds of pictures that are taken from elsewhere than a file."""
+
+_DAMAGED = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
 
-def read_image(path: Path, image_shape: tuple[int, int, int]) -> UInt8[np.ndarray, "c h w"]:
-    """Read a picture of the size that a model was trained on, as (channels, height, width) = `image_shape`.
+class Placement(NamedTuple):
+    """Where a picture lies within the image that it was fitted into.
+
+    Attributes:
+        size: the picture's (width, height), in its own pixels.
+        factor: pixels of the image for a pixel of the picture.
+        left: x of the picture's left edge, in pixels of the image.
+        top: y of its upper edge.
+    """
+
+    size: tuple[int, int]
+    factor: float
+    left: float
+    top: float
+
+    def to_picture(self, boxes: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
+        """Bring boxes (x0, y0, x1, y1) from the image's pixels to the picture's, cut off at its edges."""
+        corner, limit = np.array([self.left, self.top] * 2), np.array(self.size * 2)
+        return np.clip((boxes - corner) / self.factor, 0, limit)
+
+
+class Fitted(NamedTuple):
+    """A picture as a model sees it.
+
+    Attributes:
+        pixels: uint8, channels first.
+        placement: where the picture lies in it.
+    """
+
+    pixels: UInt8[np.ndarray, "c h w"]
+    placement: Placement
+
+
+def open_picture(
+    source: Path | io.BufferedIOBase,
+    name: str | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Image.Image:
+    """Decode a picture of 8 or 16 bits a channel, grey ("L") or in colour ("RGB"), turned as its camera says.
+
+    Transparent parts lie on white.
+
+    Args:
+        source: A file's path, or the open file.
+        name: What to call it in errors; by default its path.
+        max_pixels: The largest number of pixels that is decoded.
+        formats: The kinds of pictures that are read; by default, all that Pillow knows.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not a picture, is damaged or has another size.
+        ValueError: it is not a picture, is damaged, too large, or of 32 bits.
+    """
+    name = name or str(source)
+    if isinstance(source, Path) and not source.is_file():
+        raise FileNotFoundError(f"{name} does not exist or is not a file")
+    damaged = lambda error: f"{name} is not a picture that can be read: {error}"
+    if formats:
+        damaged = lambda _: f"{name} is damaged, or none of {', '.join(formats)}"
+    try:
+        opened = Image.open(source, formats=formats)
+    except _DAMAGED as error:
+        raise ValueError(damaged(error)) from None
+    with opened:
+        if opened.size[0] * opened.size[1] > max_pixels:
+            raise ValueError(f"{name} has {opened.size[0]} x {opened.size[1]} pixels, too many to read")
+        if opened.mode in ("F", "I"):
+            raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; save it with 8 or 16")
+        try:
+            return _plain(ImageOps.exif_transpose(opened))
+        except _DAMAGED as error:
+            raise ValueError(damaged(error)) from None
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """Turn any mode into grey or colour."""
+    if picture.mode.startswith("I;16"):  # Pillow would cut values off at 255
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+
+
+def fit(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> Fitted:
+    """Fit a picture into an image of (channels, height, width) = `image_shape`, all of it and undistorted.
+
+    It is scaled until it just fits and put into the middle; what remains at two sides gets the median colour of the
+    picture's border. With `invert`, dark turns light.
     """
     channels, height, width = image_shape
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist or is not a file")
-    try:
-        with Image.open(path) as opened:
-            if opened.size[0] * opened.size[1] > MAX_PIXELS:
-                raise ValueError(f"{path} has {opened.size[0]} x {opened.size[1]} pixels, too many to read")
-            picture = ImageOps.exif_transpose(opened)
-            if picture.size != (width, height):
-                got = f"{picture.size[0]} x {picture.size[1]}"
-                raise ValueError(f"{path} has {got} pixels; the model was trained on {width} x {height}")
-            if picture.mode.startswith("I;16"):  # Pillow would cut values off at 255
-                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        raise ValueError(f"{path} is not a picture that can be read: {error}") from None
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    picture = picture.convert("L" if channels == 1 else "RGB")
+    factor = min(width / picture.width, height / picture.height)
+    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
+    scaled = picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
+    corner = (width - size[0]) // 2, (height - size[1]) // 2
+    if size != (width, height):
+        whole = Image.new(picture.mode, (width, height), _border_colour(scaled))
+        whole.paste(scaled, corner)
+        scaled = whole
+    pixels = np.asarray(scaled)
+    pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+    return Fitted(255 - pixels if invert else pixels, Placement(picture.size, factor, *map(float, corner)))
+
+
+def is_on_light(picture: Image.Image) -> bool:
+    """Tell whether a picture's border is light: dark objects on a light ground."""
+    return bool(np.mean(_border_colour(picture)) > 127)
+
+
+def _border_colour(picture: Image.Image) -> int | tuple[int, ...]:
+    pixels = np.asarray(picture)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    median = np.median(border, axis=0).astype(int)
+    return int(median) if median.ndim == 0 else tuple(map(int, median))
+
+
+def stack(fitted: Iterable[Fitted]) -> UInt8[np.ndarray, "n c h w"]:
+    """Put the pixels of fitted pictures into one array."""
+    return np.stack([one.pixels for one in fitted])

@@ -102,7 +102,7 @@ def read_record(folder: Path) -> Record:
     try:
         content = json.loads(path.read_text())
         channels, height, width = (int(side) for side in content["image_shape"])
-        record = Record(_from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
+        record = Record(from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
         record.blank_state()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
@@ -143,13 +143,13 @@ def _differences(old: Record, new: Record) -> list[str]:
     return found
 
 
-def _from_json(kind: Any, value: Any) -> Any:
+def from_json(kind: Any, value: Any) -> Any:
     """Turn what JSON kept of a configuration back into its type; unknown names are errors."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
         if missing := hints.keys() - value.keys():  # never filled with defaults, which another version may have changed
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        return kind(**{name: _from_json(hints[name], item) for name, item in value.items()})
+        return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
     if kind == Path | None:
         return None if value is None else Path(value)
     return tuple(value) if isinstance(value, list) else value

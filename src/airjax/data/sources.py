@@ -1,20 +1,19 @@
 """Find the scenes that a configuration names."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from airjax.config import DataConfig
+from airjax.config import DATA_SETS, DataConfig
 from airjax.data.banks import DigitBank, embedded_digits
+from airjax.data.folder import fingerprint, load_folder
 from airjax.data.mnist import load_mnist
 from airjax.data.multi_digits import multi_digits
 from airjax.data.omniglot import load_omniglot
 from airjax.data.scenes import Scenes, load_npz
 from airjax.data.sprites import sprites
-
-NAMES = ("multi-mnist", "multi-digits", "sprites", "omniglot")
-
 
 Split = Literal["train", "held-out"]
 
@@ -23,8 +22,8 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
     """Make or read the scenes of a split: those to learn from, or those held out.
 
     Raises:
-        ValueError: the name is neither a data set nor an .npz file, or a parameter is out of range or has no meaning
-            for the data set.
+        ValueError: the name is neither a data set, an .npz file nor a folder, or a parameter is out of range or has no
+            meaning for the data set; the pictures of the folder have changed since they were pinned.
         FileNotFoundError: a file is missing.
         ConnectionError: a file can't be downloaded.
     """
@@ -47,18 +46,59 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
         case "omniglot":
             drawings = load_omniglot(split, config.data_dir, canvas=config.canvas)
             return Scenes(drawings.images, counts=drawings.strokes)
-    if Path(config.name).suffix == ".npz":
-        return _part(load_npz(config.name), config, split)
-    raise ValueError(f"data must be one of {', '.join(NAMES)} or an .npz file, got {config.name!r}")
+    if (path := _own(config)) is None:
+        raise ValueError(f"data must be one of {', '.join(DATA_SETS)}, an .npz file or a folder, got {config.name!r}")
+    return _part(_pictures(path, config) if path.is_dir() else _file(path, config), config, split)
+
+
+def pin(config: DataConfig) -> DataConfig:
+    """Note which pictures a folder holds, so that the same scenes are found again, or that they aren't.
+
+    Raises:
+        FileNotFoundError, ValueError: see `airjax.data.folder.list_pictures`.
+    """
+    path = _own(config)
+    return replace(config, pictures=fingerprint(path)) if path is not None and path.is_dir() else config
+
+
+def _own(config: DataConfig) -> Path | None:
+    """Return the path of the user's own file or folder, if the configuration names one."""
+    path = Path(config.name)
+    if config.name in DATA_SETS or not (path.suffix == ".npz" or path.is_dir() or config.pictures):
+        return None
+    return path
+
+
+def _pictures(path: Path, config: DataConfig) -> Scenes:
+    shape, dark = (config.channels, config.canvas, config.canvas), config.polarity == "dark"
+    if config.pictures not in (None, found := fingerprint(path)):
+        raise ValueError(f"the pictures in {path} have changed: there were {config.pictures}, now {found}")
+    return Scenes(load_folder(path, shape, invert=dark, seed=config.data_seed, strict=config.strict))
+
+
+def _file(path: Path, config: DataConfig) -> Scenes:
+    """Read a file's scenes, shuffled as a folder's are."""
+    scenes = load_npz(path)
+    scenes = scenes[np.random.default_rng(config.data_seed).permutation(len(scenes))]
+    return replace(scenes, images=255 - scenes.images) if config.polarity == "dark" else scenes
 
 
 def _check_meant(config: DataConfig) -> None:
     """Refuse settings that change the picture, for data sets that they wouldn't change."""
-    digits, generated = ("multi-mnist", "multi-digits"), ("multi-mnist", "multi-digits", "sprites")
-    for setting, names in (("digit_side", digits), ("background", generated), ("channels", ("sprites",))):
+    digits, folder, file = ("multi-mnist", "multi-digits"), "folders", ".npz files"
+    meant = {
+        "digit_side": digits,
+        "background": (*digits, "sprites"),
+        "channels": ("sprites", folder),
+        "polarity": (folder, file),
+        "strict": (folder,),
+    }
+    own = folder if Path(config.name).is_dir() else file
+    kind = config.name if config.name in DATA_SETS else own
+    for setting, kinds in meant.items():
         value = getattr(config, setting)
-        if value != getattr(DataConfig, setting) and config.name not in names:
-            raise ValueError(f"{setting} is a setting of {', '.join(names)}, not of {config.name}; got {value}")
+        if value != getattr(DataConfig, setting) and kind not in kinds:
+            raise ValueError(f"{setting} is a setting of {', '.join(kinds)}, not of {config.name}; got {value}")
 
 
 def _size_and_seed(config: DataConfig, split: Split) -> tuple[int, int]:
@@ -85,11 +125,8 @@ def _digits(config: DataConfig, bank: DigitBank, split: Split) -> Scenes:
 
 
 def _part(scenes: Scenes, config: DataConfig, split: Split) -> Scenes:
-    """Take a split of the scenes of a file, drawn by `data_seed`."""
-    if not 0 < config.held_out_fraction < 1:
-        raise ValueError(f"held_out_fraction must lie between 0 and 1, got {config.held_out_fraction}")
+    """Take a split of scenes of one's own, in whatever order they are."""
     held_out = round(config.held_out_fraction * len(scenes))
     if not 0 < held_out < len(scenes):
         raise ValueError(f"{config.name} holds {len(scenes)} scenes: too few to keep some from training")
-    order = np.random.default_rng(config.data_seed).permutation(len(scenes))
-    return scenes[np.sort(order[held_out:] if split == "train" else order[:held_out])]
+    return scenes[held_out:] if split == "train" else scenes[:held_out]
