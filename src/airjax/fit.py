@@ -15,9 +15,9 @@ from airjax import checkpoint, inference, run, train
 from airjax.config import Config
 from airjax.data import Scenes
 from airjax.evaluate import quick_scores
+from airjax.family import Family
 from airjax.figures import draw_attention
 from airjax.logs import MetricsLog
-from airjax.model import AIR
 
 QUICK_SCENES = 1_000
 """Held-out scenes that are looked at during training."""
@@ -28,7 +28,7 @@ RESIDENT = 2**30
 _logger = logging.getLogger(__name__)
 
 
-def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progress: bool = True) -> AIR:
+def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progress: bool = True) -> Family:
     """Train as configured, or go on where the run in `folder` was stopped.
 
     Args:
@@ -57,7 +57,7 @@ def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progr
         run.write_record(folder, record)
         found = checkpoint.restore_newest(folder / run.CHECKPOINTS, record.blank_state())
         if found is None:
-            state = train.start_ground(state, images)
+            state = train.start(state, images)
         else:
             _logger.info("going on from step %d of %d", found[0], config.train.steps)
             state = found[1]
@@ -80,7 +80,7 @@ class _Fit:
         )
         self.bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
 
-    def run(self, state: train.State) -> AIR:
+    def run(self, state: train.State) -> Family:
         total, done = self.config.train.steps, int(state.step)
         with self.bar:
             task = self.bar.add_task("training", total=total, completed=done, news="compiling")

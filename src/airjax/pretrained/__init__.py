@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from airjax import checkpoint, run
 from airjax.build import build_model
 from airjax.config import ModelConfig, PolarityKind
-from airjax.model import AIR
+from airjax.family import Family
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
@@ -45,7 +45,7 @@ class Trained(NamedTuple):
         polarity: `dark` if it was trained on inverted pictures of dark objects.
     """
 
-    model: AIR
+    model: Family
     config: ModelConfig
     polarity: PolarityKind
 
@@ -55,7 +55,7 @@ def names() -> list[str]:
     return sorted(entry.name for entry in resources.files(__name__).iterdir() if (entry / CONFIG).is_file())
 
 
-def load(source: str | Path) -> AIR:
+def load(source: str | Path) -> Family:
     """Load a trained model: `airjax.load("multi-mnist")`.
 
     Args:
@@ -175,7 +175,7 @@ def _bytes(path: Path, most: int) -> bytes:
         raise PretrainedError(f"{path} can't be read: {error.strerror}") from None
 
 
-def _restore(weights: bytes, expected: AIR, path: Path) -> AIR:
+def _restore(weights: bytes, expected: Family, path: Path) -> Family:
     """Restore weights of 32 or of 16 bits."""
     half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float16), expected)
     try:

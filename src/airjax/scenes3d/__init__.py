@@ -27,6 +27,7 @@ from airjax.scenes3d.render import empty_table as empty_table
 from airjax.scenes3d.render import render as render
 from airjax.scenes3d.stage import LAID_TABLE as LAID_TABLE
 from airjax.scenes3d.stage import ONE_SOLID as ONE_SOLID
+from airjax.scenes3d.stage import ROUND_TABLE as ROUND_TABLE
 from airjax.scenes3d.stage import Stage as Stage
 from airjax.scenes3d.table import Table as Table
 from airjax.scenes3d.view import Light as Light
