@@ -51,7 +51,7 @@ class Fitted(NamedTuple):
 
 
 def open_picture(
-    source: Path | io.BufferedIOBase,
+    source: Path | io.BytesIO,
     name: str | None = None,
     *,
     max_pixels: int = MAX_PIXELS,
