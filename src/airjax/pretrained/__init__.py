@@ -106,6 +106,15 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False, card: str
         FileExistsError: the folder holds a model already.
     """
     trained = from_pretrained(source)
+    write(trained, folder, half=half, card=card or _card(trained, Path(source)))
+
+
+def write(trained: Trained, folder: Path, *, half: bool = False, card: str | None = None) -> None:
+    """Write a trained model as `save_pretrained` does.
+
+    Raises:
+        FileExistsError: the folder holds a model already.
+    """
     if (Path(folder) / CONFIG).exists():
         raise FileExistsError(f"{folder} holds a model already; choose another folder")
     model = jax.tree.map(lambda x: x.astype(jnp.float16), trained.model) if half else trained.model
@@ -119,11 +128,11 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False, card: str
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
     checkpoint.write_atomically(Path(folder) / WEIGHTS, weights)
-    checkpoint.write_atomically(Path(folder) / CARD, (card or _card(Path(source), trained)).encode())
+    checkpoint.write_atomically(Path(folder) / CARD, (card or _card(trained)).encode())
     checkpoint.write_atomically(Path(folder) / CONFIG, json.dumps(config, indent=2).encode())  # last: it is complete
 
 
-def _card(source: Path, trained: Trained) -> str:
+def _card(trained: Trained, source: Path | None = None) -> str:
     channels, height, width = trained.model.image_shape
     lines = [
         "---\nlibrary_name: airjax\ntags: [attend-infer-repeat, object-discovery, unsupervised]\n---\n",
@@ -131,7 +140,7 @@ def _card(source: Path, trained: Trained) -> str:
         f"Attend, Infer, Repeat for images of {width} x {height} pixels and {channels} channel(s), 0 to",
         f"{trained.model.max_objects} objects. Load it with `airjax.load(FOLDER)`.\n",
     ]
-    if (source / run.RECORD).is_file():
+    if source is not None and (source / run.RECORD).is_file():
         settings = dataclasses.asdict(run.read_record(source).config)
         lines += ["Trained with:\n", "```json", json.dumps(settings, indent=2, default=str), "```\n"]
     return "\n".join(lines)
