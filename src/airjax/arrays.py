@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Num, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
 
 
@@ -25,7 +25,7 @@ def find_range(values: Shaped[np.ndarray, "*shape"]) -> Range:
     if values.dtype == np.uint8:
         return UNIT
     low, high = float(values.min()), float(values.max())
-    if 0 <= low and high <= 1:
+    if low >= 0 and high <= 1:
         return UNIT
     return Range(low, high if high > low else low + 1)
 
@@ -49,15 +49,6 @@ def to_bytes(values: Shaped[np.ndarray, "*shape"], black_white: Range) -> UInt8[
     return np.rint(255 * np.clip((floats - low) / width, 0, 1)).astype(np.uint8)
 
 
-def from_bytes(
-    pixels: Num[np.ndarray, "*shape"], dtype: np.dtype, black_white: Range
-) -> Shaped[np.ndarray, "*shape"]:
-    """Undo `to_bytes` of values of this dtype, for 0, ..., 255 in floating point."""
-    if dtype == np.uint8:
-        return np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
-    return (black_white.low + (black_white.high - black_white.low) * pixels / 255).astype(np.float32)
-
-
 def are_pictures(images: Any) -> bool:
     """Tell whether images are a list of Pillow's pictures."""
     return isinstance(images, list | tuple) and len(images) > 0 and all(isinstance(x, Image.Image) for x in images)
@@ -67,6 +58,14 @@ def stack(images: Any) -> Any:
     """Make one array of a list of arrays, and leave all else as it is."""
     is_list = isinstance(images, list | tuple) and len(images) and np.ndim(images[0]) >= 2
     return np.stack(images) if is_list else images
+
+
+def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """Raise ValueError unless a shape is one of images."""
+    grey_or_colour = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
+    if not grey_or_colour or min(shape) < 1:
+        raise ValueError(f"images must be of shape (height, width) or (height, width, 3), got {tuple(shape)}")
+    return tuple(shape)
 
 
 def square(features: int) -> tuple[int, int]:

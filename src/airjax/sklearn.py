@@ -9,9 +9,9 @@ Images are, wherever they are asked for, any of
 - lists of Pillow's pictures of any size and mode, each of which is fitted, whole and undistorted, into one size
   (`airjax.images.fit`).
 
-uint8 is black at 0 and white at 255. Other numbers are black at 0 and white at 1 where all that the estimator was fitted
-on lie between; else black is the least and white the largest value it was fitted on. Later values that lie a little
-beyond are cut off, those beyond by more than the whole range are refused. Images are kept with 8 bits.
+uint8 is black at 0 and white at 255. Other numbers are black at 0 and white at 1 if all that the estimator was fitted
+on lie between; else black is the least and white the largest value that it was fitted on. Later values that lie a
+little beyond are cut off, those beyond by more than the whole range are refused. Pixels are kept with 8 bits.
 """
 
 import dataclasses
@@ -20,20 +20,23 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import numpy as np
-from jaxtyping import Float32, Int32, Shaped, UInt8, UInt32
+from jaxtyping import Float32, Int32, Shaped, UInt8
+from PIL import Image
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from airjax import arrays, checkpoint, doctor, inference, loop, metrics, pretrained, run, train
+from airjax import arrays, checkpoint, doctor, inference, loop, pretrained, run, train
 from airjax.build import build_model
 from airjax.config import MAX_SEED, ComposeKind, GroundKind, ModelConfig, PolarityKind, TrainConfig
-from airjax.images import Placement, fit, plain
+from airjax.images import Fitted, Placement, fit, plain, stack
+from airjax.model import AIR as Model
 
 BATCH = 64
 """Images that are inferred at once; always as many, so that results don't depend on how many there are."""
@@ -150,7 +153,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
 
     # Fitting
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None) -> "AIR":
         """Learn to explain images; nothing is learned from `y`.
 
         Raises:
@@ -162,7 +165,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         if arrays.are_pictures(X):
             X = [plain(one, f"picture {i}") for i, one in enumerate(X)]
             look = doctor.propose_for(X)
-            X = _channels_last(_fitted(X, self._canvas(look)))
+            X = _stacked(_fitted(X, self._canvas(look)))
         rows = self._rows(X, reset=True)
         self.range_ = arrays.find_range(rows)
         images = arrays.to_images(arrays.to_bytes(rows, self.range_), self.image_shape_)
@@ -177,7 +180,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     def _canvas(self, look: doctor.Report) -> tuple[int, ...]:
         """Choose the shape that pictures are fitted into."""
         if self.image_shape is not None:
-            return tuple(self.image_shape)
+            return arrays.check_shape(self.image_shape)
         side = look.settings["canvas"]
         return (side, side, 3) if look.settings["channels"] == 3 else (side, side)
 
@@ -185,7 +188,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         """Put together all settings, those of one's own before those by the look of the images."""
         for doubt in look.doubts:
             _logger.warning("AIR may be the wrong tool: %s", doubt)
-        own, settings = self.get_params(), self.settings or {}
+        own, settings = self.get_params(deep=False), self.settings or {}
         if unknown := settings.keys() - ((_MODEL | _TRAIN) - own.keys()):
             raise ValueError(
                 f"settings must name settings of ModelConfig or TrainConfig that are no parameters, "
@@ -237,7 +240,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         """Compute the share of counts that are right; without true counts `y`, the mean of `score_samples`."""
         if y is None:
             return float(np.mean(self.score_samples(X), dtype=np.float64))
-        return metrics.count_accuracy(self.predict(X), column_or_1d(y))
+        return float(accuracy_score(y, self.predict(X)))
 
     def objects(self, X: Any) -> list[list[Object]]:
         """Find the objects of each image, in the order in which they are attended to."""
@@ -247,11 +250,13 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             for i, count in enumerate(found.count)
         ]
 
-    def reconstruct(self, X: Any) -> Shaped[np.ndarray, "n *shape"]:
-        """Draw each image anew from what was found in it: arrays in their own shape and range, pictures as fitted."""
-        drawn = np.concatenate([found.canvases[np.arange(len(found.count)), found.count] for found, _ in self._found(X)])
-        drawn = 255 * np.asarray(self.model_.likelihood.mean(drawn))
-        ...
+    def reconstruct(self, X: Any) -> Float32[np.ndarray, "n h w"] | Float32[np.ndarray, "n h w 3"]:
+        """Draw each image anew from what was found in it, as float32 in the range of values that was fitted."""
+        drawn = [found.canvases[np.arange(len(found.count)), found.count] for found, _ in self._found(X)]
+        pixels = np.clip(np.concatenate(drawn), 0, 1)
+        pixels = 1 - pixels if self.polarity_ == "dark" else pixels
+        low, high = self.range_
+        return np.float32(low) + np.float32(high - low) * _channels_last(pixels)
 
     def _found(self, X: Any) -> Iterator[tuple[inference.Found, list[Placement] | None]]:
         """Infer image by image, in batches of one size: what is found doesn't depend on how many there are."""
@@ -275,7 +280,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         placements = None
         if arrays.are_pictures(X):
             fitted = _fitted([plain(one, f"picture {i}") for i, one in enumerate(X)], self.image_shape_)
-            placements, X = [one.placement for one in fitted], _channels_last(fitted)
+            placements, X = [one.placement for one in fitted], _stacked(fitted)
         rows = self._rows(X, reset=False)
         images = arrays.to_images(arrays.to_bytes(rows, self.range_), self.image_shape_)
         return _Seen(self._shown(images), placements)
@@ -298,22 +303,18 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
 
     def _choose_shape(self, shape: tuple[int, ...] | None, features: int) -> tuple[int, ...]:
         """Choose the shape of images of so many values that came in this shape, or in rows."""
-        expected = None if self.image_shape is None else tuple(self.image_shape)
-        if shape is None and expected is None:
-            return arrays.square(features)
-        chosen = expected or shape
-        plausible = len(chosen) == 2 or (len(chosen) == 3 and chosen[2] == 3)
-        if not plausible or math.prod(chosen) != features or shape not in (None, chosen):
-            raise ValueError(
-                f"images must be of shape (height, width) or (height, width, 3), and image_shape theirs; "
-                f"got {shape or f'rows of {features}'} and image_shape={expected}"
-            )
-        return chosen
+        if self.image_shape is None:
+            return arrays.square(features) if shape is None else arrays.check_shape(shape)
+        expected = arrays.check_shape(self.image_shape)
+        if shape not in (None, expected) or math.prod(expected) != features:
+            came = f"rows of {features}" if shape is None else shape
+            raise ValueError(f"image_shape must be the shape of images, got {expected} for {came}")
+        return expected
 
     # Keeping
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> Self:
+    def from_pretrained(cls, source: str | Path) -> "AIR":
         """Make a fitted estimator of a trained model; it takes uint8, or floats from 0 to 1.
 
         Args:
@@ -326,7 +327,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         config = dataclasses.asdict(trained.config)
         channels, *sides = trained.model.image_shape
         shape = tuple(sides) if channels == 1 else (*sides, channels)
-        names = cls().get_params().keys() & config.keys()
+        names = cls().get_params(deep=False).keys() & config.keys()
         estimator = cls(
             **{name: config.pop(name) for name in names},
             polarity=trained.polarity,
@@ -351,7 +352,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         pretrained.write(pretrained.Trained(self.model_, self.config_, self.polarity_), Path(folder))
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
+        state: dict[str, Any] = {**super().__getstate__()}
         if "model_" in state:
             state["model_"] = (state["model_"].image_shape, checkpoint.to_bytes(state["model_"]))
             state["config_"] = dataclasses.asdict(state["config_"])
@@ -371,3 +372,30 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _fitted(pictures: Sequence[Image.Image], shape: Sequence[int]) -> list[Fitted]:
+    channels = 3 if len(shape) == 3 else 1
+    return [fit(one, (channels, shape[0], shape[1])) for one in pictures]
+
+
+def _stacked(fitted: Sequence[Fitted]) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
+    return _channels_last(stack(fitted))
+
+
+def _channels_last(images: np.ndarray) -> np.ndarray:
+    """Undo `inference.channels_first`."""
+    return images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, -1)
+
+
+def _features(found: inference.Found) -> Float32[np.ndarray, "n features"]:
+    each = np.concatenate([found.presence[..., None], found.where, found.what], axis=-1)
+    present = np.arange(each.shape[1]) < found.count[:, None]
+    return np.where(present[..., None], each, np.float32(0)).reshape(len(each), -1)
+
+
+def _object(found: inference.Found, i: int, t: int, placement: Placement | None) -> Object:
+    box, window = found.boxes[i, t], found.windows[i, t]
+    if placement is not None:
+        box, window = placement.to_picture(np.stack([box, window])).astype(np.float32)
+    return Object(box, window, float(found.presence[i, t]), found.what[i, t])
