@@ -76,7 +76,7 @@ def square(features: int) -> tuple[int, int]:
             f"X has {features} features, which make no square: the last of {side} x {side} pixels stay black; "
             f"give image_shape=(height, width)",
             UserWarning,
-            stacklevel=2,
+            stacklevel=5,  # that of the call of fit,
         )
     return side, side
 

@@ -20,7 +20,7 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import equinox as eqx
 import jax
@@ -112,6 +112,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         seed_: drawn from `random_state`.
     """
 
+    @no_type_check  # scikit-learn demands that it take anything and leave complaints to fit
     def __init__(
         self,
         max_objects: int | None = None,
@@ -188,7 +189,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         """Put together all settings, those of one's own before those by the look of the images."""
         for doubt in look.doubts:
             _logger.warning("AIR may be the wrong tool: %s", doubt)
-        own, settings = self.get_params(deep=False), self.settings or {}
+        own, settings = self.get_params(deep=False), dict(self.settings or {})
         if unknown := settings.keys() - ((_MODEL | _TRAIN) - own.keys()):
             raise ValueError(
                 f"settings must name settings of ModelConfig or TrainConfig that are no parameters, "
@@ -236,7 +237,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         """Estimate the evidence lower bound on log p(x), in nats, by one trajectory an image."""
         return self._bounds(X, 1).elbo
 
-    def score(self, X: Any, y: Any = None) -> float:
+    def score(self, X: Any, y: Any = None) -> float:  # pyright: ignore[reportIncompatibleMethodOverride] (of a stub)
         """Compute the share of counts that are right; without true counts `y`, the mean of `score_samples`."""
         if y is None:
             return float(np.mean(self.score_samples(X), dtype=np.float64))
@@ -245,7 +246,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     def objects(self, X: Any) -> list[list[Object]]:
         """Find the objects of each image, in the order in which they are attended to."""
         return [
-            [_object(found, i, t, places and places[i]) for t in range(count)]
+            [_object(found, i, t, None if places is None else places[i]) for t in range(count)]
             for found, places in self._found(X)
             for i, count in enumerate(found.count)
         ]
@@ -352,7 +353,8 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         pretrained.write(pretrained.Trained(self.model_, self.config_, self.polarity_), Path(folder))
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = {**super().__getstate__()}
+        state: Any = super().__getstate__()
+        state = dict(state)
         if "model_" in state:
             state["model_"] = (state["model_"].image_shape, checkpoint.to_bytes(state["model_"]))
             state["config_"] = dataclasses.asdict(state["config_"])
