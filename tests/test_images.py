@@ -1,9 +1,13 @@
+import contextlib
+import io
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from airjax import images
-from airjax.images import Placement, fit, open_picture
+from airjax.images import FORMATS, Placement, fit, is_on_light, open_picture
 
 GREY = np.random.default_rng(0).integers(0, 256, (5, 7), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -109,11 +113,10 @@ def test_pictures_of_32_bits_are_refused(tmp_path, dtype):
 
 
 def test_a_picture_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 34)
     path = _write(tmp_path / "a.png", GREY)
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises(ValueError, match="too many"):
-        open_picture(path)
+        open_picture(path, max_pixels=34)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path):
@@ -135,3 +138,37 @@ def test_what_is_no_file_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.png"):
         with pytest.raises(FileNotFoundError, match="not a file"):
             read_image(path, (1, 5, 7))
+
+
+# Pictures from elsewhere
+
+
+def _encode(pixels, kind="PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+    return buffer.getvalue()
+
+
+def test_a_picture_of_another_kind_or_too_large_is_refused():
+    open_it = lambda content, **limits: open_picture(io.BytesIO(content), "it", formats=FORMATS, **limits)
+    assert open_it(_encode(GREY), max_pixels=35).size == (7, 5)
+    with pytest.raises(ValueError, match="it is damaged, or none of PNG, JPEG"):
+        open_it(_encode(GREY, "TIFF"))
+    with pytest.raises(ValueError, match="it has 7 x 5 pixels, too many"):
+        open_it(_encode(GREY), max_pixels=34)
+
+
+@given(st.sampled_from(FORMATS), st.integers(0, 400), st.binary(max_size=8), st.integers(0, 400))
+def test_whatever_a_picture_has_become_is_read_or_refused(kind, place, patch, end):
+    content = _encode(COLOUR, kind)
+    damaged = (content[:place] + patch + content[place + len(patch) :])[: max(end, len(content) - end)]
+    with contextlib.suppress(ValueError):
+        picture = open_picture(io.BytesIO(damaged), "it", formats=FORMATS, max_pixels=10_000)
+        assert fit(picture, (1, 5, 7)).pixels.shape == (1, 5, 7)
+
+
+def test_light_paper_is_told_from_a_dark_ground():
+    picture = np.zeros((6, 6), np.uint8)
+    picture[1:5, 1:5] = 255
+    assert not is_on_light(Image.fromarray(picture))
+    assert is_on_light(Image.fromarray(255 - picture))

@@ -1,5 +1,7 @@
 import json
+from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 
 from airjax import inference, objective
 from airjax.grounds import LinearGround
+from airjax.model import _shift
+from airjax.patches.mlp import MLPPatches
 
 KEY = jax.random.PRNGKey(0)
 
@@ -147,3 +151,63 @@ def test_images_get_their_channel_first():
     assert inference.channels_first(grey).shape == (2, 1, 5, 7)
     assert inference.channels_first(colour).shape == (2, 3, 5, 7)
     assert (inference.channels_first(colour)[:, 1] == 9).all()
+
+
+# What was looked at, and what was drawn
+
+
+@pytest.mark.parametrize("residual_glimpses", [True, False])
+@pytest.mark.parametrize("over", [True, False])
+def test_the_glimpses_are_those_that_the_codes_were_inferred_from(tiny_model, tiny_images, residual_glimpses, over):
+    model = tiny_model(over=over, residual_glimpses=residual_glimpses)
+    found = inference.find(model, tiny_images, batch=10)
+    seen = []
+    patches = Watched(model.patches, seen.append)
+    eqx.tree_at(lambda m: m.patches, model, patches).infer(jnp.asarray(tiny_images[5]) / 255.0, key=None)
+    jax.effects_barrier()
+    glimpses = inference.view(model, tiny_images, found).glimpses
+    assert len(seen) == 3
+    np.testing.assert_allclose(glimpses[5], np.stack(seen)[:, :1], atol=1e-4)
+
+
+class Watched(eqx.Module):
+    """A patch model that tells which glimpses it is shown."""
+
+    patches: MLPPatches
+    tell: Callable = eqx.field(static=True)
+
+    @property
+    def code_size(self):
+        return self.patches.code_size
+
+    def prior_sample(self, *, key):
+        return self.patches.prior_sample(key=key)
+
+    def encode(self, glimpse, noise, *, pathwise=True):
+        jax.debug.callback(self.tell, glimpse, ordered=True)
+        return self.patches.encode(glimpse, noise, pathwise=pathwise)
+
+    def decode(self, what):
+        return self.patches.decode(what)
+
+
+def test_an_object_is_its_patch_magnified_to_the_image(tiny_model, tiny_images):
+    model = tiny_model()
+    found = inference.find(model, tiny_images[:2], batch=2)
+    objects = inference.view(model, tiny_images[:2], found).objects
+    assert objects.shape == (2, 3, 1, 12, 12)
+    patch = np.pad(np.asarray(model.patches.decode(jnp.asarray(found.what[1, 0])))[0], 1)  # black beyond its border
+    at, pixels = (np.arange(12) + 0.5) * 5 / 12 + 0.5, np.arange(7)
+    rows = np.stack([np.interp(at, pixels, column) for column in patch.T], axis=1)
+    expected = np.stack([np.interp(at, pixels, row) for row in rows])
+    np.testing.assert_allclose(objects[1, 0, 0], expected, atol=1e-4)
+
+
+def test_objects_that_cover_are_shown_as_they_lie_on_black(tiny_model, tiny_images):
+    model = tiny_model(over=True)
+    found = inference.find(model, tiny_images[:1], batch=1)
+    patch = model.patches.decode(jnp.asarray(found.what[0, 0]))
+    masked = _shift(patch[:1], model._level()) * patch[1]
+    objects = inference.view(model, tiny_images[:1], found).objects
+    # The mean over a picture is that over the patch, but for the border, where it fades.
+    assert objects[0, 0].mean() == pytest.approx(float(masked.mean()), rel=0.2)

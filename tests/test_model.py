@@ -165,12 +165,15 @@ def test_canvases_are_composed_from_the_ground_up(grounded):
     image = random_image(2, 12, 12)
     trajectory = infer(grounded, image, KEY)
     canvas = np.asarray(trajectory.empty_canvas)
+    level = np.clip(grounded.ground.decode(jnp.zeros(2)).mean((1, 2), keepdims=True), 0.1, 0.9)
     log_likelihoods = [grounded.likelihood.log_prob(image, trajectory.empty_canvas)]
     for where, what, found in zip(trajectory.steps.where, trajectory.steps.what, trajectory.steps.canvas):
         patch = grounded.patches.decode(what)
         write = lambda x, where=where: np.asarray(windows.write(x, jnp.exp(where[0]), where[1:], (12, 12)))
         if grounded.over:
-            canvas = (1 - write(patch[2:])) * canvas + write(patch[2:] * (1 - patch[:2]))
+            odds = level / (1 - level) / np.exp(-2)
+            colours = patch[:2] * odds / (1 - patch[:2] + patch[:2] * odds)
+            canvas = (1 - write(patch[2:])) * canvas + write(patch[2:] * colours)
         else:
             canvas = canvas + write(patch)
         np.testing.assert_allclose(found, canvas, atol=1e-5)
@@ -185,6 +188,17 @@ def test_without_noise_the_empty_canvas_is_the_mean_ground(grounded):
     np.testing.assert_allclose(trajectory.empty_canvas, grounded.ground.decode(code.value), atol=1e-5)
     assert float(trajectory.ground.kl) == pytest.approx(float(code.kl), rel=1e-5)
     assert (infer(grounded, image, KEY).empty_canvas != trajectory.empty_canvas).all()
+
+
+def test_objects_that_cover_start_with_the_colour_of_their_ground(tiny_model):
+    """So that neither lighter nor darker objects make masks vanish before their colours are learned."""
+    ground = eqx.tree_at(lambda g: g.mean, LinearGround((1, 12, 12), code_size=2), jnp.full((1, 12, 12), 0.6))
+    model = tiny_model(ground=ground, over=True, rough=0.0)
+    blank = jax.tree.map(jnp.zeros_like, model.patches)
+    blank = eqx.tree_at(lambda p: p.decoder.layers[-1].bias, blank, jnp.full(50, -1.0))  # with -1, as the others': -2
+    model = eqx.tree_at(lambda m: m.patches, model, blank)
+    placed = model.place(jnp.zeros(3), jnp.zeros(3))
+    np.testing.assert_allclose(placed[0, 3:9, 3:9] / placed[1, 3:9, 3:9], 0.6, atol=1e-3)
 
 
 def test_a_mask_of_one_replaces_and_one_of_zero_keeps(tiny_model):

@@ -237,6 +237,23 @@ def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
         print(path)
 
 
+@app.command
+def serve(run: str, *, port: int = 8000) -> None:
+    """Watch a trained model attend, infer and repeat, on a web page of this machine alone.
+
+    Args:
+        run: A run's folder, or a trained model's name or folder.
+        port: Where the page is: http://127.0.0.1:PORT; 0 takes any that is free.
+    """
+    try:
+        from airjax.serve import serve_model
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "uvicorn"):
+            raise
+        raise ValueError("airjax serve needs more packages: pip install 'airjax[serve]'") from None
+    serve_model(run, port=port)
+
+
 def _data_config(name: str, given: DataConfig | None) -> DataConfig:
     """Put the name of the data set, which is an argument, to its settings, which are flags."""
     if given is not None and given.name != DataConfig().name:

@@ -32,7 +32,7 @@ FEW_OF_THEM = 0.1
 """Share of pixels up to which objects count as only lighter than the ground, or only darker."""
 BORDER = 3
 """Width of the border that is taken for ground, in pixels."""
-OBJECT = 16
+OBJECT = 12
 """Side that objects should have in the images to learn from, in pixels: enough to tell them apart."""
 SIDES = (32, 128)
 """Least and largest side of images that is proposed; small pictures keep their own."""

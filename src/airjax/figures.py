@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from airjax import evaluate, inference, plots
+from airjax import evaluate, inference, plots, sampling
 from airjax.config import DataConfig
 from airjax.data import Scenes, load_scenes
 from airjax.logs import read_metrics
@@ -75,8 +75,7 @@ def sample_scenes(model: AIR, path: Path, *, n: int = 40, seed: int = 0) -> None
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
-    keys = jax.random.split(jax.random.PRNGKey(seed), n)
-    canvases = jax.vmap(lambda key: model.sample(key=key).canvas)(keys)
+    canvases = sampling.scenes(model, n, key=jax.random.PRNGKey(seed)).canvas
     plots.save_figure(plots.sample_figure(_for_plots(np.asarray(canvases))), path)
 
 

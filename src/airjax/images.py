@@ -1,8 +1,9 @@
 """Read pictures from files, safely, and fit them to the size of a model."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -10,6 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
 """Larger pictures are refused before they are decoded."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+"""Kinds of pictures that are taken from elsewhere than a file."""
 
 _DAMAGED = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
@@ -47,7 +50,13 @@ class Fitted(NamedTuple):
     placement: Placement
 
 
-def open_picture(source: Path | IO[bytes], name: str | None = None) -> Image.Image:
+def open_picture(
+    source: Path | io.BufferedIOBase,
+    name: str | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> Image.Image:
     """Decode a picture of 8 or 16 bits a channel, grey ("L") or in colour ("RGB"), turned as its camera says.
 
     Transparent parts lie on white.
@@ -55,6 +64,8 @@ def open_picture(source: Path | IO[bytes], name: str | None = None) -> Image.Ima
     Args:
         source: A file's path, or the open file.
         name: What to call it in errors; by default its path.
+        max_pixels: The largest number of pixels that is decoded.
+        formats: The kinds of pictures that are read; by default, all that Pillow knows.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -63,18 +74,21 @@ def open_picture(source: Path | IO[bytes], name: str | None = None) -> Image.Ima
     name = name or str(source)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist or is not a file")
+    damaged = lambda error: f"{name} is not a picture that can be read: {error}"
+    if formats:
+        damaged = lambda _: f"{name} is damaged, or none of {', '.join(formats)}"
     try:
-        opened = Image.open(source)
+        opened = Image.open(source, formats=formats)
     except _DAMAGED as error:
-        raise ValueError(f"{name} is not a picture that can be read: {error}") from None
+        raise ValueError(damaged(error)) from None
     with opened:
-        if opened.size[0] * opened.size[1] > MAX_PIXELS:
+        if opened.size[0] * opened.size[1] > max_pixels:
             raise ValueError(f"{name} has {opened.size[0]} x {opened.size[1]} pixels, too many to read")
         try:
             turned = ImageOps.exif_transpose(opened)
             turned.load()
         except _DAMAGED as error:
-            raise ValueError(f"{name} is not a picture that can be read: {error}") from None
+            raise ValueError(damaged(error)) from None
         return plain(turned, name)
 
 
@@ -113,6 +127,11 @@ def fit(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool
     pixels = np.asarray(scaled)
     pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
     return Fitted(255 - pixels if invert else pixels, Placement(picture.size, factor, *map(float, corner)))
+
+
+def is_on_light(picture: Image.Image) -> bool:
+    """Tell whether a picture's border is light: dark objects on a light ground."""
+    return bool(np.mean(_border_colour(picture)) > 127)
 
 
 def _border_colour(picture: Image.Image) -> int | tuple[int, ...]:

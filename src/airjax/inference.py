@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
 
-from airjax import objective
+from airjax import objective, windows
 from airjax.model import AIR, Trajectory
 
 INK = 0.15
@@ -53,6 +53,19 @@ class Bounds(eqx.Module):
     elbo: Float32[np.ndarray, " n"]
     iw_bound: Float32[np.ndarray, " n"]
     count_posterior: Float32[np.ndarray, "n counts"]
+
+
+class Views(eqx.Module):
+    """What the model looked at and what it drew, step by step, in n images.
+
+    Attributes:
+        glimpses: x_att, what the patch model saw: with `residual_glimpses` what was left of the image, which can be
+            negative.
+        objects: what it drew there, magnified from its window to the size of the image.
+    """
+
+    glimpses: Float32[np.ndarray, "n N c p p"]
+    objects: Float32[np.ndarray, "n N c h w"]
 
 
 def channels_first(
@@ -106,6 +119,13 @@ def _bounds(model, images, samples, keys_of, batch) -> Bounds:
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
     return Bounds(**in_batches(lambda chunk, index: _bound(model, chunk, samples, keys_of(index)), images, batch))
+
+
+def view(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> Views:
+    """Cut out the glimpses of what `find` found in these images, and draw each object by itself."""
+    check_images(model, images)
+    arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
+    return Views(**jax.tree.map(np.asarray, _view(model, *arrays)))
 
 
 def describe(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
@@ -172,7 +192,25 @@ def _find_one(model: AIR, image: Float[Array, "c h w"]) -> dict[str, Array]:
     )
 
 
-def tight_box(change: Float[Array, "c h w"], ink: float = INK) -> Float[Array, "4"]:
+@eqx.filter_jit
+def _view(
+    model: AIR,
+    images: UInt8[Array, "n c h w"],
+    where: Float[Array, "n N 3"],
+    what: Float[Array, "n N d"],
+    canvases: Float[Array, "n counts c h w"],
+) -> dict[str, Array]:
+    def one(image, where, what, behind):
+        shown = model._shown(image / 255.0, behind)
+        glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], model.window)
+        return dict(glimpses=glimpse[: len(image)], objects=model.place(jnp.zeros(3), what)[: len(image)])
+
+    # Without residual glimpses, every one is cut from the image without its ground alone.
+    behind = canvases[:, :-1] if model.residual_glimpses else jnp.broadcast_to(canvases[:, :1], canvases[:, 1:].shape)
+    return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0, 0)))(images, where, what, behind)
+
+
+def tight_box(change: Float[Array, "c h w"], ink: float | Float[Array, ""] = INK) -> Float[Array, "4"]:
     """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object changes; NaN if that is nothing."""
     visible = jnp.max(jnp.abs(change), axis=0) > ink
     edges = []

@@ -26,6 +26,10 @@ UNROLL = 4
 """Steps of inference that are compiled without a loop: faster on a CPU, but many would take long to compile."""
 
 
+DARK = math.exp(-2.0)
+"""Odds of a pixel of an untrained patch."""
+
+
 class Step(NamedTuple):
     """What one step of inference found, given that it is present. In a `Trajectory`, stacked over N steps.
 
@@ -195,15 +199,19 @@ class AIR(eqx.Module):
         """Draw one object in its place: what it adds, or its masked colours and, last, its mask."""
         patch = self.patches.decode(what)
         if self.over:
-            # The complement, as patches start out dark: a faint mask has a gradient if its colours stand out.
             # Masked before they are resampled, colours don't darken towards the window's border.
-            colours, mask = 1.0 - patch[:-1], patch[-1:]
+            colours, mask = _shift(patch[:-1], self._level()), patch[-1:]
             patch = jnp.concatenate([colours * mask, mask])
         return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
 
     def compose(self, canvas: Float[Array, "c h w"], placed: Float[Array, "k h w"]) -> Float[Array, "c h w"]:
         """Put a placed object onto a canvas: add it, or let it cover what is there."""
         return canvas * (1.0 - placed[-1:]) + placed[:-1] if self.over else canvas + placed
+
+    def _level(self):
+        """Take the mean colour of the ground, from which the colours of objects start."""
+        ground = self.ground.decode(jnp.zeros(self.ground.code_size))
+        return jax.lax.stop_gradient(jnp.clip(jnp.mean(ground, axis=(1, 2), keepdims=True), 0.1, 0.9))
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
@@ -289,6 +297,15 @@ class AIR(eqx.Module):
             return left
         mask = jnp.max(jnp.abs(left), axis=0, keepdims=True)
         return jnp.concatenate([image * mask, mask])
+
+
+def _shift(colours, level):
+    """Scale the odds of colours so that patches, which start out dark, start with the colour `level`.
+
+    If they stood out at first, masks would vanish wherever objects differ from the ground in the other direction.
+    """
+    odds = level / (1.0 - level) / DARK
+    return colours * odds / (1.0 - colours + colours * odds)
 
 
 def _left(image, canvas):

@@ -145,11 +145,13 @@ def _decode(root: Path, names: Sequence[str], image_shape: tuple[int, int, int],
     shape = (height, width) if channels == 1 else (height, width, 3)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
-    problems, done = [], 0
+    problems, done, bar = [], 0, Console(stderr=True)
     try:
         with partial.open("w+b") as file:
             np.lib.format.write_array_header_1_0(file, _header(len(names), shape))
-            for read in track(read_pictures(root, names), "reading", len(names), console=Console(stderr=True)):
+            for read in track(
+                read_pictures(root, names), "reading", len(names), console=bar, disable=not bar.is_terminal
+            ):
                 if read.picture is None:
                     problems.append(read.problem)
                     continue

@@ -92,29 +92,20 @@ def from_pretrained(source: str | Path) -> Trained:
     raise PretrainedError(f"{source} is neither a folder nor one of {', '.join(names())}")
 
 
-def save_pretrained(source: Path, folder: Path, *, half: bool = False, card: str | None = None) -> None:
+def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
     """Write the model of a run as a folder that `from_pretrained` reads, in the Hub's convention.
 
     Args:
         source: a run's folder, or another that `from_pretrained` reads.
-        folder: where `config.json`, `model.safetensors` and `README.md` go; made if absent.
+        folder: where `config.json`, `model.safetensors` and a model card (`README.md`: what it was trained by) go; made
+            if absent.
         half: whether weights are stored in 16 bits, at half the size.
-        card: the model card; by default, what the model was trained by.
 
     Raises:
         RunError, CheckpointError, PretrainedError: see `from_pretrained`.
         FileExistsError: the folder holds a model already.
     """
     trained = from_pretrained(source)
-    write(trained, folder, half=half, card=card or _card(trained, Path(source)))
-
-
-def write(trained: Trained, folder: Path, *, half: bool = False, card: str | None = None) -> None:
-    """Write a trained model as `save_pretrained` does.
-
-    Raises:
-        FileExistsError: the folder holds a model already.
-    """
     if (Path(folder) / CONFIG).exists():
         raise FileExistsError(f"{folder} holds a model already; choose another folder")
     model = jax.tree.map(lambda x: x.astype(jnp.float16), trained.model) if half else trained.model
@@ -128,11 +119,11 @@ def write(trained: Trained, folder: Path, *, half: bool = False, card: str | Non
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
     checkpoint.write_atomically(Path(folder) / WEIGHTS, weights)
-    checkpoint.write_atomically(Path(folder) / CARD, (card or _card(trained)).encode())
+    checkpoint.write_atomically(Path(folder) / CARD, _card(Path(source), trained).encode())
     checkpoint.write_atomically(Path(folder) / CONFIG, json.dumps(config, indent=2).encode())  # last: it is complete
 
 
-def _card(trained: Trained, source: Path | None = None) -> str:
+def _card(source: Path, trained: Trained) -> str:
     channels, height, width = trained.model.image_shape
     lines = [
         "---\nlibrary_name: airjax\ntags: [attend-infer-repeat, object-discovery, unsupervised]\n---\n",
@@ -140,8 +131,10 @@ def _card(trained: Trained, source: Path | None = None) -> str:
         f"Attend, Infer, Repeat for images of {width} x {height} pixels and {channels} channel(s), 0 to",
         f"{trained.model.max_objects} objects. Load it with `airjax.load(FOLDER)`.\n",
     ]
-    if source is not None and (source / run.RECORD).is_file():
+    if (source / run.RECORD).is_file():
         settings = dataclasses.asdict(run.read_record(source).config)
+        del settings["data"]["data_dir"]  # nobody else's business
+        settings["data"]["name"] = Path(settings["data"]["name"]).name
         lines += ["Trained with:\n", "```json", json.dumps(settings, indent=2, default=str), "```\n"]
     return "\n".join(lines)
 

@@ -1,0 +1,55 @@
+"""What holds for every reply: strict headers, and no word of what went wrong inside."""
+
+import logging
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+"""The page takes nothing from elsewhere, is framed by nobody, and is asked for anew after an update."""
+
+_logger = logging.getLogger("airjax")
+
+
+class Guard:
+    """Middleware that adds `HEADERS` to every reply and turns a defect into a plain 500."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        started = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                added = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *added]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, guarded)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            _logger.exception("a request failed")
+            if started:
+                raise
+            await refusal(500, "something went wrong inside; the server's log says what")(scope, receive, guarded)
+
+
+def refusal(status: int, sentence: str, **more: Any) -> JSONResponse:
+    """Say in one sentence why a request is not answered."""
+    return JSONResponse({"error": sentence}, status, **more)

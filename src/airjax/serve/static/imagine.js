@@ -1,0 +1,88 @@
+// The second view: scenes from the prior, with a hand on its dials.
+
+import { ask } from "./api.js";
+import { decode, frame, paint } from "./pictures.js";
+
+const PAUSE = 60; // milliseconds between questions while a dial moves
+
+const at = (id) => document.getElementById(id);
+const later = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+export class Imagine {
+  /** `chosen(picture)` is called with a scene that was clicked on. */
+  constructor(card, trouble, chosen) {
+    Object.assign(this, { card, trouble, chosen, seed: 0, asking: false, stale: false });
+    at("dial-count").max = card.max_objects;
+    // Where the prior has hardly any objects, as they are dear in training, scenes of it show nothing.
+    at("dial-count").value = card.count_prior[0] < 0.9 ? -1 : Math.min(2, card.max_objects);
+    this.listen();
+  }
+
+  /** What the dials say. */
+  get wanted() {
+    const [count, scale, temperature] = ["count", "scale", "temperature"].map((name) => Number(at(`dial-${name}`).value));
+    return { seed: this.seed, count: count < 0 ? null : count, scale: 2 ** scale, temperature };
+  }
+
+  /** Sample as the dials say, one question at a time. */
+  async sample() {
+    this.tell();
+    this.stale = true;
+    if (this.asking) return;
+    this.asking = true;
+    while (this.stale) {
+      this.stale = false;
+      try {
+        const { scenes } = await ask("/api/sample", this.wanted);
+        this.show(scenes);
+        this.trouble("");
+      } catch (error) {
+        this.trouble(error.message);
+      }
+      await later(PAUSE);
+    }
+    this.asking = false;
+  }
+
+  tell() {
+    const { count, scale, temperature } = this.wanted;
+    const said = { count: count ?? "from p(n)", scale: `× ${scale.toFixed(2)}`, temperature: `× ${temperature.toFixed(2)}` };
+    for (const [name, text] of Object.entries(said)) {
+      at(`${name}-said`).textContent = text;
+      at(`dial-${name}`).setAttribute("aria-valuetext", text);
+    }
+  }
+
+  show(scenes) {
+    const items = scenes.map(({ count, image, windows }) => {
+      const picture = decode(image);
+      const button = document.createElement("button");
+      const canvas = document.createElement("canvas");
+      const boxes = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      button.type = "button";
+      button.setAttribute("aria-label", `Look at this scene, sampled with ${count} objects`);
+      paint(canvas, picture);
+      frame(boxes, picture.shape, windows, this.card.colours);
+      button.append(canvas, boxes);
+      button.addEventListener("click", () => this.chosen(picture, count));
+      const item = document.createElement("li");
+      item.append(button);
+      return item;
+    });
+    at("sheet").replaceChildren(...items);
+  }
+
+  listen() {
+    for (const name of ["count", "scale", "temperature"]) {
+      at(`dial-${name}`).addEventListener("input", () => this.sample());
+    }
+    at("dial-windows").addEventListener("change", ({ target }) => {
+      at("sheet").classList.toggle("bare", !target.checked);
+    });
+    at("again").addEventListener("click", () => {
+      this.seed += 1;
+      this.sample();
+    });
+    at("dials").addEventListener("submit", (event) => event.preventDefault());
+  }
+}

@@ -1,0 +1,62 @@
+// Pictures as the server sends them, on canvases; windows as the paper frames them.
+
+const SVG = "http://www.w3.org/2000/svg";
+const MISSING = [255, 176, 66];
+const TOO_MUCH = [74, 150, 255];
+
+/** Turn { shape: [c, h, w], type, data } into { shape, values }. */
+export function decode({ shape, type, data }) {
+  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  return { shape, values: type === "int8" ? new Int8Array(bytes.buffer) : bytes };
+}
+
+/** Show a picture as it is. */
+export function paint(canvas, picture) {
+  fill(canvas, picture, (values) => values);
+}
+
+/** Show a glimpse, of which 127 is white; what is negative is blue, as too much was drawn there. */
+export function paintGlimpse(canvas, picture) {
+  fill(canvas, picture, (values) => {
+    const mean = average(values) / 127;
+    return mean < 0 ? TOO_MUCH.map((c) => -mean * c) : values.map((v) => Math.max(0, v) * 2);
+  });
+}
+
+/** Show what a drawing misses of a scene, and where it draws too much. */
+export function paintLeft(canvas, scene, drawn) {
+  const values = Int16Array.from(scene.values, (value, i) => value - drawn.values[i]);
+  fill(canvas, { shape: scene.shape, values }, (pixel) => {
+    const mean = average(pixel) / 255;
+    return (mean < 0 ? TOO_MUCH : MISSING).map((c) => Math.abs(mean) * c);
+  });
+}
+
+/** Frame windows [x0, y0, x1, y1], in pixels, in the colours of their steps. */
+export function frame(svg, [, height, width], windows, colours) {
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  while (svg.children.length > windows.length) svg.lastChild.remove();
+  windows.forEach(([x0, y0, x1, y1], step) => {
+    const box = svg.children[step] ?? svg.appendChild(document.createElementNS(SVG, "rect"));
+    const place = { x: x0, y: y0, width: x1 - x0, height: y1 - y0, stroke: colours[step % colours.length] };
+    for (const [name, value] of Object.entries(place)) box.setAttribute(name, value);
+  });
+}
+
+function average(values) {
+  return values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+function fill(canvas, { shape: [channels, height, width], values }, colour) {
+  Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const area = width * height;
+  for (let i = 0; i < area; i++) {
+    const pixel = Array.from({ length: channels }, (_, c) => values[c * area + i]);
+    const [r, g = r, b = r] = colour(pixel);
+    image.data.set([r, g, b, 255], 4 * i);
+  }
+  context.putImageData(image, 0, 0);
+}
