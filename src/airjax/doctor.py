@@ -19,7 +19,7 @@ from airjax import plots
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
 from airjax.data.folder import list_pictures, read_pictures, report_unreadable
-from airjax.images import fit
+from airjax.images import fit, plain
 
 LOOKED_AT = 600
 """Pictures that are looked at, spread over all."""
@@ -154,7 +154,7 @@ def propose_for(images: Sequence[Image.Image] | UInt8[np.ndarray, "n h w"] | UIn
     Of arrays, `canvas` and `channels` are proposed too, though they have both.
 
     Raises:
-        ValueError: there are no pictures.
+        ValueError: there are no pictures, or one has 32 bits a pixel.
     """
     sample = _sample_of(images, "images")
     return report(sample, find_pieces(sample.images))
@@ -187,8 +187,11 @@ def _sample(source: str) -> Sample:
 
 
 def _sample_of(images: Sequence[Image.Image] | np.ndarray, source: str) -> Sample:
-    chosen = [images[i] for i in _spread_over(len(images), LOOKED_AT)]
-    pictures = [one if isinstance(one, Image.Image) else Image.fromarray(one) for one in chosen]
+    chosen = {i: images[i] for i in _spread_over(len(images), LOOKED_AT)}
+    pictures = [
+        plain(one, f"picture {i}") if isinstance(one, Image.Image) else Image.fromarray(one)
+        for i, one in chosen.items()
+    ]
     return _fitted(pictures, len(images), (), source)
 
 

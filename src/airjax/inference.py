@@ -136,10 +136,15 @@ def describe(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, 
         {
             "count": int(found.count[i]),
             "count_posterior": _rounded(posterior[i]),
-            "objects": [_describe_object(found, i, t) for t in range(found.count[i])],
+            "objects": describe_objects(found, i),
         }
         for i in range(len(images))
     ]
+
+
+def describe_objects(found: Found, i: int) -> list[dict]:
+    """Describe the objects of image `i` in plain numbers and lists."""
+    return [_describe_object(found, i, t) for t in range(found.count[i])]
 
 
 def _describe_object(found: Found, i: int, t: int) -> dict:

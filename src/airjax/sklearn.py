@@ -5,7 +5,7 @@
 Images are, wherever they are asked for, any of
 
 - arrays [n, h, w] (grey) or [n, h, w, 3] (in colour), or lists of such images of one size;
-- arrays [n, pixels] of images in rows, which are taken for squares unless `image_shape` says what they are;
+- arrays [n, values] of images in rows, which are taken for squares unless `image_shape` says what they are;
 - lists of Pillow's pictures of any size and mode, each of which is fitted, whole and undistorted, into one size
   (`airjax.images.fit`).
 
@@ -20,13 +20,12 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, no_type_check
+from typing import Any, no_type_check
 
 import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Float32, Int32, Shaped, UInt8
-from PIL import Image
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state
@@ -34,41 +33,19 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 
 from airjax import arrays, checkpoint, doctor, inference, loop, pretrained, run, train
 from airjax.build import build_model
-from airjax.config import MAX_SEED, ComposeKind, GroundKind, ModelConfig, PolarityKind, TrainConfig
-from airjax.images import Fitted, Placement, fit, plain, stack
+from airjax.config import MAX_SEED, DataConfig, GroundKind, ModelConfig, PolarityKind, TrainConfig
+from airjax.images import Placement
 from airjax.model import AIR as Model
+from airjax.stream import to_own_pixels
 
 BATCH = 64
 """Images that are inferred at once; always as many, so that results don't depend on how many there are."""
 LANES = 1_600
 """Trajectories that are sampled at once."""
 _MODEL = {field.name for field in dataclasses.fields(ModelConfig)}
-_TRAIN = {field.name for field in dataclasses.fields(TrainConfig)} - {"seed"}
+_OF_RUNS = {"seed", "checkpoint_every", "evaluate_every", "keep"}
+_TRAIN = {field.name for field in dataclasses.fields(TrainConfig)} - _OF_RUNS
 _logger = logging.getLogger(__name__)
-
-
-class Object(NamedTuple):
-    """An object that was found.
-
-    Attributes:
-        box: corners x0, y0, x1, y1 in the image's pixels (of a picture, its own), tight around what the object changes;
-            NaN where it changes nothing.
-        window: those of its attention window.
-        presence: probability that there are as many objects, q(n >= t | x).
-        code: its appearance, z_what.
-    """
-
-    box: Float32[np.ndarray, "4"]
-    window: Float32[np.ndarray, "4"]
-    presence: float
-    code: Float32[np.ndarray, " d"]
-
-
-class _Seen(NamedTuple):
-    """Images as the model sees them; of pictures, also where they lie in them."""
-
-    images: UInt8[np.ndarray, "n c h w"]
-    placements: list[Placement] | None
 
 
 class AIR(DensityMixin, TransformerMixin, BaseEstimator):
@@ -78,21 +55,17 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     the count, `predict_proba` its posterior, `score` the (bound on the) log-density. Hence the mixin: a classifier
     would need labels, a clusterer would give every image one of arbitrary labels.
 
-    Whatever is None is set by the look of the images (`airjax doctor`), and so are `scale_sd`, `count_ratio` and
-    `learn_count` unless `settings` has them.
+    What is None is set by the look of the images (`airjax doctor`), and so are `window`, `attention`, `compose`,
+    `batch`, `scale_sd`, `count_ratio` and `learn_count` unless `settings` has them.
 
     Args:
         max_objects: N, the largest count.
-        window: side of glimpses and patches, in pixels.
-        attention: features that windows are placed by, seen around what is not yet explained; 0: none.
         ground: what lies behind the objects: none (black), constant, mean or linear.
-        compose: whether objects `add` to what is behind or lie `over` it.
         polarity: whether objects are `light` or `dark`, compared with the ground; dark ones are inverted.
         scale: median of the prior on a window's side, as a fraction of the image's.
         sd: standard deviation of the normal likelihood; bounds for different ones can't be compared.
         code_size: dimensions of an object's code.
         steps: gradient steps.
-        batch: images in a step, at most; all, if there are fewer.
         learning_rate: Adam's peak rate.
         settings: other settings of `ModelConfig` and `TrainConfig`, by name.
         image_shape: (height, width) or (height, width, 3) of images that come in rows, and of what pictures are fitted
@@ -104,7 +77,6 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     Attributes:
         model_: the trained model (`airjax.AIR`).
         config_: what it was built by.
-        classes_: the counts 0, ..., N.
         image_shape_: (height, width) or (height, width, 3) of images.
         n_features_in_: values an image.
         range_: values of black and white.
@@ -112,22 +84,21 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         seed_: drawn from `random_state`.
     """
 
+    n_features_in_: int
+    polarity_: PolarityKind
+
     @no_type_check  # scikit-learn demands that it take anything and leave complaints to fit
     def __init__(
         self,
         max_objects: int | None = None,
         *,
-        window: int | None = None,
-        attention: int | None = None,
         ground: GroundKind | None = None,
-        compose: ComposeKind | None = None,
         polarity: PolarityKind | None = None,
         scale: float | None = None,
         sd: float | None = None,
-        code_size: int = 50,
+        code_size: int = ModelConfig.code_size,
         steps: int = 2_000,
-        batch: int | None = None,
-        learning_rate: float = 1e-3,
+        learning_rate: float = TrainConfig.learning_rate,
         settings: Mapping[str, Any] | None = None,
         image_shape: Sequence[int] | None = None,
         posterior_samples: int = 100,
@@ -135,16 +106,12 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         verbose: bool = False,
     ):
         self.max_objects = max_objects
-        self.window = window
-        self.attention = attention
         self.ground = ground
-        self.compose = compose
         self.polarity = polarity
         self.scale = scale
         self.sd = sd
         self.code_size = code_size
         self.steps = steps
-        self.batch = batch
         self.learning_rate = learning_rate
         self.settings = settings
         self.image_shape = image_shape
@@ -164,18 +131,14 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         del y
         look = None
         if arrays.are_pictures(X):
-            X = [plain(one, f"picture {i}") for i, one in enumerate(X)]
             look = doctor.propose_for(X)
-            X = _stacked(_fitted(X, self._canvas(look)))
-        rows = self._rows(X, reset=True)
-        self.range_ = arrays.find_range(rows)
-        images = arrays.to_images(arrays.to_bytes(rows, self.range_), self.image_shape_)
+            X, _ = arrays.fit_pictures(X, self._canvas(look))
+        images = self._images(X, reset=True)
         given = self._given(look or doctor.propose_for(images))
-        self.polarity_ = given["polarity"]
         self.seed_ = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
-        self.config_, training = self._configs(given, len(images))
-        self.model_ = self._train(self._shown(images), training)
-        self.classes_ = np.arange(self.config_.max_objects + 1)
+        self.polarity_ = DataConfig(polarity=given["polarity"]).polarity
+        self.config_ = ModelConfig(**_only(_MODEL, given))
+        self.model_ = self._train(arrays.to_model(images, self.polarity_), given)
         return self
 
     def _canvas(self, look: doctor.Report) -> tuple[int, ...]:
@@ -195,18 +158,24 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
                 f"settings must name settings of ModelConfig or TrainConfig that are no parameters, "
                 f"got {', '.join(sorted(unknown))}"
             )
+        if self.posterior_samples < 1:
+            raise ValueError(f"posterior_samples must be at least 1, got {self.posterior_samples}")
         return look.settings | {name: value for name, value in own.items() if value is not None} | settings
 
-    def _configs(self, given: Mapping[str, Any], images: int) -> tuple[ModelConfig, TrainConfig]:
-        pick = lambda names: {name: given[name] for name in names & given.keys()}
-        of_training = pick(_TRAIN) | {"seed": self.seed_, "batch": min(given["batch"], images)}
-        return ModelConfig(**pick(_MODEL)), TrainConfig(**of_training)
-
-    def _train(self, images: UInt8[np.ndarray, "n c h w"], training: TrainConfig) -> Model:
+    def _train(self, images: UInt8[np.ndarray, "n c h w"], given: Mapping[str, Any]) -> Model:
+        own = {"seed": self.seed_, "batch": min(given["batch"], len(images))}
+        training = TrainConfig(**_only(_TRAIN, given) | own)
         state = train.start_ground(train.init(self.config_, training, images.shape[1:]), images)
+        # As numpy's, images go to the device by chunks of steps: one compilation serves any number of images.
         for chunk in loop.chunks(images, self.config_, training, state, progress=self.verbose):
             state = chunk.state
         return state.model
+
+    @property
+    def classes_(self) -> Shaped[np.ndarray, " counts"]:
+        """List the counts 0, ..., N."""
+        check_is_fitted(self, "model_")
+        return np.arange(self.config_.max_objects + 1)
 
     # What is found
 
@@ -220,7 +189,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features: Any = None) -> Shaped[np.ndarray, " features"]:
         """Name the features that `transform` makes; names of pixels change nothing."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         _check_feature_names_in(self, input_features, generate_names=False)
         each = ["presence", "log_scale", "x", "y", *(f"code{i}" for i in range(self.config_.code_size))]
         return np.array([f"object{t}_{name}" for t in range(self.config_.max_objects) for name in each], object)
@@ -243,74 +212,62 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             return float(np.mean(self.score_samples(X), dtype=np.float64))
         return float(accuracy_score(y, self.predict(X)))
 
-    def objects(self, X: Any) -> list[list[Object]]:
-        """Find the objects of each image, in the order in which they are attended to."""
+    def objects(self, X: Any) -> list[list[dict[str, Any]]]:
+        """Find the objects of each image, in the order in which they are attended to.
+
+        Returns:
+            For each image a dictionary an object, as `airjax infer --json` writes them: its `box` (x0, y0, x1, y1,
+            tight around what it changes; None where that is nothing) and attention `window`, in pixels of the image or
+            picture, cut off at its edges; its `presence`, q(n >= t | x); its `code`.
+        """
         return [
-            [_object(found, i, t, None if places is None else places[i]) for t in range(count)]
-            for found, places in self._found(X)
-            for i, count in enumerate(found.count)
+            [to_own_pixels(one, placements[i]) for one in inference.describe_objects(found, i)]
+            for found, placements in self._found(X)
+            for i in range(len(placements))
         ]
 
     def reconstruct(self, X: Any) -> Float32[np.ndarray, "n h w"] | Float32[np.ndarray, "n h w 3"]:
-        """Draw each image anew from what was found in it, as float32 in the range of values that was fitted."""
+        """Draw each image anew from what was found in it, in the range of values that was fitted."""
         drawn = [found.canvases[np.arange(len(found.count)), found.count] for found, _ in self._found(X)]
-        pixels = np.clip(np.concatenate(drawn), 0, 1)
-        pixels = 1 - pixels if self.polarity_ == "dark" else pixels
-        low, high = self.range_
-        return np.float32(low) + np.float32(high - low) * _channels_last(pixels)
+        return arrays.from_model(np.concatenate(drawn), self.polarity_, self.range_)
 
-    def _found(self, X: Any) -> Iterator[tuple[inference.Found, list[Placement] | None]]:
-        """Infer image by image, in batches of one size: what is found doesn't depend on how many there are."""
+    def _found(self, X: Any) -> Iterator[tuple[inference.Found, list[Placement]]]:
+        """Infer in batches of one size, and tell where each image's own pixels are."""
         images, placements = self._see(X)
         for start in range(0, len(images), BATCH):
             part = slice(start, start + BATCH)
-            yield inference.find(self.model_, images[part], batch=BATCH), placements and placements[part]
+            yield inference.find(self.model_, images[part], batch=BATCH), placements[part]
 
     def _bounds(self, X: Any, samples: int) -> inference.Bounds:
         """Sample with a key for each image that is made of its pixels, so that its place doesn't matter either."""
-        images = self._see(X).images
+        images, _ = self._see(X)
         keys = np.array([(self.seed_, zlib.crc32(image.tobytes())) for image in images], np.uint32)
         batch = min(BATCH, max(1, LANES // samples))
         return inference.bound_each(self.model_, images, samples=samples, keys=keys, batch=batch)
 
     # Images
 
-    def _see(self, X: Any) -> _Seen:
+    def _see(self, X: Any) -> tuple[UInt8[np.ndarray, "n c h w"], list[Placement]]:
         """Bring images into the form of those that were fitted."""
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         placements = None
         if arrays.are_pictures(X):
-            fitted = _fitted([plain(one, f"picture {i}") for i, one in enumerate(X)], self.image_shape_)
-            placements, X = [one.placement for one in fitted], _stacked(fitted)
-        rows = self._rows(X, reset=False)
-        images = arrays.to_images(arrays.to_bytes(rows, self.range_), self.image_shape_)
-        return _Seen(self._shown(images), placements)
+            X, placements = arrays.fit_pictures(X, self.image_shape_)
+        images = self._images(X, reset=False)
+        height, width = self.image_shape_[:2]
+        unmoved = [Placement((width, height), 1.0, 0.0, 0.0)] * len(images)
+        return arrays.to_model(images, self.polarity_), placements or unmoved
 
-    def _shown(self, images: np.ndarray) -> UInt8[np.ndarray, "n c h w"]:
-        return inference.channels_first(255 - images if self.polarity_ == "dark" else images)
-
-    def _rows(self, X: Any, *, reset: bool) -> Shaped[np.ndarray, "n p"]:
-        """Check arrays, as scikit-learn does, and turn images into rows."""
-        X, shape = arrays.stack(X), None
-        if len(getattr(X, "shape", ())) > 2:
-            shape = tuple(X.shape[1:])
-            X = np.asarray(X).reshape(len(X), math.prod(shape))
-        X = validate_data(self, X, reset=reset)
+    def _images(self, X: Any, *, reset: bool) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
+        """Check arrays as scikit-learn does, and turn them into bytes."""
+        rows, shape = arrays.to_rows(X)
+        rows: Any = validate_data(self, rows, reset=reset)
         if reset:
-            self.image_shape_ = self._choose_shape(shape, X.shape[1])
+            self.image_shape_ = arrays.choose_shape(self.image_shape, shape, rows.shape[1])
+            self.range_ = arrays.find_range(rows)
         elif shape not in (None, self.image_shape_):
             raise ValueError(f"X must hold images of shape {self.image_shape_}, as in fit, got {shape}")
-        return X
-
-    def _choose_shape(self, shape: tuple[int, ...] | None, features: int) -> tuple[int, ...]:
-        """Choose the shape of images of so many values that came in this shape, or in rows."""
-        if self.image_shape is None:
-            return arrays.square(features) if shape is None else arrays.check_shape(shape)
-        expected = arrays.check_shape(self.image_shape)
-        if shape not in (None, expected) or math.prod(expected) != features:
-            came = f"rows of {features}" if shape is None else shape
-            raise ValueError(f"image_shape must be the shape of images, got {expected} for {came}")
-        return expected
+        return arrays.to_images(arrays.to_bytes(rows, self.range_), self.image_shape_)
 
     # Keeping
 
@@ -324,49 +281,32 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         Raises:
             RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
         """
-        trained = pretrained.from_pretrained(source)
-        config = dataclasses.asdict(trained.config)
-        channels, *sides = trained.model.image_shape
+        model, config, polarity = pretrained.from_pretrained(source)
+        channels, *sides = model.image_shape
         shape = tuple(sides) if channels == 1 else (*sides, channels)
-        names = cls().get_params(deep=False).keys() & config.keys()
-        estimator = cls(
-            **{name: config.pop(name) for name in names},
-            polarity=trained.polarity,
-            settings=config,
-            image_shape=shape,
-        )
-        estimator.model_, estimator.config_, estimator.polarity_ = trained
-        estimator.classes_ = np.arange(trained.config.max_objects + 1)
+        settings = dataclasses.asdict(config)
+        own = {name: settings.pop(name) for name in cls().get_params(deep=False).keys() & settings.keys()}
+        estimator = cls(**own, polarity=polarity, settings=settings, image_shape=shape)
         estimator.image_shape_, estimator.n_features_in_ = shape, math.prod(shape)
-        estimator.range_, estimator.seed_ = arrays.UNIT, 0
+        estimator.range_, estimator.polarity_, estimator.seed_ = arrays.UNIT, polarity, 0
+        estimator.model_, estimator.config_ = model, config
         return estimator
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model as config.json and model.safetensors, for `from_pretrained` here and of airjax.
-
-        The range of values isn't kept with it.
-
-        Raises:
-            FileExistsError: the folder holds a model already.
-        """
-        check_is_fitted(self)
-        pretrained.write(pretrained.Trained(self.model_, self.config_, self.polarity_), Path(folder))
-
     def __getstate__(self) -> dict[str, Any]:
+        """Give what is pickled: of the model, plain settings and the bytes of a safetensors file."""
         state: Any = super().__getstate__()
-        state = dict(state)
-        if "model_" in state:
-            state["model_"] = (state["model_"].image_shape, checkpoint.to_bytes(state["model_"]))
-            state["config_"] = dataclasses.asdict(state["config_"])
-        return state
+        if "model_" not in state:
+            return state
+        weights = self.model_.image_shape, checkpoint.to_bytes(self.model_)
+        return state | {"model_": weights, "config_": dataclasses.asdict(self.config_)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
         if "model_" in state:
             shape, weights = state["model_"]
-            state["config_"] = config = run.from_json(ModelConfig, state["config_"])
+            config = run.from_json(ModelConfig, state["config_"])
             expected = eqx.filter_eval_shape(build_model, config, shape, key=jax.random.PRNGKey(0))
-            state["model_"] = checkpoint.from_bytes(weights, expected, Path("the pickled estimator"))
+            model = checkpoint.from_bytes(weights, expected, Path("the pickled estimator"))
+            state = state | {"model_": model, "config_": config}
         super().__setstate__(state)
 
     def __sklearn_tags__(self) -> Tags:
@@ -376,28 +316,11 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         return tags
 
 
-def _fitted(pictures: Sequence[Image.Image], shape: Sequence[int]) -> list[Fitted]:
-    channels = 3 if len(shape) == 3 else 1
-    return [fit(one, (channels, shape[0], shape[1])) for one in pictures]
-
-
-def _stacked(fitted: Sequence[Fitted]) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
-    return _channels_last(stack(fitted))
-
-
-def _channels_last(images: np.ndarray) -> np.ndarray:
-    """Undo `inference.channels_first`."""
-    return images[:, 0] if images.shape[1] == 1 else np.moveaxis(images, 1, -1)
+def _only(names: set[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in names & given.keys()}
 
 
 def _features(found: inference.Found) -> Float32[np.ndarray, "n features"]:
     each = np.concatenate([found.presence[..., None], found.where, found.what], axis=-1)
     present = np.arange(each.shape[1]) < found.count[:, None]
     return np.where(present[..., None], each, np.float32(0)).reshape(len(each), -1)
-
-
-def _object(found: inference.Found, i: int, t: int, placement: Placement | None) -> Object:
-    box, window = found.boxes[i, t], found.windows[i, t]
-    if placement is not None:
-        box, window = placement.to_picture(np.stack([box, window])).astype(np.float32)
-    return Object(box, window, float(found.presence[i, t]), found.what[i, t])
