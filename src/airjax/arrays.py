@@ -80,7 +80,7 @@ def to_rows(images: Any) -> tuple[Any, tuple[int, ...] | None]:
         images = np.stack(images)
     if len(shape := getattr(images, "shape", ())) <= 2:
         return images, None
-    return np.asarray(images).reshape(len(images), -1), tuple(shape[1:])
+    return np.asarray(images).reshape(shape[0], math.prod(shape[1:])), tuple(shape[1:])
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:

@@ -261,12 +261,12 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     def _images(self, X: Any, *, reset: bool) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
         """Check arrays as scikit-learn does, and turn them into bytes."""
         rows, shape = arrays.to_rows(X)
+        if not reset and shape not in (None, self.image_shape_):
+            raise ValueError(f"X must hold images of shape {self.image_shape_}, as in fit, got {shape}")
         rows: Any = validate_data(self, rows, reset=reset)
         if reset:
             self.image_shape_ = arrays.choose_shape(self.image_shape, shape, rows.shape[1])
             self.range_ = arrays.find_range(rows)
-        elif shape not in (None, self.image_shape_):
-            raise ValueError(f"X must hold images of shape {self.image_shape_}, as in fit, got {shape}")
         return arrays.to_images(arrays.to_bytes(rows, self.range_), self.image_shape_)
 
     # Keeping
