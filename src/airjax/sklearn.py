@@ -143,10 +143,9 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
 
     def _canvas(self, look: doctor.Report) -> tuple[int, ...]:
         """Choose the shape that pictures are fitted into."""
-        if self.image_shape is not None:
-            return arrays.check_shape(self.image_shape)
-        side = look.settings["canvas"]
-        return (side, side, 3) if look.settings["channels"] == 3 else (side, side)
+        side, channels = look.settings["canvas"], look.settings["channels"]
+        by_look = arrays.shape_of(channels, side, side)
+        return by_look if self.image_shape is None else arrays.check_shape(self.image_shape)
 
     def _given(self, look: doctor.Report) -> dict[str, Any]:
         """Put together all settings, those of one's own before those by the look of the images."""
@@ -282,8 +281,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
         """
         model, config, polarity = pretrained.from_pretrained(source)
-        channels, *sides = model.image_shape
-        shape = tuple(sides) if channels == 1 else (*sides, channels)
+        shape = arrays.shape_of(*model.image_shape)
         settings = dataclasses.asdict(config)
         own = {name: settings.pop(name) for name in cls().get_params(deep=False).keys() & settings.keys()}
         estimator = cls(**own, polarity=polarity, settings=settings, image_shape=shape)
