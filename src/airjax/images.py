@@ -78,7 +78,7 @@ def open_picture(
     if formats:
         damaged = lambda _: f"{name} is damaged, or none of {', '.join(formats)}"
     try:
-        opened = Image.open(source, formats=formats)  # pyright: ignore[reportArgumentType] (of a stub)
+        opened = Image.open(source, formats=formats)
     except _DAMAGED as error:
         raise ValueError(damaged(error)) from None
     with opened:
