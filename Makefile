@@ -26,7 +26,7 @@ test: $(READY) ## check format, lint and types, and run the tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 bench: $(READY) ## measure speed, beside peers where their checkouts are named (benchmarks/README.md)
 	$(BIN)/python benchmarks/run.py --device $(DEVICE) \

@@ -20,7 +20,7 @@ import numpy as np
 
 from airjax.checkpoint import write_atomically
 
-SMOKE = ("--steps", "60", "--chunk", "20", "--scenes", "600", "--held-out-scenes", "100", "--hidden", "32")
+SMOKE = ("--steps", "20", "--chunk", "2", "--scenes", "200", "--held-out-scenes", "100", "--hidden", "32")
 """Flags of `airjax train` for a run that takes seconds and learns nothing much."""
 Result = TypeVar("Result")
 

@@ -1,5 +1,6 @@
 """What all tests share: one small model, and one short training run."""
 
+import gc
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -45,6 +46,14 @@ TINY = ModelConfig(
     learn_count_after=2,
 )
 TINY_TRAIN = TrainConfig(steps=200, batch=4, learning_rate=1e-2, warmup=2, schedule="constant", chunk=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_forgotten():
+    """Unload what a file compiled: Linux grants a process 65,530 memory maps, and every program takes some."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,14 @@ def test_components_without_outliers_are_the_principal_ones():
     np.testing.assert_allclose(spread, ((rows - mean) @ components.T).std(0), rtol=1e-6)
 
 
+def test_fewer_scenes_than_components_are_explained_by_those_they_have():
+    rows = np.random.default_rng(0).random((3, 30))
+    mean, components, spread = robust_components(rows, 5)
+    assert (components.shape, spread.shape) == ((5, 30), (5,))
+    np.testing.assert_allclose(mean + (rows - mean) @ components.T @ components, rows, atol=1e-6)
+    np.testing.assert_allclose(components[3:], 0, atol=1e-6)
+
+
 def test_a_linear_ground_follows_the_protocol(linear):
     assert isinstance(linear, Ground)
     assert linear.code_size == 3

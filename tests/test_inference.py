@@ -131,6 +131,22 @@ def test_bounds_are_those_of_the_objective(model, tiny_images):
     np.testing.assert_allclose(shares, count_probs.mean(0), atol=0.15)
 
 
+def test_bounds_by_a_key_for_each_image_follow_the_image_and_not_its_place(model, tiny_images):
+    keys = np.asarray(jax.random.split(KEY, 10))
+    in_order = inference.bound_each(model, tiny_images, samples=3, keys=keys, batch=4)
+    order = np.random.default_rng(0).permutation(10)
+    shuffled = inference.bound_each(model, tiny_images[order], samples=3, keys=keys[order], batch=4)
+    assert len(np.unique(in_order.elbo)) == 10
+    np.testing.assert_array_equal(shuffled.elbo, in_order.elbo[order])
+    np.testing.assert_array_equal(shuffled.count_posterior, in_order.count_posterior[order])
+    batch_key = jax.random.fold_in(KEY, 0)
+    by_batch = inference.bound(model, tiny_images[:4], samples=3, key=KEY, batch=4)
+    each = inference.bound_each(
+        model, tiny_images[:4], samples=3, keys=np.asarray(jax.random.split(batch_key, 4)), batch=4
+    )
+    np.testing.assert_array_equal(each.iw_bound, by_batch.iw_bound)
+
+
 def test_more_samples_tighten_the_bound_and_the_count_posterior_is_normalised(bounds):
     assert (bounds.iw_bound > bounds.elbo).mean() > 0.5
     np.testing.assert_allclose(bounds.count_posterior.sum(1), 1.0, rtol=1e-5)

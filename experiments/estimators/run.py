@@ -209,7 +209,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     options = parser.parse_args()
     if options.smoke:
-        options.steps, options.seeds, options.cases = 60, 1, list(SMOKED)
+        options.steps, options.seeds, options.cases = 20, 1, list(SMOKED)
     if COMMON not in options.cases:
         parser.error(f"--cases must name {COMMON}, at whose weights gradients are measured")
     options.flags = ("--evaluate-every", str(options.steps // 20))

@@ -86,10 +86,10 @@ def make_unseen(options: argparse.Namespace) -> None:
 def train_draw(options: argparse.Namespace) -> alone.PictureModel:
     """Train DRAW on whole scenes of {0, 1, 2} digits."""
     bank = embedded_digits("train") if options.smoke else load_mnist("train", options.data_dir)
-    scenes = multi_digits(bank, 600 if options.smoke else 60_000, seed=0)
+    scenes = multi_digits(bank, 200 if options.smoke else 60_000, seed=0)
     images = inference.channels_first(scenes.images)
     patches = build_patches(ModelConfig(patches="draw", code_size=100), images.shape[1:], key=jax.random.PRNGKey(0))
-    model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=60 if options.smoke else DRAW_STEPS))
+    model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=4 if options.smoke else DRAW_STEPS))
     return model
 
 

@@ -105,7 +105,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.smoke:
-        options.steps = 60
+        options.steps = 4
     options.air_flags = ("--seed", str(options.seed), *(() if options.smoke else ("--steps", str(options.steps))))
     options.samples = 5 if options.smoke else 100
     return options

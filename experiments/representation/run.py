@@ -105,7 +105,7 @@ def flatten(found: inference.Found, *, left_to_right: bool = False) -> np.ndarra
 def of_scene(name: str, options: argparse.Namespace, split: Split) -> list[np.ndarray]:
     """Train a model of whole scenes on those that AIR learns from, and give its codes."""
     bank = embedded_digits("train") if options.smoke else load_mnist("train", options.data_dir)
-    images = inference.channels_first(multi_digits(bank, 600 if options.smoke else 60_000, seed=0).images)
+    images = inference.channels_first(multi_digits(bank, 200 if options.smoke else 60_000, seed=0).images)
     config = ModelConfig(patches=ALONE[name], code_size=CODE_SIZE)
     patches = build_patches(config, images.shape[1:], key=jax.random.PRNGKey(0))
     model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=options.steps))

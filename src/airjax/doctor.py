@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image
 from scipy import ndimage
 
@@ -19,7 +19,7 @@ from airjax import plots
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
 from airjax.data.folder import list_pictures, read_pictures, report_unreadable
-from airjax.images import fit
+from airjax.images import fit, plain
 
 LOOKED_AT = 600
 """Pictures that are looked at, spread over all."""
@@ -148,6 +148,18 @@ def propose(source: str) -> Report:
     return replace(found, settings={name: value for name, value in found.settings.items() if name not in fitted})
 
 
+def propose_for(images: Sequence[Image.Image] | UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]) -> Report:
+    """Look at pictures that are in memory for the settings that suit them.
+
+    Of arrays, `canvas` and `channels` are proposed too, though they have both.
+
+    Raises:
+        ValueError: there are no pictures, or one has 32 bits a pixel.
+    """
+    sample = _sample_of(images, "images")
+    return report(sample, find_pieces(sample.images))
+
+
 def draw(sample: Sample, pieces: Pieces, path: Path) -> None:
     """Draw a few of the pictures with a frame around every piece."""
     chosen = _spread_over(len(sample.images), SHOWN)
@@ -171,8 +183,15 @@ def _sample(source: str) -> Sample:
         problems = [one.problem for one in read if one.problem]
         report_unreadable(problems, len(chosen))
         return _fitted([one.picture for one in read if one.picture], len(names), tuple(problems), source)
-    images = load_scenes(DataConfig(name=source).resolved(), "train").images
-    pictures = [Image.fromarray(images[i]) for i in _spread_over(len(images), LOOKED_AT)]
+    return _sample_of(load_scenes(DataConfig(name=source).resolved(), "train").images, source)
+
+
+def _sample_of(images: Sequence[Image.Image] | np.ndarray, source: str) -> Sample:
+    chosen = {i: images[i] for i in _spread_over(len(images), LOOKED_AT)}
+    pictures = [
+        plain(one, f"picture {i}") if isinstance(one, Image.Image) else Image.fromarray(one)
+        for i, one in chosen.items()
+    ]
     return _fitted(pictures, len(images), (), source)
 
 

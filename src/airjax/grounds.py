@@ -191,5 +191,7 @@ def _principal(rows, size):
     mean = rows.mean(axis=0)
     centred = rows - mean
     values, vectors = np.linalg.eigh(centred @ centred.T)  # of scenes by scenes, fewer than pixels
-    spread = np.sqrt(np.maximum(values[::-1][:size], 1e-6))
-    return mean, (centred.T @ vectors[:, ::-1][:, :size] / spread).T, spread / np.sqrt(len(rows))
+    absent = 0, max(0, size - len(rows))  # components that so few scenes don't have are zeros
+    spread = np.sqrt(np.maximum(np.pad(values[::-1][:size], absent), 1e-6))
+    leading = np.pad(vectors[:, ::-1][:, :size], [(0, 0), absent])
+    return mean, (centred.T @ leading / spread).T, spread / np.sqrt(len(rows))

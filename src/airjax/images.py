@@ -84,16 +84,22 @@ def open_picture(
     with opened:
         if opened.size[0] * opened.size[1] > max_pixels:
             raise ValueError(f"{name} has {opened.size[0]} x {opened.size[1]} pixels, too many to read")
-        if opened.mode in ("F", "I"):
-            raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; save it with 8 or 16")
         try:
-            return _plain(ImageOps.exif_transpose(opened))
+            turned = ImageOps.exif_transpose(opened)
+            turned.load()
         except _DAMAGED as error:
             raise ValueError(damaged(error)) from None
+        return plain(turned, name)
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """Turn any mode into grey or colour."""
+def plain(picture: Image.Image, name: str) -> Image.Image:
+    """Turn a picture of any mode into grey ("L") or colour ("RGB"); transparent parts lie on white.
+
+    Raises:
+        ValueError: it has 32 bits a pixel; the error calls it by its `name`.
+    """
+    if picture.mode in ("F", "I"):
+        raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; save it with 8 or 16")
     if picture.mode.startswith("I;16"):  # Pillow would cut values off at 255
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data:

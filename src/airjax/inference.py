@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
 
 from airjax import objective, windows
 from airjax.family import Family, Trajectory, rounded
@@ -100,14 +100,28 @@ def bound(
     model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray, batch: int = 100
 ) -> Bounds:
     """Evaluate bounds and the posterior over counts with `samples` trajectories an image."""
+    keys_of = lambda index: jax.random.split(jax.random.fold_in(key, index), batch)
+    return _bounds(model, images, samples, keys_of, batch)
+
+
+def bound_each(
+    model: Family,
+    images: UInt8[np.ndarray, "n c h w"],
+    *,
+    samples: int,
+    keys: UInt32[np.ndarray, "n 2"],
+    batch: int = 100,
+) -> Bounds:
+    """Do as `bound` with a key for each image, so that an image's result doesn't depend on those beside it."""
+    padded = np.pad(keys, [(0, -len(keys) % batch), (0, 0)])
+    return _bounds(model, images, samples, lambda index: jnp.asarray(padded[index * batch :][:batch]), batch)
+
+
+def _bounds(model, images, samples, keys_of, batch) -> Bounds:
     check_images(model, images)
     if samples < 1:
         raise ValueError(f"samples must be at least 1, got {samples}")
-
-    def evaluate(chunk, index):
-        return _bound(model, chunk, samples, jax.random.fold_in(key, index))
-
-    return Bounds(**in_batches(evaluate, images, batch))
+    return Bounds(**in_batches(lambda chunk, index: _bound(model, chunk, samples, keys_of(index)), images, batch))
 
 
 def view(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> Views:
@@ -126,10 +140,15 @@ def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: in
             "count": int(found.count[i]),
             "count_posterior": rounded(posterior[i]),
             **model.tell_ground(found.ground[i]),
-            "objects": [_describe_object(model, found, i, t) for t in range(found.count[i])],
+            "objects": describe_objects(model, found, i),
         }
         for i in range(len(images))
     ]
+
+
+def describe_objects(model: Family, found: Found, i: int) -> list[dict]:
+    """Describe the objects of image `i` in plain numbers and lists."""
+    return [_describe_object(model, found, i, t) for t in range(found.count[i])]
 
 
 def _describe_object(model: Family, found: Found, i: int, t: int) -> dict:
@@ -219,7 +238,9 @@ def window_box(where: Float[Array, "3"], shape: tuple[int, ...]) -> Float[Array,
 
 
 @eqx.filter_jit
-def _bound(model: Family, images: UInt8[Array, "b c h w"], samples: int, key: PRNGKeyArray) -> dict[str, Array]:
+def _bound(
+    model: Family, images: UInt8[Array, "b c h w"], samples: int, keys: UInt32[Array, "b 2"]
+) -> dict[str, Array]:
     def one(image, key):
         count_key, noise_key = jax.random.split(key)
         infer = lambda k: model.infer(image / 255.0, key=k)
@@ -233,4 +254,4 @@ def _bound(model: Family, images: UInt8[Array, "b c h w"], samples: int, key: PR
             count_posterior=jnp.exp(objective.count_posterior(trajectories, prior)),
         )
 
-    return jax.vmap(one)(images, jax.random.split(key, len(images)))
+    return jax.vmap(one)(images, keys)

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from airjax import formats, inference
 from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_unreadable
 from airjax.family import Family
-from airjax.images import Fitted, fit
+from airjax.images import Fitted, Placement, fit
 
 _logger = logging.getLogger(__name__)
 
@@ -137,14 +137,16 @@ class Inference:
 def _placed(found: dict[str, Any], fitted: Fitted) -> dict[str, Any]:
     """Bring what was found in a fitted picture to the picture's own pixels."""
     width, height = fitted.placement.size
-    return {"width": width, "height": height, **found, "objects": [_moved(o, fitted) for o in found["objects"]]}
+    moved = [to_own_pixels(one, fitted.placement) for one in found["objects"]]
+    return {"width": width, "height": height, **found, "objects": moved}
 
 
-def _moved(described: dict[str, Any], fitted: Fitted) -> dict[str, Any]:
+def to_own_pixels(described: dict[str, Any], placement: Placement) -> dict[str, Any]:
+    """Bring box and window of an object, as `inference.describe_objects` tells them, to its picture's own pixels."""
     moved = dict(described)
     for name in ("box", "window"):
         if moved[name] is not None:
-            corners = fitted.placement.to_picture(np.array(moved[name]))
+            corners = placement.to_picture(np.array(moved[name]))
             moved[name] = [round(float(value), 3) for value in corners]
     return moved
 
