@@ -97,12 +97,14 @@ def _boxes(seen):
 def _draw(stage, side, azimuths, labels, poses, present):
     def one(azimuth, labels, poses, present):
         rays = stage.camera(azimuth).rays((side, side))
-        canvas, seen = stage.empty(rays, len(labels)), []
-        for label, pose, here in zip(labels, poses, present):
+
+        def put(canvas, thing):
+            label, pose, here = thing
             layer = stage.draw_identity(rays, label, pose[:2], pose[2])
-            canvas = canvas.add(layer._replace(opacity=layer.opacity * here))
-            seen.append(layer.opacity > SEEN)
+            return canvas.add(layer._replace(opacity=layer.opacity * here)), layer.opacity > SEEN
+
+        canvas, seen = jax.lax.scan(put, stage.empty(rays, len(labels)), (labels, poses, present))
         image = jnp.round(255.0 * jnp.clip(canvas.image, 0.0, 1.0)).astype(jnp.uint8)
-        return image.transpose(1, 2, 0), jnp.stack(seen) if seen else jnp.zeros((0, side, side), bool)
+        return image.transpose(1, 2, 0), seen
 
     return jax.vmap(one)(azimuths, labels, poses, present)

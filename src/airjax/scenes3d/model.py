@@ -13,18 +13,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.family import Family, Scene, Step, Trajectory, rounded
 from airjax.layers import Embed, Normal
 from airjax.likelihood import Likelihood
 from airjax.patches.base import Code
 from airjax.scenes3d.circle import TURN
+from airjax.scenes3d.compositing import Layer
+from airjax.scenes3d.crop import Crop
 from airjax.scenes3d.recogniser import Posterior, TableRecogniser
 from airjax.scenes3d.stage import Stage
 
 TEACHING = 10.0
-"""Weight of what q(hypothesis) learns by, beside the bound."""
+"""Weight of what q(hypothesis) learns by."""
+EXPLORING = 0.1
+"""Weight by which poses of kinds that were not chosen are learned."""
 
 
 class Noise(NamedTuple):
@@ -171,55 +175,92 @@ class AIR3D(Family):
 
     def _step(self, image, camera, rays, turn, canvas, noise):
         posterior = self.recogniser(image, image - jax.lax.stop_gradient(canvas.image))
-        position = _turned(posterior.position.shape_noise(noise.position), turn)
-        in_frame = posterior.rotation.shape_noise(noise.rotation)
-        chosen, rotations = jnp.argmax(posterior.log_probs + noise.hypothesis), in_frame + turn
-        identity, rotation = self._kinds[chosen], rotations[chosen]
-        crop = self.stage.crop(camera, position, self.image_shape[1:])
-        seen, near, behind = crop.cut((image, rays, canvas))
-        canvas = canvas.add(crop.put(self.stage.draw_identity(near, identity, position, rotation)))
-        log_q = self._log_q(posterior, in_frame, chosen)
-        prior, log_prior = self.position_prior, -math.log(len(self.stage.kinds) * TURN)
+        maps = jax.lax.stop_gradient(image), rays, jax.lax.stop_gradient(canvas)
+        guess = lambda kind: self._guess(kind, posterior, camera, turn, maps, noise)
+        guesses = [guess(kind) for kind in range(len(self.stage.kinds))]
+        chosen = jnp.argmax(posterior.log_probs + noise.hypothesis)
+        identity = jnp.array([h.kind for h in self.stage.hypotheses])[chosen]
+        crop, layer, position, rotation, kl, log_p, log_q = jax.tree.map(
+            lambda *each: jnp.stack(each)[identity], *(g.sample for g in guesses)
+        )
+        canvas = canvas.add(crop.put(layer))
         found = Step(
             presence_logit=posterior.presence_logit,
             where=self.stage.where(camera, position, self.image_shape[1:]),
             what=_what(position, rotation, identity),
-            kl=posterior.position.kl(prior) + log_q - log_prior,
-            log_p=prior.log_prob(position) + log_prior,
-            log_q=posterior.position.log_prob(_turned(position, -turn)) + log_q,
+            kl=kl,
+            log_p=log_p,
+            log_q=log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
-            taught=self._taught(posterior, in_frame, (seen, near, behind, position, rotations)),
+            taught=_taught(posterior, guesses, identity),
         )
         return canvas, found
 
-    @property
-    def _kinds(self) -> Int[Array, " h"]:
-        """The kind of each hypothesis."""
-        return jnp.array([h.kind for h in self.stage.hypotheses])
+    def _guess(self, kind, posterior: Posterior, camera, turn, maps, noise) -> "_Guess":
+        """Guess the next object as if it were of this kind."""
+        modes = np.flatnonzero([h.kind == kind for h in self.stage.hypotheses])
+        of_position = jax.tree.map(lambda x: x[kind], posterior.position)
+        of_rotation, log_probs = jax.tree.map(lambda x: x[modes], (posterior.rotation, posterior.log_probs))
+        in_frame = of_position.shape_noise(noise.position)
+        rotations = of_rotation.shape_noise(noise.rotation[modes])
+        mode, position = jnp.argmax(log_probs + noise.hypothesis[modes]), _turned(in_frame, turn)
+        crop = self.stage.crop(camera, position, self.image_shape[1:])
+        image, rays, canvas = crop.cut(maps)
 
-    def _log_q(self, posterior: Posterior, rotations, chosen):
-        """Evaluate log q(identity, rotation) of the hypothesis chosen: the sum over all modes of its kind."""
-        joint = jax.lax.stop_gradient(posterior.log_probs) + posterior.rotation.log_prob(rotations[chosen])
-        return jax.nn.logsumexp(jnp.where(self._kinds == self._kinds[chosen], joint, -jnp.inf))
+        def draw(rays, position, rotation):
+            layer = self.stage.draw(rays, kind, position, rotation + turn)
+            return layer, self.likelihood.log_prob(image, canvas.add(layer).image)
 
-    def _taught(self, posterior: Posterior, in_frame, drawn):
-        """Score log q(hypothesis) by the exact posterior over hypotheses, all else being as sampled (docs/scenes3d.md).
+        layer, fit = draw(rays, position, rotations[mode])
+        fixed = jax.lax.stop_gradient((rays, position, rotations))
+        each = jax.vmap(lambda rotation: draw(*fixed[:2], rotation)[1])(fixed[2])
+        gain = lambda fit: fit - self.likelihood.log_prob(image, canvas.image)  # windows of kinds differ
+        prior, log_prior = self.position_prior, -math.log(len(self.stage.kinds) * TURN)
+        log_q_position, log_q_rotation = of_position.log_prob(in_frame), of_rotation.log_prob(rotations)
+        # Whichever of the kind's modes it was.
+        joint = jax.lax.stop_gradient(log_probs) + of_rotation.log_prob(rotations[mode])
+        log_q, log_p = jax.nn.logsumexp(joint), prior.log_prob(position)
+        kl = of_position.kl(prior)
+        return _Guess(
+            sample=(
+                crop,
+                layer,
+                position,
+                rotations[mode] + turn,
+                kl + log_q - log_prior,
+                log_p + log_prior,
+                log_q_position + log_q,
+            ),
+            bound=gain(fit) - kl - log_q_rotation[mode],
+            evidence=gain(each) + log_p - log_q_position - log_q_rotation,
+        )
 
-        The bound's own gradient would vanish for a kind that is wrongly held to be impossible; this one does not.
-        """
-        fixed = jax.lax.stop_gradient((*drawn, posterior.rotation.log_prob(in_frame)))
-        image, rays, canvas, position, rotations, log_q = fixed
-        layers = self._draw_each(rays, position, rotations)
-        fits = jax.vmap(lambda layer: self.likelihood.log_prob(image, canvas.add(layer).image))(layers)
-        return TEACHING * (jax.nn.softmax(fits - log_q) @ posterior.log_probs)
 
-    def _draw_each(self, rays, position, rotations):
-        """Draw the object as every hypothesis has it; the modes of a kind together, which compiles quickly."""
-        kinds = np.array([h.kind for h in self.stage.hypotheses])
-        of_kind = lambda kind: jax.vmap(lambda rotation: self.stage.draw(rays, kind, position, rotation))
-        layers = [of_kind(kind)(rotations[kinds == kind]) for kind in range(len(self.stage.kinds))]
-        return jax.tree.map(lambda *each: jnp.concatenate(each), *layers)
+class _Guess(NamedTuple):
+    """What the next object would be, were it of one kind.
+
+    Attributes:
+        sample: its window, layer, position, rotation, KL, log p and log q.
+        bound: by how much it would raise the bound, in nats.
+        evidence: the same as an estimate of log p(x | mode), for every mode of its rotation.
+    """
+
+    sample: tuple[Crop, Layer, Array, Array, Array, Array, Array]
+    bound: Float[Array, ""]
+    evidence: Float[Array, " modes"]
+
+
+def _taught(posterior, guesses, identity):
+    """Let q learn where the bound's own gradient would vanish: of what it holds to be impossible (docs/scenes3d.md).
+
+    log q(hypothesis) is scored by the exact posterior over hypotheses, all else being as sampled; and poses of the
+    kinds that were not chosen are learned, with a lower weight, as if they had been.
+    """
+    evidence = jax.lax.stop_gradient(jnp.concatenate([g.evidence for g in guesses]))
+    bounds = jnp.stack([g.bound for g in guesses])
+    others = jnp.where(jnp.arange(len(guesses)) == identity, 0.0, bounds)
+    return TEACHING * (jax.nn.softmax(evidence) @ posterior.log_probs) + EXPLORING * jnp.sum(others)
 
 
 def _turned(position, angle):

@@ -18,7 +18,7 @@ class Posterior(NamedTuple):
 
     Attributes:
         presence_logit: log-odds that there is one.
-        position: q(position), in the camera's frame.
+        position: q(position | kind), in the camera's frame, for each kind.
         log_probs: log q(hypothesis): of what kind it is, and in which mode of its rotation.
         rotation: q(rotation | hypothesis), in the camera's frame.
     """
@@ -34,6 +34,7 @@ class TableRecogniser(eqx.Module):
 
     embed: Embed
     head: Linear
+    kinds: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -53,25 +54,28 @@ class TableRecogniser(eqx.Module):
             (2 * channels, height, width), head_hidden, channels=embed_channels, hidden=embed_hidden, key=embed
         )
         angles, spreads = (jnp.array([getattr(h, name) for h in hypotheses]) for name in ("angle", "spread"))
+        self.kinds = 1 + max(h.kind for h in hypotheses)
         bias = [
             jnp.zeros(1),
-            start.mean,
-            start.log_sd,
+            jnp.tile(start.mean, self.kinds),
+            jnp.tile(start.log_sd, self.kinds),
             jnp.zeros_like(angles),
             jnp.cos(angles),
             jnp.sin(angles),
             jnp.log(spreads),
         ]
-        linear = Linear(head_hidden, 5 + 4 * len(hypotheses), gain=0.1, key=head)
-        self.head = eqx.tree_at(lambda m: m.bias, linear, jnp.concatenate(bias))
+        joined = jnp.concatenate(bias)
+        linear = Linear(head_hidden, len(joined), gain=0.1, key=head)
+        self.head = eqx.tree_at(lambda m: m.bias, linear, joined)
 
     def __call__(self, image: Float[Array, "c h w"], left: Float[Array, "c h w"]) -> Posterior:
         """Look for the next object, given what is `left` of the image."""
         output = self.head(jax.nn.relu(self.embed(jnp.concatenate([image, left]))))
-        logits, x, y, log_sd = output[5:].reshape(4, -1)
+        presence, positions, rotations = jnp.split(output, (1, 1 + 4 * self.kinds))
+        logits, x, y, log_sd = rotations.reshape(4, -1)
         return Posterior(
-            presence_logit=output[0],
-            position=Normal(output[1:3], output[3:5]),
+            presence_logit=presence[0],
+            position=Normal(*positions.reshape(2, self.kinds, 2)),
             log_probs=jax.nn.log_softmax(logits),
             rotation=WrappedNormals(towards(jnp.stack([x, y], axis=-1)), jnp.minimum(log_sd, math.log(WIDEST))),
         )
