@@ -11,9 +11,7 @@ from airjax.layers import LOG_2PI
 
 TURN = 2.0 * math.pi
 WINDINGS = 2
-"""Turns, each way, over which a Gaussian is wrapped: enough for standard deviations of up to `WIDEST`."""
-WIDEST = 2.5
-"""Largest standard deviation, in radians: a single mode is then uniform to 9 %."""
+"""Turns, each way, over which a Gaussian is wrapped: enough for standard deviations of up to 2.5 radians."""
 
 
 class WrappedNormals(eqx.Module):
@@ -37,10 +35,3 @@ class WrappedNormals(eqx.Module):
         turns = away[..., None] + TURN * jnp.arange(-WINDINGS, WINDINGS + 1)
         standard = turns * jnp.exp(-self.log_sd)[..., None]
         return jax.nn.logsumexp(-0.5 * standard**2, axis=-1) - self.log_sd - 0.5 * LOG_2PI
-
-
-def towards(directions: Float[Array, "*modes 2"]) -> Float[Array, "*modes"]:
-    """Measure the angles of directions; that of no direction is 0, and has a derivative."""
-    none = jnp.sum(directions**2, axis=-1) < 1e-8
-    x, y = jnp.where(none, 1.0, directions[..., 0]), jnp.where(none, 0.0, directions[..., 1])
-    return jnp.arctan2(y, x)

@@ -1,6 +1,5 @@
 """The network that decides, step by step, whether there is another object on the table, which, where and how."""
 
-import math
 from typing import NamedTuple
 
 import equinox as eqx
@@ -9,8 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.layers import Embed, Linear, Normal
-from airjax.scenes3d.circle import WIDEST, WrappedNormals, towards
+from airjax.scenes3d.circle import WrappedNormals
 from airjax.scenes3d.stage import Hypothesis
+
+OVERLAP = 0.6
+"""How far a mode's mean can get from the middle of its part of the circle, as a share of it: a little beyond its edge."""
 
 
 class Posterior(NamedTuple):
@@ -30,11 +32,17 @@ class Posterior(NamedTuple):
 
 
 class TableRecogniser(eqx.Module):
-    """Look at the image and at what the canvas leaves of it; there is no memory but the canvas."""
+    """Look at the image and at what the canvas leaves of it; there is no memory but the canvas.
+
+    Each mode of a rotation keeps to its part of the circle. Free to move, all would gather where a handle is hidden,
+    which costs less than to draw it on the wrong side.
+    """
 
     embed: Embed
     head: Linear
     kinds: int = eqx.field(static=True)
+    angles: tuple[float, ...] = eqx.field(static=True)
+    parts: tuple[float, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -53,16 +61,14 @@ class TableRecogniser(eqx.Module):
         self.embed = Embed(
             (2 * channels, height, width), head_hidden, channels=embed_channels, hidden=embed_hidden, key=embed
         )
-        angles, spreads = (jnp.array([getattr(h, name) for h in hypotheses]) for name in ("angle", "spread"))
         self.kinds = 1 + max(h.kind for h in hypotheses)
+        self.angles, self.parts = (tuple(getattr(h, name) for h in hypotheses) for name in ("angle", "part"))
         bias = [
             jnp.zeros(1),
             jnp.tile(start.mean, self.kinds),
             jnp.tile(start.log_sd, self.kinds),
-            jnp.zeros_like(angles),
-            jnp.cos(angles),
-            jnp.sin(angles),
-            jnp.log(spreads),
+            jnp.zeros(2 * len(hypotheses)),
+            jnp.log(jnp.array(self.parts) / 3.0),
         ]
         joined = jnp.concatenate(bias)
         linear = Linear(head_hidden, len(joined), gain=0.1, key=head)
@@ -72,10 +78,14 @@ class TableRecogniser(eqx.Module):
         """Look for the next object, given what is `left` of the image."""
         output = self.head(jax.nn.relu(self.embed(jnp.concatenate([image, left]))))
         presence, positions, rotations = jnp.split(output, (1, 1 + 4 * self.kinds))
-        logits, x, y, log_sd = rotations.reshape(4, -1)
+        logits, offset, log_sd = rotations.reshape(3, -1)
+        parts = jnp.array(self.parts)
         return Posterior(
             presence_logit=presence[0],
             position=Normal(*positions.reshape(2, self.kinds, 2)),
             log_probs=jax.nn.log_softmax(logits),
-            rotation=WrappedNormals(towards(jnp.stack([x, y], axis=-1)), jnp.minimum(log_sd, math.log(WIDEST))),
+            rotation=WrappedNormals(
+                mean=jnp.array(self.angles) + OVERLAP * parts * jnp.tanh(offset),
+                log_sd=jnp.minimum(log_sd, jnp.log(parts / 3.0)),
+            ),
         )

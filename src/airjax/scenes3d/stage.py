@@ -24,13 +24,13 @@ class Hypothesis(NamedTuple):
 
     Attributes:
         kind: index into the kinds of a stage.
-        angle: the middle of that part before training, in radians.
-        spread: standard deviation within it.
+        angle: the middle of that part, in radians.
+        part: its length, in radians.
     """
 
     kind: int
     angle: float
-    spread: float
+    part: float
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Stage:
         modes = lambda kind: MODES if kind.symmetry else 1
         part = lambda kind: TURN / (modes(kind) * max(kind.symmetry, 1))
         return tuple(
-            Hypothesis(k, part(kind) * mode, part(kind) / 3.0)
+            Hypothesis(k, part(kind) * mode, part(kind))
             for k, kind in enumerate(self.kinds)
             for mode in range(modes(kind))
         )
