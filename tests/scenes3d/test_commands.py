@@ -8,6 +8,7 @@ from PIL import Image
 from runs import call, refused
 
 import airjax
+from airjax.console import print_images
 from airjax.data.tables import tables
 from airjax.run import read_record
 from airjax.scenes3d import ONE_SOLID
@@ -46,10 +47,16 @@ def test_an_image_is_told_by_identity_and_pose(capsys, run, tmp_path):
     image = tables(ONE_SOLID, 1, seed=0, counts=(1,), canvas=12).images[0]
     Image.fromarray(image).save(tmp_path / "a.png")
     printed = json.loads(call(capsys, "infer", run, tmp_path / "a.png", "--samples", 2, "--json").out)
-    for one in printed["images"][0]["objects"]:
-        assert one["identity"] in ("sphere", "cube", "cylinder")
-        assert len(one["position"]) == 2
-    assert " at [" in call(capsys, "infer", run, tmp_path / "a.png", "--samples", 2).out
+    assert len(printed["images"][0]["objects"]) == printed["images"][0]["count"]
+
+
+def test_people_are_told_identity_pose_and_camera(capsys):
+    cup = {"identity": "cup", "position": [0.1, -0.2], "rotation_deg": 71.26, "box": None, "presence": 0.9}
+    image = {"image": "a.png", "count": 1, "count_posterior": [0, 1], "azimuth_deg": 12.34, "objects": [cup]}
+    print_images([image], as_json=False)
+    said = capsys.readouterr().out
+    assert "camera at 12.3 degrees" in said
+    assert "cup at [0.1, -0.2], turned by 71.3 degrees, box None, presence 0.9000" in said
 
 
 def test_samples_figures_and_exports(capsys, run, tmp_path):
@@ -71,9 +78,3 @@ def test_only_the_marginal_objective_knows_identities(capsys, tmp_path):
 def test_the_page_is_for_patches(capsys, run):
     pytest.importorskip("fastapi")
     assert refused(call(capsys, "serve", run, "--port", 0), "patches")
-
-
-def test_solids_have_colours(capsys, tmp_path):
-    assert refused(
-        call(capsys, "train", "sprites", "--objects", "solids", *QUICK, "--out", tmp_path / "run"), "channels"
-    )

@@ -133,20 +133,22 @@ def test_teaching_is_no_part_of_the_bound(image):
     assert float(jnp.abs(head.bias[0])) > 0
 
 
-@pytest.mark.parametrize("away", [0.0, 3.0, -40.0, 1e6])
-def test_nothing_is_not_finite_wherever_objects_are_thought_to_be(image, away):
+def test_nothing_is_not_finite_wherever_objects_are_thought_to_be(image):
     """Coincident, off the table, behind the camera, out of this world."""
     model = make(ROUND_TABLE, rough=0.0)
-    bias = model.recogniser.head.bias.at[1:7].set(away).at[7:13].set(-12.0)
-    model = eqx.tree_at(lambda m: m.recogniser.head.bias, model, bias)
 
-    def bound(m):
-        trajectory = m.infer(image, key=jax.random.PRNGKey(0))
-        return objective.marginal(trajectory, m.count_log_prior) + objective.taught(trajectory)
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad
+    def bound(model, away):
+        bias = model.recogniser.head.bias.at[1:7].set(away).at[7:13].set(-12.0)
+        model = eqx.tree_at(lambda m: m.recogniser.head.bias, model, bias)
+        trajectory = model.infer(image, key=jax.random.PRNGKey(0))
+        return objective.marginal(trajectory, model.count_log_prior) + objective.taught(trajectory)
 
-    value, gradient = eqx.filter_jit(eqx.filter_value_and_grad(bound))(model)
-    assert jnp.isfinite(value)
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    for away in (0.0, 3.0, -40.0, 1e6):
+        value, gradient = bound(model, jnp.asarray(away))
+        assert jnp.isfinite(value)
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
 def test_samples_are_scenes_of_the_prior(model):

@@ -27,6 +27,7 @@ _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
 _MOST = 100_000
 """No size in a configuration is larger."""
+_MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
 _MOST_OBJECTS = 1_000
 _KEYS = {"format", "image_shape", "model", "polarity", "sha256"}
@@ -205,9 +206,9 @@ def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], PolarityKin
 
 def _model_config(values: dict[str, Any]) -> ModelConfig:
     for name, value in values.items():
-        sizes = value if isinstance(value, list) else [value]
-        if any(isinstance(v, int | float) and not abs(v) <= _MOST for v in sizes):
-            raise ValueError(f"{name} must be at most {_MOST}, got {value}")
+        sizes, most = value if isinstance(value, list) else [value], _MOST_RATIO if "ratio" in name else _MOST
+        if any(isinstance(v, int | float) and not abs(v) <= most for v in sizes):
+            raise ValueError(f"{name} must be at most {most:g}, got {value}")
     config = run.from_json(ModelConfig, values)
     if config.max_objects > _MOST_OBJECTS:
         raise ValueError(f"max_objects must be at most {_MOST_OBJECTS}, got {config.max_objects}")

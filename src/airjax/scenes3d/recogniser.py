@@ -12,7 +12,7 @@ from airjax.scenes3d.circle import WrappedNormals
 from airjax.scenes3d.stage import Hypothesis
 
 OVERLAP = 0.6
-"""How far a mode's mean can get from the middle of its part of the circle, as a share of it: a little beyond its edge."""
+"""How far a mode can get from the middle of its part of the circle, as a share of it: a little beyond its edge."""
 
 
 class Posterior(NamedTuple):
