@@ -1,4 +1,7 @@
-"""Draw a laid table, and lay it again from its picture alone: `python examples/render_crockery.py --out table.png`.
+"""Lay a table again from its picture
+===================================
+
+``python examples/render_crockery.py --out table.png``
 
 The renderer is differentiable: from wrong positions, rotations, sizes and colours of objects whose kinds are known,
 gradient descent on the squared error of pixels finds the right ones. The picture shows the table object by object, and
