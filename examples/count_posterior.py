@@ -20,7 +20,7 @@ import airjax
 from airjax import plots
 from airjax.data import embedded_digits
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser()
 parser.add_argument("--samples", type=int, default=100)
 options = parser.parse_args()
 

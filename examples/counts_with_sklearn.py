@@ -24,7 +24,7 @@ from airjax.sklearn import AIR
 
 def main() -> None:
     """Count without labels, then learn to read from few."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--labels", type=int, default=200)
     parser.add_argument("--scenes", type=int, default=1_000, help="new ones, for the scores")
     options = parser.parse_args()

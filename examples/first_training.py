@@ -16,7 +16,7 @@ from airjax import figures, fit
 from airjax.data import load_scenes
 from airjax.inference import channels_first
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=250)
 parser.add_argument("--scenes", type=int, default=20_000)
 parser.add_argument("--held-out-scenes", type=int, default=1_000)

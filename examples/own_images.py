@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from airjax import cli
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser()
 parser.add_argument("--pictures", type=int, default=1_000)
 parser.add_argument("--steps", type=int, default=200)
 options = parser.parse_args()

@@ -72,7 +72,7 @@ class StrokePatches(eqx.Module):
 
 def main() -> None:
     """Train AIR with strokes and score it on scenes of digits that it never saw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument("--held-out-scenes", type=int, default=1_000)

@@ -58,7 +58,7 @@ def lay_again(target: jax.Array, poses: scenes3d.Pose, steps: int) -> tuple[list
 
 def main() -> None:
     """Draw, guess, save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("table.png"))
     parser.add_argument("--side", type=int, default=128, help="of a drawing, in pixels")
     parser.add_argument("--steps", type=int, default=200)

@@ -20,7 +20,7 @@ import airjax
 from airjax import checkpoint, fit, logs, plots, run
 from airjax.data import load_scenes
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=300)
 options = parser.parse_args()
 
