@@ -25,7 +25,13 @@ suppress_warnings = ["config.cache"]
 html_theme = "sphinx_book_theme"
 html_title = "airjax"
 html_copy_source = False
-html_theme_options = {"show_toc_level": 2, "use_download_button": False, "use_fullscreen_button": False}
+html_theme_options = {
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "navbar_persistent": [],  # the search field is beside the contents
+    "footer_content_items": ["copyright.html"],
+}
 
 default_role = "py:obj"  # docstrings have names in single backticks
 nitpick_ignore_regex = [("py:.*", r"(?!airjax\.).*"), ("py:obj", r"(?s).*")]

@@ -12,13 +12,16 @@ seconds on one CPU core.
 """
 
 import argparse
+from pathlib import Path
 
+from matplotlib.figure import Figure
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from airjax.data import embedded_digits, multi_digits
+from airjax.plots import save_figure
 from airjax.sklearn import AIR
 
 
@@ -37,11 +40,16 @@ def main() -> None:
     new = multi_digits(embedded_digits("held-out"), options.scenes, seed=1, counts=(1,))
     frozen = FrozenEstimator(air)  # otherwise the pipeline would train it anew
     as_rows = FunctionTransformer(lambda images: images.reshape(len(images), -1))
+    read = {}
     for name, features in ("AIR", frozen), ("pixels", as_rows):
         reader = make_pipeline(features, StandardScaler(), LogisticRegression(max_iter=1_000))
         reader.fit(known.images, known.labels[:, 0])
-        accuracy = reader.score(new.images, new.labels[:, 0])
-        print(f"one digit read right, from {options.labels} labels, by {name}: {100 * accuracy:.1f} %")
+        read[name] = reader.score(new.images, new.labels[:, 0])
+        print(f"one digit read right, from {options.labels} labels, by {name}: {100 * read[name]:.1f} %")
+    figure = Figure(figsize=(4, 2), layout="constrained")
+    figure.subplots().barh([f"from {name}" for name in read], list(read.values()), color="#9db8d9")
+    figure.axes[0].set(xlim=(0, 1), xlabel="share of new scenes that are read right")
+    save_figure(figure, Path("counts_with_sklearn.png"))
 
 
 if __name__ == "__main__":

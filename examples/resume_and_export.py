@@ -72,7 +72,7 @@ for path in sorted(shared.iterdir()):
 print(f"loaded again, the same weights: {bool(eqx.tree_equal(model, airjax.load(shared)))}")
 
 # %%
-# The logs lie on top of each other, too.
+# Their logs lie on top of each other, too.
 
 curves = {folder.name: logs.read_metrics(folder) for folder in (whole, stopped)}
-plots.save_figure(plots.curves_figure(curves, ["elbo", "held_out_count_accuracy"]), Path("resume_and_export.png"))
+plots.save_figure(plots.curves_figure(curves, ["elbo"]), Path("resume_and_export.png"))

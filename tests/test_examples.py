@@ -49,6 +49,7 @@ def test_a_pipeline_counts_without_labels_and_reads_from_few(tmp_path):
     counted, by_air, by_pixels = map(float, re.findall(r"(\d+\.\d) %", said))
     assert counted > 90
     assert by_air > 60 > 30 > by_pixels
+    assert _drawn(tmp_path) == ["counts_with_sklearn.png"]
 
 
 @pytest.mark.slow
