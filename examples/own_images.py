@@ -3,8 +3,9 @@
 
 ``python examples/own_images.py``
 
-A folder of pictures is all it takes. This one is drawn on the spot: coloured sweets on a light table, in
-pictures of two shapes. The script calls the command line, so that every step can be typed as well, with your folder; ``docs/own_images.md`` says more.
+A folder of pictures is all it takes. This one is drawn on the spot: coloured sweets on a light table, in pictures of
+two shapes. The script calls the command line, so that every step can be typed as well, with your folder;
+``docs/own_images.md`` says more.
 """
 
 import argparse
