@@ -62,5 +62,5 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 $(READY_DOCS): $(READY)
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
