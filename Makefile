@@ -6,10 +6,11 @@ DEMO_STEPS ?= 1500
 DEVICE ?= cpu
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready_docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test bench clean
+.PHONY: help setup demo test docs bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile
@@ -28,6 +29,10 @@ test: $(READY) ## check format, lint and types, and run the tests
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
+docs: $(READY_DOCS) ## build the documentation in build/docs, running every example (some minutes)
+	$(BIN)/python -m sphinx -n -W --keep-going -q docs build/docs
+	@echo "The documentation is in build/docs/index.html"
+
 bench: $(READY) ## measure speed, beside peers where their checkouts are named (benchmarks/README.md)
 	$(BIN)/python benchmarks/run.py --device $(DEVICE) \
 	    $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
@@ -35,7 +40,7 @@ bench: $(READY) ## measure speed, beside peers where their checkouts are named (
 	    $(if $(GENJAX),--genjax $(GENJAX) --genjax-python $(GENJAX_PYTHON))
 
 clean: ## remove the environment and what tools leave behind, but no runs
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build dist docs/gallery .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A candidate is tried by running it: a name on the PATH may be a shim that only fails.
@@ -55,3 +60,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$found -m venv --clear $(VENV) || exit 1; \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[test]' || exit 1; \
 	touch $@
+
+$(READY_DOCS): $(READY)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@

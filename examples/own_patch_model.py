@@ -1,15 +1,18 @@
-"""Teach AIR to draw with a pen: a patch model of your own, trained through the public API.
+"""A patch model of your own: draw with a pen
+===========================================
 
-    python examples/own_patch_model.py
+``python examples/own_patch_model.py``
 
 A patch model is anything with `code_size`, `prior_sample`, `encode` and `decode` (`airjax.PatchModel`). This one draws
 each object in a few strokes: a stroke is a quadratic Bezier curve with a pressure, and the code z_what holds its three
 control points and the pressure. So AIR finds how many objects there are, where they are, and how a pen would write
-them. It learns on scenes of the digits that come with scikit-learn; nothing is downloaded. After 1,000 steps, a few
-minutes on a CPU core, it counted 99.7 % of 1,000 held-out scenes right (one run, ELBO 608).
+them. It learns on scenes of the digits that come with scikit-learn; nothing is downloaded. After these
+200 steps, about a minute on a CPU core, it counted 93.0 % of 1,000 held-out scenes right; with ``--steps 1000``, 99.7 %
+(one run each, ELBO 588 and 608).
 """
 
 import argparse
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -17,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import airjax
+from airjax import figures
 from airjax.data import load_scenes
 from airjax.inference import channels_first
 from airjax.layers import MLP, Normal
@@ -68,10 +72,11 @@ class StrokePatches(eqx.Module):
 
 def main() -> None:
     """Train AIR with strokes and score it on scenes of digits that it never saw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1_000)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--scenes", type=int, default=20_000)
     parser.add_argument("--held-out-scenes", type=int, default=1_000)
+    parser.add_argument("--out", type=Path, default=Path("own_patch_model.png"), help="a picture of what it attends to")
     options = parser.parse_args()
     data = airjax.DataConfig("multi-digits", scenes=options.scenes, held_out_scenes=options.held_out_scenes)
     images, held_out = channels_first(load_scenes(data, "train").images), load_scenes(data, "held-out")
@@ -85,6 +90,7 @@ def main() -> None:
         print(f"step {first + len(rows)}: ELBO {info.elbo.mean():.1f}", flush=True)
     scores = airjax.evaluate.evaluate(state.model, held_out, key=jax.random.PRNGKey(1), samples=10)
     print(f"held-out count accuracy {scores['count_accuracy_mode']:.2%}, ELBO {scores['elbo']:.1f} nats")
+    figures.draw_attention(state.model, held_out[:10], options.out)
 
 
 if __name__ == "__main__":

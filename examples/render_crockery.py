@@ -1,4 +1,7 @@
-"""Draw a laid table, and lay it again from its picture alone: `python examples/render_crockery.py --out table.png`.
+"""Lay a table again from its picture
+===================================
+
+``python examples/render_crockery.py --out table.png``
 
 The renderer is differentiable: from wrong positions, rotations, sizes and colours of objects whose kinds are known,
 gradient descent on the squared error of pixels finds the right ones. The picture shows the table object by object, and
@@ -55,7 +58,7 @@ def lay_again(target: jax.Array, poses: scenes3d.Pose, steps: int) -> tuple[list
 
 def main() -> None:
     """Draw, guess, save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, default=Path("table.png"))
     parser.add_argument("--side", type=int, default=128, help="of a drawing, in pixels")
     parser.add_argument("--steps", type=int, default=200)

@@ -574,7 +574,7 @@ def test_figures_are_drawn_and_their_paths_printed(capsys, tmp_path, run):
     said = call(capsys, "figures", mine, "--compare", run)
     assert (said.code, said.err) == (0, "")
     paths = [Path(line) for line in said.out.splitlines()]
-    assert [path.name for path in paths] == ["attention.png", "samples.png", "curves.png", "confusion.png"]
+    assert [path.stem for path in paths] == ["attention", "samples", "curves", "confusion", "training"]
     assert all(Image.open(path).size > (100, 100) for path in paths)
 
 

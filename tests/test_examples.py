@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import runs
 from PIL import Image
@@ -11,33 +12,44 @@ from PIL import Image
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-@pytest.mark.slow
-def test_a_patch_model_of_ones_own_trains_and_is_scored():
-    script = EXAMPLES / "own_patch_model.py"
-    said = runs.spawn("--steps=4", "--scenes=100", "--held-out-scenes=20", program=(runs.PYTHON, str(script)))
+def _run(name, *arguments, folder):
+    """Run an example within a folder; return what it printed."""
+    said = runs.spawn(*arguments, program=(runs.PYTHON, str(EXAMPLES / f"{name}.py")), cwd=folder)
     assert said.code == 0, said.err
-    assert re.search(r"held-out count accuracy \d+\.\d\d%, ELBO -?\d+\.\d nats", said.out)
+    return said.out
+
+
+def _drawn(folder):
+    """Name what an example left, all of which must be pictures."""
+    for path in folder.iterdir():
+        with Image.open(path) as picture:
+            picture.load()
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.slow
+def test_a_patch_model_of_ones_own_trains_and_is_scored(tmp_path):
+    said = _run("own_patch_model", "--steps=4", "--scenes=100", "--held-out-scenes=20", folder=tmp_path)
+    assert re.search(r"held-out count accuracy \d+\.\d\d%, ELBO -?\d+\.\d nats", said)
+    assert _drawn(tmp_path) == ["own_patch_model.png"]
 
 
 @pytest.mark.slow
 def test_a_table_is_drawn_and_laid_again_from_its_picture(tmp_path):
-    script, path = EXAMPLES / "render_crockery.py", tmp_path / "table.png"
-    said = runs.spawn("--out", str(path), "--side=32", "--steps=40", program=(runs.PYTHON, str(script)))
-    assert said.code == 0, said.err
-    first, last = map(float, re.findall(r"\d\.\de-\d+", said.out))
+    said = _run("render_crockery", "--out=table.png", "--side=32", "--steps=40", folder=tmp_path)
+    first, last = map(float, re.findall(r"\d\.\de-\d+", said))
     assert last < 0.5 * first
-    with Image.open(path) as picture:
+    with Image.open(tmp_path / "table.png") as picture:
         assert picture.size == (160, 64)
 
 
 @pytest.mark.slow
-def test_a_pipeline_counts_without_labels_and_reads_from_few():
-    script = EXAMPLES / "counts_with_sklearn.py"
-    said = runs.spawn("--labels=100", "--scenes=100", program=(runs.PYTHON, str(script)))
-    assert said.code == 0, said.err
-    counted, by_air, by_pixels = map(float, re.findall(r"(\d+\.\d) %", said.out))
+def test_a_pipeline_counts_without_labels_and_reads_from_few(tmp_path):
+    said = _run("counts_with_sklearn", "--labels=100", "--scenes=100", folder=tmp_path)
+    counted, by_air, by_pixels = map(float, re.findall(r"(\d+\.\d) %", said))
     assert counted > 90
     assert by_air > 60 > 30 > by_pixels
+    assert _drawn(tmp_path) == ["counts_with_sklearn.png"]
 
 
 @pytest.mark.slow
@@ -53,3 +65,40 @@ def test_a_patch_model_of_ones_own_takes_less_than_40_lines():
     tree = ast.parse((EXAMPLES / "own_patch_model.py").read_text())
     (model,) = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     assert model.end_lineno - model.lineno + 1 < 40
+
+
+@pytest.mark.slow
+def test_a_first_training_is_scored_and_drawn(tmp_path):
+    said = _run("first_training", "--steps=4", "--scenes=100", "--held-out-scenes=20", folder=tmp_path)
+    assert re.search(r"counted right: \d+\.\d%", said)
+    assert _drawn(tmp_path) == ["first_training.png"]
+
+
+@pytest.mark.slow
+def test_pictures_of_ones_own_are_looked_at_learned_from_and_boxed(tmp_path):
+    said = _run("own_images", "--pictures=40", "--steps=2", folder=tmp_path)
+    assert re.findall(r"\$ airjax (\w+)", said) == ["doctor", "train", "infer"]
+    assert "in colour\nground: constant" in said
+    assert _drawn(tmp_path) == ["own_images.png"]
+
+
+@pytest.mark.slow
+def test_digits_pushed_together_are_first_two_then_one(tmp_path):
+    said = _run("count_posterior", "--samples=5", folder=tmp_path)
+    posteriors = [np.fromstring(text, sep=" ") for text in re.findall(r"p \[(.*)\]", said)]
+    assert [int(np.argmax(p)) for p in posteriors[:: len(posteriors) - 1]] == [2, 1]
+    assert _drawn(tmp_path) == ["count_posterior.png"]
+
+
+@pytest.mark.slow
+def test_a_stopped_run_ends_in_the_same_weights_and_is_handed_over(tmp_path):
+    said = _run("resume_and_export", "--steps=60", folder=tmp_path)
+    assert re.search(r"stopped; the last checkpoint is of step (40|60)", said)
+    assert said.count("the same weights: True") == 2
+    assert _drawn(tmp_path) == ["resume_and_export.png"]
+
+
+def test_every_example_runs_in_a_test():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    tested = Path(__file__).read_text()
+    assert names == {name for name in names if f'"{name}"' in tested or f'"{name}.py"' in tested}

@@ -1,5 +1,6 @@
 """The pictures of a run, made from what its folder holds."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 from jaxtyping import Float
+from PIL import Image, ImageDraw
 
 from airjax import evaluate, inference, plots, sampling
+from airjax.checkpoint import write_atomically
 from airjax.config import DataConfig
 from airjax.data import Scenes, load_scenes
 from airjax.family import Family
@@ -20,10 +23,12 @@ SHOWN = 10
 """Scenes in the figure of attention."""
 COUNTED = 2_000
 """Held-out scenes in the confusion matrix."""
+STEP_MS, LAST_MS = 150, 3_000
+"""How long a frame of a moving picture is shown, and the last one."""
 
 
 def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
-    """Draw attention, samples, learning curves and confusion of counts; return the files written.
+    """Draw attention, samples, learning curves, confusion of counts and training; return the files written.
 
     Raises:
         RunError, CheckpointError: see `airjax.run.load_model`.
@@ -43,6 +48,9 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
         matrix = np.array(evaluate.confusion(model, found.count, scenes))
         paths.append(pictures / "confusion.png")
         plots.save_figure(plots.confusion_figure(matrix), paths[-1])
+    if steps := sorted(pictures.glob("step_*.png")):
+        paths.append(pictures / "training.gif")
+        join_pictures(steps, paths[-1])
     return paths
 
 
@@ -77,6 +85,25 @@ def sample_scenes(model: Family, path: Path, *, n: int = 40, seed: int = 0) -> N
         raise ValueError(f"n must be at least 1, got {n}")
     canvases = sampling.scenes(model, n, key=jax.random.PRNGKey(seed)).canvas
     plots.save_figure(plots.sample_figure(_for_plots(np.asarray(canvases))), path)
+
+
+def join_pictures(pictures: Sequence[Path], path: Path) -> None:
+    """Make one moving picture (GIF) of those that training has left, `step_000000500.png` and so on."""
+    frames = [_frame(picture) for picture in pictures]
+    shown = [STEP_MS] * (len(frames) - 1) + [LAST_MS]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=shown, loop=0)
+    write_atomically(path, buffer.getvalue())
+
+
+def _frame(picture: Path) -> Image.Image:
+    """Halve a picture, with its step above it, and keep few colours."""
+    with Image.open(picture) as opened:
+        shrunk = opened.convert("RGB").reduce(2)
+    frame = Image.new("RGB", (shrunk.width, shrunk.height + 20), "white")
+    frame.paste(shrunk, (0, 20))
+    ImageDraw.Draw(frame).text((4, 4), f"step {int(picture.stem.removeprefix('step_')):,}", fill="black")
+    return frame.quantize(32)
 
 
 def _for_plots(canvases: Float[np.ndarray, "*n c h w"]) -> Float[np.ndarray, "..."]:

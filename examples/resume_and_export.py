@@ -1,0 +1,78 @@
+"""Stop, go on, and hand the model over
+====================================
+
+``python examples/resume_and_export.py``
+
+A training run is stopped in the middle and goes on, and ends in the very same weights as one that wasn't. Then its
+model is written as two files for others to load.
+"""
+
+import argparse
+import tempfile
+import time
+from _thread import interrupt_main
+from pathlib import Path
+from threading import Thread
+
+import equinox as eqx
+
+import airjax
+from airjax import checkpoint, fit, logs, plots, run
+from airjax.data import load_scenes
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--steps", type=int, default=300)
+options = parser.parse_args()
+
+scratch = tempfile.TemporaryDirectory()  # vanishes in the end
+whole, stopped, shared = (Path(scratch.name) / name for name in ("whole", "stopped", "shared"))
+config = airjax.Config(
+    airjax.DataConfig("sprites", canvas=32, counts=(0, 1), scenes=2_000, held_out_scenes=200),
+    airjax.ModelConfig(max_objects=1, window=12, hidden=32, embed_channels=4, embed_hidden=16, patch_hidden=64),
+    airjax.TrainConfig(steps=options.steps, chunk=10, checkpoint_every=20, evaluate_every=options.steps // 2),
+)
+scenes = load_scenes(config.data, "train"), load_scenes(config.data, "held-out")
+
+# %%
+# One run in one go, and one that is stopped, as by Ctrl-C, once it has left its second checkpoint.
+
+fit.fit(config, *scenes, whole, progress=False)
+
+
+def stop() -> None:
+    """Wait for the second checkpoint, then do as Ctrl-C does."""
+    while (checkpoint.newest_step(stopped / run.CHECKPOINTS) or 0) < 40:
+        time.sleep(0.001)
+    interrupt_main()
+
+
+watch = Thread(target=stop)
+try:
+    watch.start()
+    fit.fit(config, *scenes, stopped, progress=False)
+    watch.join()
+except KeyboardInterrupt:
+    print(f"stopped; the last checkpoint is of step {checkpoint.newest_step(stopped / run.CHECKPOINTS)}")
+
+# %%
+# The same call goes on, as ``airjax train`` does when it is given once more, even after ``kill -9``. On one machine's
+# CPU, the weights are the same, bit for bit.
+
+fit.fit(config, *scenes, stopped, progress=False)
+model = airjax.load(stopped)
+print(f"the same weights: {bool(eqx.tree_equal(model, airjax.load(whole)))}")
+
+# %%
+# ``save_pretrained`` (``airjax export``) writes the settings as JSON and the weights as safetensors, with their hash;
+# nothing is pickled. Whoever has the folder needs no more.
+
+airjax.save_pretrained(stopped, shared)
+for path in sorted(shared.iterdir()):
+    print(f"{path.name:18} {path.stat().st_size:9,} bytes")
+print(f"loaded again, the same weights: {bool(eqx.tree_equal(model, airjax.load(shared)))}")
+
+# %%
+# Their logs lie on top of each other, too.
+
+curves = {folder.name: logs.read_metrics(folder) for folder in (whole, stopped)}
+plots.save_figure(plots.curves_figure(curves, ["elbo"]), Path("resume_and_export.png"))
