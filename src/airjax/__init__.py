@@ -19,6 +19,8 @@ from airjax.config import Config as Config
 from airjax.config import DataConfig as DataConfig
 from airjax.config import ModelConfig as ModelConfig
 from airjax.config import TrainConfig as TrainConfig
+from airjax.family import Family as Family
+from airjax.family import Trajectory as Trajectory
 from airjax.inference import Bounds as Bounds
 from airjax.inference import Found as Found
 from airjax.inference import bound as bound
@@ -26,7 +28,6 @@ from airjax.inference import find as find
 from airjax.likelihood import BernoulliLikelihood as BernoulliLikelihood
 from airjax.likelihood import NormalLikelihood as NormalLikelihood
 from airjax.model import AIR as AIR
-from airjax.model import Trajectory as Trajectory
 from airjax.model import WherePrior as WherePrior
 from airjax.patches.base import Code as Code
 from airjax.patches.base import PatchModel as PatchModel

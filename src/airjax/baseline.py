@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from airjax.family import Trajectory
 from airjax.layers import MLP, SceneLSTM
-from airjax.model import Trajectory
 
 
 class Baseline(eqx.Module):

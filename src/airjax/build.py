@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from airjax import count
 from airjax.baseline import Baseline
 from airjax.config import ModelConfig
+from airjax.family import Family
 from airjax.grounds import BlackGround, Ground, LinearGround, StillGround
 from airjax.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
 from airjax.model import AIR, WherePrior
@@ -14,6 +15,8 @@ from airjax.patches.base import PatchModel
 from airjax.patches.conv import ConvPatches
 from airjax.patches.draw import DRAWPatches
 from airjax.patches.mlp import MLPPatches
+from airjax.scenes3d.model import AIR3D
+from airjax.scenes3d.stage import STAGES
 
 
 def count_prior(config: ModelConfig) -> Float[Array, " counts"]:
@@ -72,7 +75,7 @@ def build_model(
     *,
     patches: PatchModel | None = None,
     key: PRNGKeyArray,
-) -> AIR:
+) -> Family:
     """Make an untrained model for images of `image_shape` = (channels, height, width).
 
     A patch model given as `patches` takes the place of the configured one.
@@ -80,6 +83,8 @@ def build_model(
     Raises:
         ValueError: a value of the configuration is out of range.
     """
+    if config.objects != "patches":
+        return _build_3d(config, image_shape, patches, key)
     patch_key, model_key = jax.random.split(key)
     if patches is None:
         channels = image_shape[0] + (config.compose == "over")
@@ -102,6 +107,21 @@ def build_model(
         ground=_ground(config, image_shape),
         over=config.compose == "over",
         key=model_key,
+    )
+
+
+def _build_3d(config, image_shape, patches, key) -> AIR3D:
+    if patches is not None:
+        raise ValueError(f"patches mean nothing where objects are {config.objects}")
+    return AIR3D(
+        image_shape,
+        STAGES[config.objects],
+        _likelihood(config),
+        count_prior(config),
+        embed_channels=config.embed_channels,
+        embed_hidden=config.embed_hidden,
+        head_hidden=config.head_hidden,
+        key=key,
     )
 
 

@@ -262,16 +262,26 @@ def _data_config(name: str, given: DataConfig | None) -> DataConfig:
 
 
 def _config_file(arguments: list[str]) -> None:
-    """Let the settings of `train --config NAME` stand in for flags that aren't given."""
-    from airjax.presets import read
+    """Let the settings of `train --config NAME`, and those of a data set, stand in for flags that aren't given."""
+    from airjax.presets import names, read
 
     app.config = ()
-    if arguments[:1] != ["train"]:
+    if arguments[:1] not in (["train"], ["scenes"]):
         return
+    sources = []
     for word, following in zip(arguments, [*arguments[1:], ""]):
         path = following if word == "--config" else word.removeprefix("--config=")
         if path and path != word:
-            app.config = (cyclopts.config.Dict(read(path), source=path, use_commands_as_keys=False),)
+            sources = [path]
+    sources += [name for name in arguments[1:2] if name in DATA_SETS and name in names()]
+    app.config = tuple(_settings(read(source), source, arguments[0]) for source in sources)
+
+
+def _settings(settings: dict[str, Any], source: str, command: str) -> cyclopts.config.Dict:
+    """Make settings known to a command, which for `scenes` are those of data alone."""
+    of_data = {field.name for field in dataclasses.fields(DataConfig)}
+    known = {k: v for k, v in settings.items() if command == "train" or k.replace("-", "_") in of_data}
+    return cyclopts.config.Dict(known, source=source, use_commands_as_keys=False)
 
 
 def _proposed(arguments: list[str]) -> None:

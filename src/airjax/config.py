@@ -13,10 +13,11 @@ CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
 GroundKind = Literal["none", "constant", "mean", "linear"]
 PolarityKind = Literal["light", "dark"]
 LikelihoodKind = Literal["normal", "bernoulli"]
+ObjectsKind = Literal["patches", "solids", "crockery", "crockery-round"]
 PatchKind = Literal["mlp", "conv", "draw"]
 ObjectiveKind = Literal["marginal", "nvil", "importance", "rws", "vimco", "concrete"]
 ScheduleKind = Literal["cosine", "constant"]
-DATA_SETS = ("multi-mnist", "multi-digits", "sprites", "omniglot")
+DATA_SETS = ("multi-mnist", "multi-digits", "sprites", "omniglot", "solids", "crockery", "crockery-round")
 MAX_SEED = 2**32 - 1
 
 
@@ -46,8 +47,9 @@ class DataConfig:
     """The scenes to learn from.
 
     Attributes:
-        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, omniglot, or one's own: an
-            .npz file or a folder of pictures.
+        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, omniglot, solids, crockery,
+            crockery-round (seen from all around a quarter of the table), or one's own: an .npz file or a folder of
+            pictures.
         data_dir: folder of MNIST's IDX files or of Omniglot's archives; without it they are downloaded and cached.
         scenes: number of training scenes.
         held_out_scenes: number of held-out scenes, made from digits that no training scene shows.
@@ -115,6 +117,8 @@ class ModelConfig:
     """Networks and priors.
 
     Attributes:
+        objects: what objects are: learned patches, or solids in 3D, drawn by a renderer, that stand on the stage of the
+            data set of that name; of the settings below, those of networks for patches and windows then mean nothing.
         max_objects: N, the largest count.
         window: side of glimpses and patches, in pixels.
         hidden: size of the LSTM.
@@ -150,6 +154,7 @@ class ModelConfig:
         learn_count_after: step from which it does; until then counts are not yet to be trusted.
     """
 
+    objects: ObjectsKind = "patches"
     max_objects: int = 3
     window: int = 28
     hidden: int = 256
@@ -189,6 +194,7 @@ class ModelConfig:
         _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "ground_size", "anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
+        _check_choice(self, ObjectsKind, "objects")
         _check_choice(self, PatchKind, "patches")
         _check_choice(self, GroundKind, "ground")
         _check_choice(self, ComposeKind, "compose")
@@ -251,3 +257,7 @@ class Config:
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
+
+    def __post_init__(self):
+        if self.model.objects != "patches" and self.train.objective != "marginal":
+            raise ValueError(f"objective must be marginal where objects are solids, got {self.train.objective}")

@@ -56,9 +56,11 @@ def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
         if as_json:
             print(("," if index else '{"images": [') + json.dumps(image, allow_nan=False), end="")
             continue
-        print(f"{image['image']}: {image['count']} (p(n|x) = {image['count_posterior']})")
+        camera = f", camera at {image['azimuth_deg']:.1f} degrees" if "azimuth_deg" in image else ""
+        print(f"{image['image']}: {image['count']} (p(n|x) = {image['count_posterior']}){camera}")
         for found in image["objects"]:
-            print(f"  box {found['box']}, presence {found['presence']:.4f}")
+            posed = "{identity} at {position}, turned by {rotation_deg:.1f} degrees, " if "identity" in found else ""
+            print(f"  {posed.format(**found)}box {found['box']}, presence {found['presence']:.4f}")
     if as_json:
         print("]}")
 

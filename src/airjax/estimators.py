@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from airjax import objective
-from airjax.model import Trajectory
+from airjax.family import Trajectory
 
 
 class Nvil(NamedTuple):

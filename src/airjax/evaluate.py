@@ -6,10 +6,12 @@ from jaxtyping import PRNGKeyArray
 
 from airjax import inference, metrics
 from airjax.data import Scenes
-from airjax.model import AIR
+from airjax.family import Family
+from airjax.scenes3d.model import AIR3D
+from airjax.scenes3d.scores import pose_scores
 
 
-def evaluate(model: AIR, scenes: Scenes, *, key: PRNGKeyArray, samples: int = 100) -> dict:
+def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int = 100) -> dict:
     """Compute every score that `scenes` allow; the others are None.
 
     Args:
@@ -32,6 +34,7 @@ def evaluate(model: AIR, scenes: Scenes, *, key: PRNGKeyArray, samples: int = 10
         "count_accuracy_posterior": _accuracy(posterior_mode, scenes),
         "confusion": confusion(model, found.count, scenes),
         **box_scores(found, scenes),
+        **(pose_scores(model.stage, found, scenes) if isinstance(model, AIR3D) else {}),
         "elbo": float(np.mean(bounds.elbo, dtype=np.float64)),
         f"iw_bound_{samples}": float(np.mean(bounds.iw_bound, dtype=np.float64)),
     }
@@ -41,7 +44,7 @@ def _accuracy(predicted: np.ndarray, scenes: Scenes) -> float | None:
     return None if scenes.counts is None else metrics.count_accuracy(predicted, scenes.counts)
 
 
-def confusion(model: AIR, predicted: np.ndarray, scenes: Scenes) -> list[list[int]] | None:
+def confusion(model: Family, predicted: np.ndarray, scenes: Scenes) -> list[list[int]] | None:
     """Tabulate how often each count (row) was taken for each count (column)."""
     if scenes.counts is None:
         return None
@@ -61,7 +64,7 @@ def box_scores(found: inference.Found, scenes: Scenes) -> dict[str, float | None
     }
 
 
-def quick_scores(model: AIR, scenes: Scenes) -> dict[str, float]:
+def quick_scores(model: Family, scenes: Scenes) -> dict[str, float]:
     """Compute the few scores that are logged during training, on few scenes."""
     images = inference.channels_first(scenes.images)
     found = inference.find(model, images)

@@ -14,8 +14,8 @@ from airjax import evaluate, inference, plots, sampling
 from airjax.checkpoint import write_atomically
 from airjax.config import DataConfig
 from airjax.data import Scenes, load_scenes
+from airjax.family import Family
 from airjax.logs import read_metrics
-from airjax.model import AIR
 from airjax.run import PICTURES, load_model, read_record
 
 CURVES = ("elbo", "held_out_elbo", "held_out_count_accuracy")
@@ -54,7 +54,7 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
     return paths
 
 
-def draw_attention(model: AIR, scenes: Scenes, path: Path) -> None:
+def draw_attention(model: Family, scenes: Scenes, path: Path) -> None:
     """Draw the paper's figure of a few scenes: windows step by step, reconstruction after each object."""
     found = inference.find(model, inference.channels_first(scenes.images), batch=len(scenes))
     canvases = _for_plots(found.canvases)
@@ -75,7 +75,7 @@ def draw_scenes(config: DataConfig, path: Path, *, n: int) -> None:
     plots.save_figure(plots.sample_figure(shown.images / 255.0, shown.boxes), path)
 
 
-def sample_scenes(model: AIR, path: Path, *, n: int = 40, seed: int = 0) -> None:
+def sample_scenes(model: Family, path: Path, *, n: int = 40, seed: int = 0) -> None:
     """Draw `n` scenes from the generative model.
 
     Raises:

@@ -10,10 +10,10 @@ from airjax import checkpoint, inference, run, train
 from airjax.config import Config
 from airjax.data import Scenes
 from airjax.evaluate import quick_scores
+from airjax.family import Family
 from airjax.figures import draw_attention
 from airjax.logs import MetricsLog
 from airjax.loop import Chunk, chunks
-from airjax.model import AIR
 
 QUICK_SCENES = 1_000
 """Held-out scenes that are looked at during training."""
@@ -24,7 +24,7 @@ RESIDENT = 2**30
 _logger = logging.getLogger(__name__)
 
 
-def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progress: bool = True) -> AIR:
+def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progress: bool = True) -> Family:
     """Train as configured, or go on where the run in `folder` was stopped.
 
     Args:
@@ -53,7 +53,7 @@ def fit(config: Config, scenes: Scenes, held_out: Scenes, folder: Path, *, progr
         run.write_record(folder, record)
         found = checkpoint.restore_newest(folder / run.CHECKPOINTS, record.blank_state())
         if found is None:
-            state = train.start_ground(state, images)
+            state = train.start(state, images)
         else:
             _logger.info("going on from step %d of %d", found[0], config.train.steps)
             state = found[1]
@@ -69,7 +69,7 @@ class _Fit:
         self.images = jnp.asarray(images) if images.nbytes <= RESIDENT else images
         self.folder, self.log = folder, log
 
-    def run(self, state: train.State, progress: bool) -> AIR:
+    def run(self, state: train.State, progress: bool) -> Family:
         done = int(state.step)
         try:
             for chunk in chunks(self.images, self.config.model, self.config.train, state, progress=progress):

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
 
 from airjax import objective, windows
-from airjax.model import AIR, Trajectory
+from airjax.family import Family, Trajectory, rounded
+from airjax.model import AIR
 
 INK = 0.15
 """A box is tight around the pixels that an object changes by at least this much."""
@@ -25,7 +26,8 @@ class Found(eqx.Module):
         windows: corners of the attention windows, in pixels.
         presence: probability that each step is reached and present, `q(n >= t | x)`.
         where: (log scale, x, y) of the windows.
-        what: appearance codes.
+        what: appearance codes; in 3D (x, y, rotation, identity).
+        ground: code of what lies behind the objects; in 3D, the camera's azimuth where that is not known.
         canvases: reconstruction after 0, 1, ..., N objects.
     """
 
@@ -36,6 +38,7 @@ class Found(eqx.Module):
     presence: Float32[np.ndarray, "n N"]
     where: Float32[np.ndarray, "n N 3"]
     what: Float32[np.ndarray, "n N d"]
+    ground: Float32[np.ndarray, "n g"]
     canvases: Float32[np.ndarray, "n counts c h w"]
 
 
@@ -75,7 +78,7 @@ def channels_first(
     return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
 
 
-def check_images(model: AIR, images: UInt8[np.ndarray, "n c h w"]) -> None:
+def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
     """Raise ValueError unless there are images, of the shape that the model was made for."""
     if not len(images):
         raise ValueError("images must hold at least one, got none")
@@ -87,14 +90,14 @@ def check_images(model: AIR, images: UInt8[np.ndarray, "n c h w"]) -> None:
         )
 
 
-def find(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
+def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
     """Infer counts, boxes and codes along the central trajectory."""
     check_images(model, images)
     return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
 
 def bound(
-    model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray, batch: int = 100
+    model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray, batch: int = 100
 ) -> Bounds:
     """Evaluate bounds and the posterior over counts with `samples` trajectories an image."""
     keys_of = lambda index: jax.random.split(jax.random.fold_in(key, index), batch)
@@ -102,7 +105,7 @@ def bound(
 
 
 def bound_each(
-    model: AIR,
+    model: Family,
     images: UInt8[np.ndarray, "n c h w"],
     *,
     samples: int,
@@ -128,36 +131,33 @@ def view(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> View
     return Views(**jax.tree.map(np.asarray, _view(model, *arrays)))
 
 
-def describe(model: AIR, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
+def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
     """Describe each image in plain numbers and lists: its count, the posterior over counts, and its objects."""
     found = find(model, images, batch=min(len(images), 256))
     posterior = bound(model, images, samples=samples, key=key, batch=min(len(images), 100)).count_posterior
     return [
         {
             "count": int(found.count[i]),
-            "count_posterior": _rounded(posterior[i]),
-            "objects": describe_objects(found, i),
+            "count_posterior": rounded(posterior[i]),
+            **model.tell_ground(found.ground[i]),
+            "objects": describe_objects(model, found, i),
         }
         for i in range(len(images))
     ]
 
 
-def describe_objects(found: Found, i: int) -> list[dict]:
+def describe_objects(model: Family, found: Found, i: int) -> list[dict]:
     """Describe the objects of image `i` in plain numbers and lists."""
-    return [_describe_object(found, i, t) for t in range(found.count[i])]
+    return [_describe_object(model, found, i, t) for t in range(found.count[i])]
 
 
-def _describe_object(found: Found, i: int, t: int) -> dict:
+def _describe_object(model: Family, found: Found, i: int, t: int) -> dict:
     return {
-        "box": None if np.isnan(found.boxes[i, t]).any() else _rounded(found.boxes[i, t]),
-        "window": _rounded(found.windows[i, t]),
+        "box": None if np.isnan(found.boxes[i, t]).any() else rounded(found.boxes[i, t]),
+        "window": rounded(found.windows[i, t]),
         "presence": round(float(found.presence[i, t]), 6),
-        "code": _rounded(found.what[i, t]),
+        **model.tell(found.where[i, t], found.what[i, t]),
     }
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in values]
 
 
 def in_batches(
@@ -176,11 +176,11 @@ def in_batches(
 
 
 @eqx.filter_jit
-def _find(model: AIR, images: UInt8[Array, "b c h w"]) -> dict[str, Array]:
+def _find(model: Family, images: UInt8[Array, "b c h w"]) -> dict[str, Array]:
     return jax.vmap(lambda image: _find_one(model, image / 255.0))(images)
 
 
-def _find_one(model: AIR, image: Float[Array, "c h w"]) -> dict[str, Array]:
+def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
     trajectory = model.infer(image, key=None)
     steps = trajectory.steps
     log_probs = trajectory.count_log_probs
@@ -193,6 +193,7 @@ def _find_one(model: AIR, image: Float[Array, "c h w"]) -> dict[str, Array]:
         presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
         where=steps.where,
         what=steps.what,
+        ground=trajectory.ground.value,
         canvases=canvases,
     )
 
@@ -237,7 +238,9 @@ def window_box(where: Float[Array, "3"], shape: tuple[int, ...]) -> Float[Array,
 
 
 @eqx.filter_jit
-def _bound(model: AIR, images: UInt8[Array, "b c h w"], samples: int, keys: UInt32[Array, "b 2"]) -> dict[str, Array]:
+def _bound(
+    model: Family, images: UInt8[Array, "b c h w"], samples: int, keys: UInt32[Array, "b 2"]
+) -> dict[str, Array]:
     def one(image, key):
         count_key, noise_key = jax.random.split(key)
         infer = lambda k: model.infer(image / 255.0, key=k)

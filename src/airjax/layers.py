@@ -17,10 +17,10 @@ LOG_2PI = math.log(2.0 * math.pi)
 
 
 class Normal(eqx.Module):
-    """A diagonal Gaussian, given by its mean and the logarithm of its standard deviation."""
+    """A diagonal Gaussian, given by its mean and the logarithm of its standard deviation; or a stack of them."""
 
-    mean: Float[Array, " d"]
-    log_sd: Float[Array, " d"]
+    mean: Float[Array, "*n d"]
+    log_sd: Float[Array, "*n d"]
 
     def shape_noise(self, noise: Float[Array, " d"], *, pathwise: bool = True) -> Float[Array, " d"]:
         """Turn standard normal noise into a sample, reparameterised or else constant; zeros give the mean."""

@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from airjax import estimators, objective
 from airjax.baseline import Baseline
 from airjax.config import TrainConfig
-from airjax.model import AIR, Trajectory
+from airjax.family import Family, Trajectory
+from airjax.model import AIR
 
-Networks = tuple[AIR, Baseline | None]
+Networks = tuple[Family, Baseline | None]
 
 
 class Terms(NamedTuple):
@@ -39,9 +40,10 @@ def batch_loss(
 def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c h w"], *, key: PRNGKeyArray) -> Terms:
     """Evaluate the configured objective on one image."""
     model, baseline = networks
+    if config.objective == "marginal":
+        return _marginal(model, image, key)
+    assert isinstance(model, AIR)  # or the configuration would have been refused
     match config.objective:
-        case "marginal":
-            return _marginal(model, image, key)
         case "nvil":
             return _nvil(model, baseline, image, key)
         case "importance":
@@ -59,7 +61,8 @@ def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c 
 def _marginal(model, image, key):
     trajectory = model.infer(image, key=key)
     bound = objective.marginal(trajectory, model.count_log_prior)
-    return Terms(bound, bound, jnp.exp(trajectory.count_log_probs))
+    surrogate = bound + objective.taught(trajectory)
+    return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
 
 
 def _nvil(model, baseline, image, key):
@@ -94,7 +97,7 @@ def _infer(model, image, samples, key, *, pathwise=True):
     return jax.vmap(lambda k: model.infer(image, key=k, pathwise=pathwise))(jax.random.split(key, samples))
 
 
-def _multi(surrogate: Float[Array, ""], trajectories: Trajectory, model: AIR) -> Terms:
+def _multi(surrogate: Float[Array, ""], trajectories: Trajectory, model: Family) -> Terms:
     """Put to a surrogate of K trajectories what is logged of them."""
     bounds = jax.vmap(lambda t: objective.marginal(t, model.count_log_prior))(trajectories)
     count_probs = jax.vmap(lambda t: jnp.exp(t.count_log_probs))(trajectories)

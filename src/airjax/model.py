@@ -7,19 +7,20 @@ Every function acts on one image of shape [channels, height, width] with values 
 """
 
 import math
-from typing import NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from airjax import count, windows
+from airjax import windows
+from airjax.family import Family, Scene, Step, Trajectory, rounded
 from airjax.grounds import BlackGround, Ground
 from airjax.layers import Normal
 from airjax.likelihood import Likelihood
-from airjax.patches.base import Code, PatchModel
+from airjax.patches.base import PatchModel
 from airjax.recogniser import Recogniser
 
 UNROLL = 4
@@ -28,77 +29,6 @@ UNROLL = 4
 
 DARK = math.exp(-2.0)
 """Odds of a pixel of an untrained patch."""
-
-
-class Step(NamedTuple):
-    """What one step of inference found, given that it is present. In a `Trajectory`, stacked over N steps.
-
-    Attributes:
-        presence_logit: log-odds that this step is present, given that all steps before it are.
-        where: (log scale, x, y) of its window: z_where.
-        what: appearance code: z_what.
-        kl: KL of this step's posteriors over where and what from their priors, in nats.
-        log_p: log p(z^t) of the sample, in nats.
-        log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
-        log_likelihood: log p(x | canvas after this step), in nats.
-        canvas: the ground with the objects placed so far.
-    """
-
-    presence_logit: Float[Array, "*N"]
-    where: Float[Array, "*N 3"]
-    what: Float[Array, "*N d"]
-    kl: Float[Array, "*N"]
-    log_p: Float[Array, "*N"]
-    log_q: Float[Array, "*N"]
-    log_likelihood: Float[Array, "*N"]
-    canvas: Float[Array, "*N c h w"]
-
-    @property
-    def log_ratio(self) -> Float[Array, "*N"]:
-        """Log p(z^t) - log q(z^t | x, z^(1:t-1)), in nats."""
-        return self.log_p - self.log_q
-
-
-class Trajectory(NamedTuple):
-    """One run of inference that never stops: N steps, so that every count 0..N can be read off it.
-
-    Attributes:
-        steps: the N steps.
-        ground: the code of what lies behind the objects.
-        empty_canvas: the canvas without objects: the ground.
-        empty_log_likelihood: log p(x | no object), in nats.
-    """
-
-    steps: Step
-    ground: Code
-    empty_canvas: Float[Array, "c h w"]
-    empty_log_likelihood: Float[Array, ""]
-
-    @property
-    def log_likelihoods(self) -> Float[Array, " counts"]:
-        """Log p(x | canvas_n) for n = 0..N, in nats."""
-        return jnp.concatenate([self.empty_log_likelihood[None], self.steps.log_likelihood])
-
-    @property
-    def count_log_probs(self) -> Float[Array, " counts"]:
-        """Log q(n | x) along this trajectory, n = 0..N."""
-        return count.stick_breaking(self.steps.presence_logit)
-
-
-class Scene(eqx.Module):
-    """A draw from the generative model.
-
-    Attributes:
-        count: number of objects n.
-        where: windows (log scale, x, y) of N objects, of which the first n are in the scene.
-        what: their codes.
-        canvas: mean of p(x | z), values in [0, 1].
-    """
-
-    count: Int[Array, ""]
-    where: Float[Array, "N 3"]
-    what: Float[Array, "N d"]
-    canvas: Float[Array, "c h w"]
 
 
 class WherePrior(eqx.Module):
@@ -121,7 +51,7 @@ class WherePrior(eqx.Module):
         return self.normal if self.learn else jax.lax.stop_gradient(self.normal)
 
 
-class AIR(eqx.Module):
+class AIR(Family):
     """The whole system: p(x, z, n) and q(z, n | x)."""
 
     count_log_prior: Float[Array, " counts"]
@@ -192,6 +122,14 @@ class AIR(eqx.Module):
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference = residual_glimpses, difference
         self.ground, self.over = ground or BlackGround(image_shape), over
+
+    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
+        """Let the ground start from training scenes."""
+        return eqx.tree_at(lambda m: m.ground, self, self.ground.start(images))
+
+    def tell(self, where: Float[np.ndarray, "3"], what: Float[np.ndarray, " d"]) -> dict[str, Any]:
+        """Describe an object by its code."""
+        return {"code": rounded(what)}
 
     # The generative model
 

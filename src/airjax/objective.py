@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from airjax import count
-from airjax.model import Trajectory
+from airjax.family import Trajectory
 
 
 def marginal(trajectory: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
@@ -31,6 +31,14 @@ def divergence(trajectory: Trajectory, count_log_prior: Float[Array, " counts"])
     reach = jnp.exp(count.log_reach(trajectory.steps.presence_logit))
     kl_count = jnp.sum(jnp.exp(log_w) * (log_w - count_log_prior))
     return kl_count + jnp.sum(reach * trajectory.steps.kl) + trajectory.ground.kl
+
+
+def taught(trajectory: Trajectory) -> Float[Array, ""]:
+    """Sum what steps learn by besides the bound, each as far as it is reached: `sum_t q(n >= t | x) taught_t`."""
+    if trajectory.steps.taught is None:
+        return jnp.zeros(())
+    reach = jax.lax.stop_gradient(jnp.exp(count.log_reach(trajectory.steps.presence_logit)))
+    return jnp.sum(reach * trajectory.steps.taught)
 
 
 def log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, "K counts"]:

@@ -20,7 +20,7 @@ import jax
 
 from airjax import checkpoint, train
 from airjax.config import Config
-from airjax.model import AIR
+from airjax.family import Family
 
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -109,7 +109,7 @@ def read_record(folder: Path) -> Record:
     return record
 
 
-def load_model(folder: Path) -> AIR:
+def load_model(folder: Path) -> Family:
     """Load the model of the newest valid checkpoint of the run in `folder`.
 
     Raises:

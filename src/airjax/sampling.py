@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from airjax.family import Family, Scene
 from airjax.inference import tight_box
-from airjax.model import AIR, Scene
+from airjax.model import AIR
 from airjax.patches.base import Code, PatchModel
 
 OBJECTS = 64
@@ -67,7 +68,7 @@ def steer(model: AIR, *, count: int | None = None, scale: float = 1.0, temperatu
 
 
 @eqx.filter_jit
-def scenes(model: AIR, n: int, *, key: PRNGKeyArray) -> Scene:
+def scenes(model: Family, n: int, *, key: PRNGKeyArray) -> Scene:
     """Draw `n` scenes, stacked."""
     return jax.vmap(lambda k: model.sample(key=k))(jax.random.split(key, n))
 

@@ -34,8 +34,8 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, v
 from airjax import arrays, checkpoint, doctor, inference, loop, pretrained, run, train
 from airjax.build import build_model
 from airjax.config import MAX_SEED, DataConfig, GroundKind, ModelConfig, PolarityKind, TrainConfig
+from airjax.family import Family
 from airjax.images import Placement
-from airjax.model import AIR as Model
 from airjax.stream import to_own_pixels
 
 BATCH = 64
@@ -161,10 +161,10 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"posterior_samples must be at least 1, got {self.posterior_samples}")
         return look.settings | {name: value for name, value in own.items() if value is not None} | settings
 
-    def _train(self, images: UInt8[np.ndarray, "n c h w"], given: Mapping[str, Any]) -> Model:
+    def _train(self, images: UInt8[np.ndarray, "n c h w"], given: Mapping[str, Any]) -> Family:
         own = {"seed": self.seed_, "batch": min(given["batch"], len(images))}
         training = TrainConfig(**_only(_TRAIN, given) | own)
-        state = train.start_ground(train.init(self.config_, training, images.shape[1:]), images)
+        state = train.start(train.init(self.config_, training, images.shape[1:]), images)
         # As numpy's, images go to the device by chunks of steps: one compilation serves any number of images.
         for chunk in loop.chunks(images, self.config_, training, state, progress=self.verbose):
             state = chunk.state
@@ -220,7 +220,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             picture, cut off at its edges; its `presence`, q(n >= t | x); its `code`.
         """
         return [
-            [to_own_pixels(one, placements[i]) for one in inference.describe_objects(found, i)]
+            [to_own_pixels(one, placements[i]) for one in inference.describe_objects(self.model_, found, i)]
             for found, placements in self._found(X)
             for i in range(len(placements))
         ]

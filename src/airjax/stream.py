@@ -24,8 +24,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from airjax import formats, inference
 from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_unreadable
+from airjax.family import Family
 from airjax.images import Fitted, Placement, fit
-from airjax.model import AIR
 
 _logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Inference:
         key: fixes them, for every batch by its place.
     """
 
-    model: AIR
+    model: Family
     pictures: Pictures
     invert: bool
     samples: int

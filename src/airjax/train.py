@@ -13,6 +13,7 @@ from airjax import count, losses
 from airjax.baseline import Baseline
 from airjax.build import build_baseline, build_model, count_prior
 from airjax.config import ModelConfig, TrainConfig
+from airjax.family import Family
 from airjax.model import AIR
 from airjax.patches.base import PatchModel, trainable_copy
 
@@ -37,7 +38,7 @@ class State(NamedTuple):
         key: key from which each step's noise is derived.
     """
 
-    model: AIR
+    model: Family
     baseline: Baseline | None
     optimiser: optax.OptState
     step: Int[Array, ""]
@@ -72,7 +73,7 @@ def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
     )
 
 
-def _trained(model: AIR, baseline: Baseline | None) -> Any:
+def _trained(model: Family, baseline: Baseline | None) -> Any:
     """Pair what is trained; typed loosely because optax knows no modules."""
     return model, baseline
 
@@ -99,15 +100,15 @@ def init(
         model = eqx.tree_at(lambda m: m.count_log_prior, model, first_prior)
     baseline = None
     if config.objective == "nvil":
+        assert isinstance(model, AIR)
         baseline = build_baseline(model_config, model, key=baseline_key)
     optimiser = make_optimiser(config).init(_trained(model, baseline))
     return State(model, baseline, optimiser, jnp.zeros((), jnp.int32), key)
 
 
-def start_ground(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
-    """Let the ground of an untrained model start from training scenes."""
-    ground = state.model.ground.start(images)
-    return state._replace(model=eqx.tree_at(lambda m: m.ground, state.model, ground))
+def start(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
+    """Let an untrained model start from training scenes."""
+    return state._replace(model=state.model.start(images))
 
 
 def _annealed_prior(config: ModelConfig, step: Int[Array, ""] | Float[Array, ""]) -> Float[Array, " counts"] | None:

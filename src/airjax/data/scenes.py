@@ -10,7 +10,13 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, Shaped, UInt8
 
-_DTYPES = {"counts": np.dtype(np.int32), "boxes": np.dtype(np.float32), "labels": np.dtype(np.int32)}
+_DTYPES = {
+    "counts": np.dtype(np.int32),
+    "boxes": np.dtype(np.float32),
+    "labels": np.dtype(np.int32),
+    "poses": np.dtype(np.float32),
+    "azimuths": np.dtype(np.float32),
+}
 
 
 @no_type_check  # it checks itself, with the same errors whether or not annotations are enforced
@@ -27,6 +33,8 @@ class Scenes:
         boxes: Corners `x0, y0, x1, y1` in pixels; the far edges are exclusive, so that one pixel is
             `[x, y, x + 1, y + 1]`.
         labels: Class of each object.
+        poses: Position `x, y` on a table and rotation, in radians, of each object (`airjax.scenes3d`).
+        azimuths: Direction, in radians, from which the table is seen, where that is not always the same.
 
     Raises:
         ValueError: If an array has the wrong shape or dtype, or disagrees with `counts`.
@@ -36,6 +44,8 @@ class Scenes:
     counts: Int32[np.ndarray, "n"] | None = None
     boxes: Float32[np.ndarray, "n k 4"] | None = None
     labels: Int32[np.ndarray, "n k"] | None = None
+    poses: Float32[np.ndarray, "n k 3"] | None = None
+    azimuths: Float32[np.ndarray, "n"] | None = None
 
     def __post_init__(self):
         _check_array("images", self.images, np.dtype(np.uint8), ("n", "h", "w"), ("n", "h", "w", 3))
@@ -50,6 +60,11 @@ class Scenes:
         if self.labels is not None:
             _check_array("labels", self.labels, _DTYPES["labels"], (n, "max_count"))
             _check_rows("labels", (self.labels != -1)[..., None], self.counts, "-1")
+        if self.poses is not None:
+            _check_array("poses", self.poses, _DTYPES["poses"], (n, "max_count", 3))
+            _check_rows("poses", ~np.isnan(self.poses), self.counts, "NaN")
+        if self.azimuths is not None:
+            _check_array("azimuths", self.azimuths, _DTYPES["azimuths"], (n,))
 
     def __len__(self) -> int:
         """Count the scenes."""
@@ -75,8 +90,8 @@ class Scenes:
 def load_npz(path: str | os.PathLike) -> Scenes:
     """Read scenes from an npz file.
 
-    The file holds `images` and, where known, `counts`, `boxes` and `labels`; other keys are ignored. Integers
-    and floats of another width are converted; pickled objects are never loaded.
+    The file holds `images` and, where known, `counts`, `boxes`, `labels`, `poses` and `azimuths`; other keys are
+    ignored. Integers and floats of another width are converted; pickled objects are never loaded.
 
     Args:
         path: The file.

@@ -14,6 +14,8 @@ from airjax.data.multi_digits import multi_digits
 from airjax.data.omniglot import load_omniglot
 from airjax.data.scenes import Scenes, load_npz
 from airjax.data.sprites import sprites
+from airjax.data.tables import tables
+from airjax.scenes3d.stage import STAGES
 
 Split = Literal["train", "held-out"]
 
@@ -43,6 +45,9 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
                 channels=config.channels,
                 background=config.background,
             )
+        case "solids" | "crockery" | "crockery-round":
+            size, seed = _size_and_seed(config, split)
+            return tables(STAGES[config.name], size, seed=seed, counts=config.counts, canvas=config.canvas)
         case "omniglot":
             drawings = load_omniglot(split, config.data_dir, canvas=config.canvas)
             return Scenes(drawings.images, counts=drawings.strokes)

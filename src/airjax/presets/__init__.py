@@ -46,7 +46,8 @@ def load(name: str) -> Config:
         FileNotFoundError: there is none of this name.
         ValueError: a setting is out of range.
     """
-    settings = {} if name == "default" else {k.replace("-", "_"): v for k, v in read(name).items()}
+    read_in = {} if name == "default" else read(name)
+    settings = {k.replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in read_in.items()}
     pick = lambda kind: kind(**{f.name: settings[f.name] for f in dataclasses.fields(kind) if f.name in settings})
     return Config(pick(DataConfig), pick(ModelConfig), pick(TrainConfig))
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from airjax import checkpoint, run
 from airjax.build import build_model
 from airjax.config import ModelConfig, PolarityKind
-from airjax.model import AIR
+from airjax.family import Family
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
 FORMAT = 1
@@ -27,6 +27,7 @@ _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
 _MOST = 100_000
 """No size in a configuration is larger."""
+_MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
 _MOST_OBJECTS = 1_000
 _KEYS = {"format", "image_shape", "model", "polarity", "sha256"}
@@ -45,7 +46,7 @@ class Trained(NamedTuple):
         polarity: `dark` if it was trained on inverted pictures of dark objects.
     """
 
-    model: AIR
+    model: Family
     config: ModelConfig
     polarity: PolarityKind
 
@@ -55,7 +56,7 @@ def names() -> list[str]:
     return sorted(entry.name for entry in resources.files(__name__).iterdir() if (entry / CONFIG).is_file())
 
 
-def load(source: str | Path) -> AIR:
+def load(source: str | Path) -> Family:
     """Load a trained model: `airjax.load("multi-mnist")`.
 
     Args:
@@ -175,7 +176,7 @@ def _bytes(path: Path, most: int) -> bytes:
         raise PretrainedError(f"{path} can't be read: {error.strerror}") from None
 
 
-def _restore(weights: bytes, expected: AIR, path: Path) -> AIR:
+def _restore(weights: bytes, expected: Family, path: Path) -> Family:
     """Restore weights of 32 or of 16 bits."""
     half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float16), expected)
     try:
@@ -205,9 +206,9 @@ def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], PolarityKin
 
 def _model_config(values: dict[str, Any]) -> ModelConfig:
     for name, value in values.items():
-        sizes = value if isinstance(value, list) else [value]
-        if any(isinstance(v, int | float) and not abs(v) <= _MOST for v in sizes):
-            raise ValueError(f"{name} must be at most {_MOST}, got {value}")
+        sizes, most = value if isinstance(value, list) else [value], _MOST_RATIO if "ratio" in name else _MOST
+        if any(isinstance(v, int | float) and not abs(v) <= most for v in sizes):
+            raise ValueError(f"{name} must be at most {most:g}, got {value}")
     config = run.from_json(ModelConfig, values)
     if config.max_objects > _MOST_OBJECTS:
         raise ValueError(f"max_objects must be at most {_MOST_OBJECTS}, got {config.max_objects}")

@@ -25,6 +25,10 @@ from airjax.scenes3d.render import draw_each as draw_each
 from airjax.scenes3d.render import draw_identity as draw_identity
 from airjax.scenes3d.render import empty_table as empty_table
 from airjax.scenes3d.render import render as render
+from airjax.scenes3d.stage import LAID_TABLE as LAID_TABLE
+from airjax.scenes3d.stage import ONE_SOLID as ONE_SOLID
+from airjax.scenes3d.stage import ROUND_TABLE as ROUND_TABLE
+from airjax.scenes3d.stage import Stage as Stage
 from airjax.scenes3d.table import Table as Table
 from airjax.scenes3d.view import Light as Light
 from airjax.scenes3d.view import Pose as Pose

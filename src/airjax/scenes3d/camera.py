@@ -61,6 +61,13 @@ class Camera(eqx.Module):
         direction = (right * r + up * u + f for r, u, f in zip(*self.axes))
         return Rays(self.position, normalise(tuple(direction)), self.axes[2], pixel)
 
+    def project(self, point: Float[Array, "3"], shape: tuple[int, int]) -> Float[Array, "2"]:
+        """Find where a point is seen, (x, y) in pixels of an image of `shape`; behind the camera, far outside."""
+        height, width = shape
+        right, up, forward = self.axes @ (point - self.position)
+        scale = 0.5 * height / jnp.tan(0.5 * self.field_of_view) / jnp.maximum(forward, TINY)
+        return jnp.stack([0.5 * width + scale * right, 0.5 * height - scale * up])
+
 
 def orbit(
     azimuth: Float[Array, ""] | float,

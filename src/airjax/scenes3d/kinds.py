@@ -19,11 +19,13 @@ class Kind(NamedTuple):
     Attributes:
         name: what it is called.
         symmetry: number of rotations in a full turn that leave it the same; 0: all do.
+        radius: how far it reaches from its axis, in units of its size.
         draw: draws one as it is seen in its own frame.
     """
 
     name: str
     symmetry: int
+    radius: float
     draw: Callable[[View], Part]
 
 
@@ -41,12 +43,12 @@ def cup(view: View) -> Part:
     return join(turned(view, _CUP), tube(view, _HANDLE, _HANDLE_RADIUS))
 
 
-SPHERE = Kind("sphere", 0, sphere)
-CUBE = Kind("cube", 4, cube)
-CYLINDER = Kind("cylinder", 1, lambda view: turned(view, _CYLINDER))
-CUP = Kind("cup", 1, cup)
-BOWL = Kind("bowl", 0, lambda view: turned(view, _BOWL))
-PLATE = Kind("plate", 3, lambda view: turned(view, _PLATE))
+SPHERE = Kind("sphere", 0, 1.0, sphere)
+CUBE = Kind("cube", 4, 1.14, cube)
+CYLINDER = Kind("cylinder", 1, 0.75, lambda view: turned(view, _CYLINDER))
+CUP = Kind("cup", 1, 1.42, cup)
+BOWL = Kind("bowl", 0, 1.15, lambda view: turned(view, _BOWL))
+PLATE = Kind("plate", 3, 1.35, lambda view: turned(view, _PLATE))
 
 SOLIDS = (SPHERE, CUBE, CYLINDER)
 CROCKERY = (CUP, BOWL, PLATE)

@@ -25,7 +25,7 @@ def serve_model(source: str, *, port: int) -> None:
     """Serve the page of a trained model on `port` of this machine (0: any that is free) until interrupted.
 
     Raises:
-        ValueError: the port is out of range, or taken.
+        ValueError: the port is out of range, or taken; the model is one of objects in 3D.
         RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
     """
     if not 0 <= port <= 65_535:
@@ -36,7 +36,10 @@ def serve_model(source: str, *, port: int) -> None:
             listener.bind((HOST, port))
         except OSError as error:
             raise ValueError(f"port {port} can't be used ({error.strerror}); choose another --port") from None
-        _serve(load(source), Path(source), listener)
+        model = load(source)
+        if not isinstance(model, AIR):
+            raise ValueError(f"airjax serve shows models of patches, not of {source}")
+        _serve(model, Path(source), listener)
 
 
 def _serve(model: AIR, source: Path, listener: socket.socket) -> None:

@@ -1,0 +1,272 @@
+"""Solids of known kinds on a table: p(x | z) is the renderer, of which nothing is learned (paper, section 3.3).
+
+    p(x, z, n)  = p(n) p(azimuth) prod_(t<=n) p(identity) p(position) p(rotation) p(x | render(z^(1:n)))
+    q(z, n | x) = q(n | x) q(azimuth | x) prod_(t<=n) q(position | x, z^(1:t-1)) q(identity, rotation | x, z^(1:t-1))
+
+Everything acts on one image; callers use `jax.vmap`.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.family import Family, Scene, Step, Trajectory, rounded
+from airjax.layers import Embed, Normal
+from airjax.likelihood import Likelihood
+from airjax.patches.base import Code
+from airjax.scenes3d.circle import TURN
+from airjax.scenes3d.compositing import Layer
+from airjax.scenes3d.crop import Crop
+from airjax.scenes3d.recogniser import Posterior, TableRecogniser
+from airjax.scenes3d.stage import Stage
+
+TEACHING = 10.0
+"""Weight of what q(hypothesis) learns by."""
+EXPLORING = 0.1
+"""Weight by which poses of kinds that were not chosen are learned."""
+
+
+class Noise(NamedTuple):
+    """What a step's sample is made of: normal for position and rotation, Gumbel for the hypothesis."""
+
+    position: Float[Array, "*N 2"]
+    rotation: Float[Array, "*N h"]
+    hypothesis: Float[Array, "*N h"]
+
+
+class AIR3D(Family):
+    """The whole system: p(x, z, n) and q(z, n | x).
+
+    An object's `what` is (x, y, rotation, identity): position on the table, radians, and index of its kind.
+    """
+
+    count_log_prior: Float[Array, " counts"]
+    likelihood: Likelihood
+    recogniser: TableRecogniser
+    viewer: Embed | None
+    stage: Stage = eqx.field(static=True)
+    max_objects: int = eqx.field(static=True)
+    image_shape: tuple[int, int, int] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        stage: Stage,
+        likelihood: Likelihood,
+        count_log_prior: Float[Array, " counts"] | Float[np.ndarray, " counts"],
+        *,
+        embed_channels: int = 16,
+        embed_hidden: int = 256,
+        head_hidden: int = 200,
+        key: PRNGKeyArray,
+    ):
+        """Make the networks for images of `image_shape` = (3, height, width) of scenes on this stage.
+
+        Raises:
+            ValueError: `count_log_prior` allows no object, or images have no colour.
+        """
+        if len(count_log_prior) < 2:
+            raise ValueError(f"count_log_prior must have at least 2 entries, got {len(count_log_prior)}")
+        if image_shape[0] != 3:
+            raise ValueError(f"images of solids must have 3 channels, got {image_shape[0]}")
+        objects_key, camera_key = jax.random.split(key)
+        self.count_log_prior = jnp.asarray(count_log_prior, jnp.float32)
+        self.likelihood, self.stage = likelihood, stage
+        self.image_shape, self.max_objects = image_shape, len(count_log_prior) - 1
+        self.recogniser = TableRecogniser(
+            image_shape,
+            stage.hypotheses,
+            start=self.position_prior,
+            embed_channels=embed_channels,
+            embed_hidden=embed_hidden,
+            head_hidden=head_hidden,
+            key=objects_key,
+        )
+        self.viewer = None
+        if stage.azimuth_reach:
+            self.viewer = Embed(image_shape, 2, channels=embed_channels, hidden=embed_hidden, key=camera_key)
+
+    # The generative model
+
+    @property
+    def position_prior(self) -> Normal:
+        """p(position): a Gaussian of the same spread as positions that are uniform within reach."""
+        return Normal(jnp.zeros(2), jnp.full(2, math.log(self.stage.reach / math.sqrt(3.0))))
+
+    @property
+    def azimuth_prior(self) -> Normal:
+        """p(azimuth), like that of positions."""
+        spread = math.log(self.stage.azimuth_reach / math.sqrt(3.0))
+        return Normal(jnp.full(1, self.stage.azimuth), jnp.full(1, spread))
+
+    def sample(self, *, key: PRNGKeyArray) -> Scene:
+        """Draw a scene: n, azimuth, identities and poses from their priors, and its picture."""
+        n_key, camera_key, place_key, turn_key, kind_key = jax.random.split(key, 5)
+        shape = (self.max_objects,)
+        n = jax.random.categorical(n_key, self.count_log_prior)
+        azimuth = jnp.full(1, self.stage.azimuth) if self.viewer is None else self.azimuth_prior.sample(key=camera_key)
+        positions = jax.vmap(lambda k: self.position_prior.sample(key=k))(jax.random.split(place_key, *shape))
+        rotations = jax.random.uniform(turn_key, shape, maxval=TURN)
+        identities = jax.random.randint(kind_key, shape, 0, len(self.stage.kinds))
+        camera = self.stage.camera(azimuth[0])
+        rays = camera.rays(self.image_shape[1:])
+
+        def put(canvas, one):
+            t, identity, position, rotation = one
+            layer = self.stage.draw_identity(rays, identity, position, rotation)
+            return canvas.add(layer._replace(opacity=layer.opacity * (t < n))), None
+
+        objects = jnp.arange(self.max_objects), identities, positions, rotations
+        canvas, _ = jax.lax.scan(put, self.stage.empty(rays, self.max_objects), objects)
+        where = jax.vmap(lambda p: self.stage.where(camera, p, self.image_shape[1:]))(positions)
+        return Scene(n, where, _what(positions, rotations, identities), self.likelihood.mean(canvas.image))
+
+    def tell(self, where: Float[np.ndarray, "3"], what: Float[np.ndarray, "4"]) -> dict[str, Any]:
+        """Describe an object by its kind and pose: position on the table, rotation in degrees."""
+        rotation, identity = what[2:]
+        return {
+            "identity": self.stage.kinds[int(identity)].name,
+            "position": rounded(what[:2]),
+            "rotation_deg": round(float(np.degrees(rotation) % 360.0), 3),
+        }
+
+    def tell_ground(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
+        """Describe the camera by its azimuth, in degrees, if that is not known."""
+        return {"azimuth_deg": round(float(np.degrees(ground[0])), 3)} if ground.size else {}
+
+    # The inference network
+
+    def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
+        """Infer the camera, then N objects, one after the other; without a key, all at their modes.
+
+        The code of the ground is the camera's azimuth, if that is not known.
+        """
+        azimuth = self._look(image, key)
+        camera = self.stage.camera(azimuth.value[0] if azimuth.value.size else jnp.asarray(self.stage.azimuth))
+        rays = camera.rays(self.image_shape[1:])
+        empty = self.stage.empty(rays, self.max_objects)
+        turn = azimuth.value[0] - self.stage.azimuth if azimuth.value.size else jnp.zeros(())
+        step = lambda canvas, noise: self._step(image, camera, rays, turn, canvas, noise)
+        _, steps = jax.lax.scan(step, empty, self._noise(key))
+        return Trajectory(steps, azimuth, empty.image, self.likelihood.log_prob(image, empty.image))
+
+    def _look(self, image, key):
+        """Infer the camera's azimuth."""
+        if self.viewer is None:
+            return Code(jnp.zeros(0), *3 * (jnp.zeros(()),))
+        prior, output = self.azimuth_prior, self.viewer(image)
+        posterior = Normal(prior.mean + 0.3 * output[:1], prior.log_sd + output[1:])
+        noise = jnp.zeros(1) if key is None else jax.random.normal(jax.random.fold_in(key, self.max_objects), (1,))
+        value = posterior.shape_noise(noise)
+        return Code(value, posterior.kl(prior), prior.log_prob(value), posterior.log_prob(value))
+
+    def _noise(self, key):
+        n, hypotheses = self.max_objects, len(self.stage.hypotheses)
+        if key is None:
+            return Noise(jnp.zeros((n, 2)), jnp.zeros((n, hypotheses)), jnp.zeros((n, hypotheses)))
+        normal_key, gumbel_key = jax.random.split(key)
+        normal = jax.random.normal(normal_key, (n, 2 + hypotheses))
+        return Noise(normal[:, :2], normal[:, 2:], jax.random.gumbel(gumbel_key, (n, hypotheses)))
+
+    def _step(self, image, camera, rays, turn, canvas, noise):
+        posterior = self.recogniser(image, image - jax.lax.stop_gradient(canvas.image))
+        maps = jax.lax.stop_gradient(image), rays, jax.lax.stop_gradient(canvas)
+        guess = lambda kind: self._guess(kind, posterior, camera, turn, maps, noise)
+        guesses = [guess(kind) for kind in range(len(self.stage.kinds))]
+        chosen = jnp.argmax(posterior.log_probs + noise.hypothesis)
+        identity = jnp.array([h.kind for h in self.stage.hypotheses])[chosen]
+        crop, layer, position, rotation, kl, log_p, log_q = jax.tree.map(
+            lambda *each: jnp.stack(each)[identity], *(g.sample for g in guesses)
+        )
+        canvas = canvas.add(crop.put(layer))
+        found = Step(
+            presence_logit=posterior.presence_logit,
+            where=self.stage.where(camera, position, self.image_shape[1:]),
+            what=_what(position, rotation, identity),
+            kl=kl,
+            log_p=log_p,
+            log_q=log_q,
+            log_likelihood=self.likelihood.log_prob(image, canvas.image),
+            canvas=canvas.image,
+            taught=_taught(posterior, guesses, identity),
+        )
+        return canvas, found
+
+    def _guess(self, kind, posterior: Posterior, camera, turn, maps, noise) -> "_Guess":
+        """Guess the next object as if it were of this kind."""
+        modes = np.flatnonzero([h.kind == kind for h in self.stage.hypotheses])
+        of_position = jax.tree.map(lambda x: x[kind], posterior.position)
+        of_rotation, log_probs = jax.tree.map(lambda x: x[modes], (posterior.rotation, posterior.log_probs))
+        in_frame = of_position.shape_noise(noise.position)
+        rotations = of_rotation.shape_noise(noise.rotation[modes])
+        mode, position = jnp.argmax(log_probs + noise.hypothesis[modes]), _turned(in_frame, turn)
+        crop = self.stage.crop(camera, position, self.image_shape[1:])
+        image, rays, canvas = crop.cut(maps)
+
+        def draw(rays, position, rotation):
+            layer = self.stage.draw(rays, kind, position, rotation + turn)
+            return layer, self.likelihood.log_prob(image, canvas.add(layer).image)
+
+        layer, fit = draw(rays, position, rotations[mode])
+        fixed = jax.lax.stop_gradient((rays, position, rotations))
+        each = jax.vmap(lambda rotation: draw(*fixed[:2], rotation)[1])(fixed[2])
+        gain = lambda fit: fit - self.likelihood.log_prob(image, canvas.image)  # windows of kinds differ
+        prior, log_prior = self.position_prior, -math.log(len(self.stage.kinds) * TURN)
+        log_q_position, log_q_rotation = of_position.log_prob(in_frame), of_rotation.log_prob(rotations)
+        # Whichever of the kind's modes it was.
+        joint = jax.lax.stop_gradient(log_probs) + of_rotation.log_prob(rotations[mode])
+        log_q, log_p = jax.nn.logsumexp(joint), prior.log_prob(position)
+        kl = of_position.kl(prior)
+        return _Guess(
+            sample=(
+                crop,
+                layer,
+                position,
+                rotations[mode] + turn,
+                kl + log_q - log_prior,
+                log_p + log_prior,
+                log_q_position + log_q,
+            ),
+            bound=gain(fit) - kl - log_q_rotation[mode],
+            evidence=gain(each) + log_p - log_q_position - log_q_rotation,
+        )
+
+
+class _Guess(NamedTuple):
+    """What the next object would be, were it of one kind.
+
+    Attributes:
+        sample: its window, layer, position, rotation, KL, log p and log q.
+        bound: by how much it would raise the bound, in nats.
+        evidence: the same as an estimate of log p(x | mode), for every mode of its rotation.
+    """
+
+    sample: tuple[Crop, Layer, Array, Array, Array, Array, Array]
+    bound: Float[Array, ""]
+    evidence: Float[Array, " modes"]
+
+
+def _taught(posterior, guesses, identity):
+    """Let q learn where the bound's own gradient would vanish: of what it holds to be impossible (docs/scenes3d.md).
+
+    log q(hypothesis) is scored by the exact posterior over hypotheses, all else being as sampled; and poses of the
+    kinds that were not chosen are learned, with a lower weight, as if they had been.
+    """
+    evidence = jax.lax.stop_gradient(jnp.concatenate([g.evidence for g in guesses]))
+    bounds = jnp.stack([g.bound for g in guesses])
+    others = jnp.where(jnp.arange(len(guesses)) == identity, 0.0, bounds)
+    return TEACHING * (jax.nn.softmax(evidence) @ posterior.log_probs) + EXPLORING * jnp.sum(others)
+
+
+def _turned(position, angle):
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.stack([cos * position[0] - sin * position[1], sin * position[0] + cos * position[1]])
+
+
+def _what(position, rotation, identity):
+    return jnp.concatenate([position, rotation[..., None], identity[..., None].astype(position.dtype)], axis=-1)

@@ -1,0 +1,178 @@
+"""AIR of solids: its bound is what the definition says, whatever is inferred stays finite, and it learns kinds."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax import count, inference, objective, sampling
+from airjax.data.tables import tables
+from airjax.likelihood import NormalLikelihood
+from airjax.scenes3d import LAID_TABLE, ONE_SOLID, ROUND_TABLE, daylight, render
+from airjax.scenes3d.circle import TURN
+from airjax.scenes3d.model import AIR3D, TEACHING
+
+SIDE = 24
+
+
+def make(stage=LAID_TABLE, objects=2, rough=0.3, seed=0):
+    """Make a small model, its weights away from where they start."""
+    model = AIR3D(
+        (3, SIDE, SIDE),
+        stage,
+        NormalLikelihood(0.3),
+        count.truncated_geometric(objects, 0.5),
+        embed_channels=2,
+        embed_hidden=8,
+        head_hidden=8,
+        key=jax.random.PRNGKey(seed),
+    )
+    rng = np.random.default_rng(seed)
+    shake = lambda x: jnp.asarray(x + rough * rng.standard_normal(x.shape), x.dtype)
+    networks = lambda m: (m.recogniser, m.viewer)
+    return eqx.tree_at(networks, model, jax.tree.map(shake, networks(model)), is_leaf=lambda x: x is None)
+
+
+@pytest.fixture(scope="module")
+def image():
+    return jnp.asarray(tables(LAID_TABLE, 2, seed=3, counts=(2,), canvas=SIDE).images[0].transpose(2, 0, 1) / 255.0)
+
+
+@pytest.fixture(scope="module", params=[LAID_TABLE, ROUND_TABLE], ids=["known camera", "unknown camera"])
+def model(request):
+    return make(request.param)
+
+
+@pytest.fixture(scope="module")
+def trajectory(model, image):
+    return jax.jit(lambda m, x: m.infer(x, key=jax.random.PRNGKey(1)))(model, image)
+
+
+def test_canvases_are_what_the_renderer_draws_of_the_latents(model, trajectory):
+    """Windows leave out no more than the faint ends of soft edges."""
+    azimuth = trajectory.ground.value[0] if model.viewer else model.stage.azimuth
+    x, y, rotation, identity = trajectory.steps.what.T
+    stage = model.stage
+    poses = jax.vmap(stage.pose)(jnp.stack([x, y], axis=-1), rotation)
+    drawn = render(
+        stage.camera(azimuth), identity.astype(int), poses, daylight(), model.image_shape[1:], kinds=stage.kinds
+    )
+    np.testing.assert_allclose(trajectory.empty_canvas, drawn[0], atol=1e-5)
+    np.testing.assert_allclose(trajectory.steps.canvas, drawn[1:], atol=0.02)
+
+
+def test_likelihoods_are_those_of_the_canvases(model, image, trajectory):
+    expected = [model.likelihood.log_prob(image, canvas) for canvas in trajectory.steps.canvas]
+    np.testing.assert_allclose(trajectory.steps.log_likelihood, jnp.stack(expected), rtol=1e-5)
+
+
+def test_priors_are_uniform_where_they_should_be(model, trajectory):
+    x, y, *_ = trajectory.steps.what.T
+    normal = jax.vmap(model.position_prior.log_prob)(jnp.stack([x, y], axis=-1))
+    np.testing.assert_allclose(trajectory.steps.log_p, normal - np.log(3 * TURN), rtol=1e-5)
+
+
+def test_q_of_identity_and_rotation_is_normalised(image):
+    """Averaged over samples, p / q is the share of p that q covers: all, but of plates the rotations of one petal."""
+    model = make(rough=0.0)
+    infer = jax.jit(jax.vmap(lambda k: model.infer(image, key=k).steps.log_ratio[0]))
+    assert float(jnp.mean(jnp.exp(infer(jax.random.split(jax.random.PRNGKey(0), 2_000))))) == pytest.approx(
+        7 / 9, abs=0.1
+    )
+
+
+def test_the_kl_is_on_average_what_samples_say(image):
+    model = make(rough=0.1)
+    first = lambda steps: (steps.kl[0], steps.log_ratio[0])
+    infer = jax.jit(jax.vmap(lambda k: first(model.infer(image, key=k).steps)))
+    kl, log_ratio = infer(jax.random.split(jax.random.PRNGKey(0), 2_000))
+    np.testing.assert_allclose(jnp.mean(kl), -jnp.mean(log_ratio), atol=0.1)
+
+
+def test_without_a_key_all_is_at_its_mode(model, image):
+    what, empty = jax.jit(lambda m, x: (lambda t: (t.steps.what, t.empty_canvas))(m.infer(x, key=None)))(model, image)
+    posterior = model.recogniser(image, image - empty)
+    likely = model.stage.hypotheses[int(jnp.argmax(posterior.log_probs))]
+    assert int(what[0, 3]) == likely.kind
+    if not model.viewer:
+        np.testing.assert_allclose(what[0, :2], posterior.position.mean[likely.kind], rtol=1e-4)
+
+
+def logits(model, head):
+    """Take what belongs to log q(hypothesis) out of the last layer's bias."""
+    return head.bias[1 + 4 * len(model.stage.kinds) :][: len(model.stage.hypotheses)]
+
+
+def test_hypotheses_are_taught_by_what_they_explain(image):
+    """The gradient by the logits is the exact posterior minus q, however small q is."""
+    model = make(objects=1)
+    bias = model.recogniser.head.bias
+    sure = eqx.tree_at(lambda m: m.recogniser.head.bias, model, bias.at[13].add(30.0))
+    taught = lambda m: m.infer(image, key=jax.random.PRNGKey(0)).steps.taught[0]
+    gradient = logits(model, eqx.filter_jit(eqx.filter_grad(taught))(sure).recogniser.head)
+    assert float(jnp.sum(gradient)) == pytest.approx(0.0, abs=1e-3)
+    assert float(jnp.max(gradient)) > 0.1 * TEACHING
+
+
+def test_poses_of_kinds_that_are_not_chosen_are_learned_too(image):
+    model = make(objects=1)
+    sure = eqx.tree_at(lambda m: m.recogniser.head.bias, model, model.recogniser.head.bias.at[13].add(30.0))
+    taught = lambda m: m.infer(image, key=jax.random.PRNGKey(0)).steps.taught[0]
+    places = eqx.filter_jit(eqx.filter_grad(taught))(sure).recogniser.head.bias[1:7].reshape(3, 2)
+    np.testing.assert_array_equal(places[0], 0.0)  # of the chosen kind, which the bound teaches
+    assert (jnp.abs(places[1:]) > 0).all()
+
+
+def test_teaching_is_no_part_of_the_bound(image):
+    model = make(objects=1)
+    infer = lambda m: m.infer(image, key=jax.random.PRNGKey(0))
+    bound = lambda m: objective.marginal(infer(m), m.count_log_prior)
+    head = eqx.filter_jit(eqx.filter_grad(bound))(model).recogniser.head
+    np.testing.assert_array_equal(logits(model, head), 0.0)
+    assert float(jnp.abs(head.bias[0])) > 0
+
+
+def test_nothing_is_not_finite_wherever_objects_are_thought_to_be(image):
+    """Coincident, off the table, behind the camera, out of this world."""
+    model = make(ROUND_TABLE, rough=0.0)
+
+    @eqx.filter_jit
+    @eqx.filter_value_and_grad
+    def bound(model, away):
+        bias = model.recogniser.head.bias.at[1:7].set(away).at[7:13].set(-12.0)
+        model = eqx.tree_at(lambda m: m.recogniser.head.bias, model, bias)
+        trajectory = model.infer(image, key=jax.random.PRNGKey(0))
+        return objective.marginal(trajectory, model.count_log_prior) + objective.taught(trajectory)
+
+    for away in (0.0, 3.0, -40.0, 1e6):
+        value, gradient = bound(model, jnp.asarray(away))
+        assert jnp.isfinite(value)
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_samples_are_scenes_of_the_prior(model):
+    drawn = sampling.scenes(model, 64, key=jax.random.PRNGKey(0))
+    assert drawn.canvas.shape == (64, 3, SIDE, SIDE)
+    assert float(drawn.canvas.min()) >= 0
+    assert float(drawn.canvas.max()) <= 1.001
+    assert set(np.asarray(drawn.count).tolist()) == {0, 1, 2}
+    assert set(np.unique(drawn.what[..., 3])) == {0, 1, 2}
+    empty = drawn.canvas[drawn.count == 0]
+    if not model.viewer:
+        np.testing.assert_allclose(empty, empty[:1].repeat(len(empty), 0), atol=1e-6)
+
+
+def test_inference_tells_kinds_poses_and_the_camera(model):
+    images = tables(model.stage, 3, seed=0, counts=(1,), canvas=SIDE).images.transpose(0, 3, 1, 2)
+    [told, *_] = inference.describe(model, images, samples=2, key=jax.random.PRNGKey(0))
+    assert ("azimuth_deg" in told) == (model.viewer is not None)
+    for one in told["objects"]:
+        assert one["identity"] in {kind.name for kind in model.stage.kinds}
+        assert 0 <= one["rotation_deg"] < 360
+
+
+@pytest.mark.parametrize(("shape", "prior"), [((1, 8, 8), (0.0, 0.0)), ((3, 8, 8), (0.0,))])
+def test_what_makes_no_model_is_refused(shape, prior):
+    with pytest.raises(ValueError, match="must"):
+        AIR3D(shape, ONE_SOLID, NormalLikelihood(0.3), np.array(prior), key=jax.random.PRNGKey(0))
