@@ -9,10 +9,9 @@ model is written as two files for others to load.
 
 import argparse
 import tempfile
-import time
-from _thread import interrupt_main
 from pathlib import Path
-from threading import Thread
+from typing import Any
+from unittest.mock import patch
 
 import equinox as eqx
 
@@ -34,23 +33,21 @@ config = airjax.Config(
 scenes = load_scenes(config.data, "train"), load_scenes(config.data, "held-out")
 
 # %%
-# One run in one go, and one that is stopped, as by Ctrl-C, once it has left its second checkpoint.
+# One run in one go, and one that is stopped, as by Ctrl-C, when it has written its second checkpoint.
 
 fit.fit(config, *scenes, whole, progress=False)
 
 
-def stop() -> None:
-    """Wait for the second checkpoint, then do as Ctrl-C does."""
-    while (checkpoint.newest_step(stopped / run.CHECKPOINTS) or 0) < 40:
-        time.sleep(0.001)
-    interrupt_main()
+def save_then_stop(folder: Path, step: int, *rest: Any, save: Any = checkpoint.save, **options: Any) -> None:
+    """Write a checkpoint; after the second, do as Ctrl-C does."""
+    save(folder, step, *rest, **options)
+    if step == 40:
+        raise KeyboardInterrupt
 
 
-watch = Thread(target=stop)
 try:
-    watch.start()
-    fit.fit(config, *scenes, stopped, progress=False)
-    watch.join()
+    with patch.object(checkpoint, "save", save_then_stop):
+        fit.fit(config, *scenes, stopped, progress=False)
 except KeyboardInterrupt:
     print(f"stopped; the last checkpoint is of step {checkpoint.newest_step(stopped / run.CHECKPOINTS)}")
 

@@ -93,7 +93,7 @@ def test_digits_pushed_together_are_first_two_then_one(tmp_path):
 @pytest.mark.slow
 def test_a_stopped_run_ends_in_the_same_weights_and_is_handed_over(tmp_path):
     said = _run("resume_and_export", "--steps=60", folder=tmp_path)
-    assert re.search(r"stopped; the last checkpoint is of step (40|60)", said)
+    assert re.search(r"stopped; the last checkpoint is of step 40", said)
     assert said.count("the same weights: True") == 2
     assert _drawn(tmp_path) == ["resume_and_export.png"]
 
