@@ -91,11 +91,6 @@ def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def shape_of(channels: int, height: int, width: int) -> tuple[int, ...]:
-    """Tell the shape of images that a model takes as (channels, height, width)."""
-    return (height, width) if channels == 1 else (height, width, channels)
-
-
 def choose_shape(wanted: Sequence[int] | None, came: tuple[int, ...] | None, values: int) -> tuple[int, ...]:
     """Choose the shape of images.
 

@@ -74,7 +74,7 @@ def train(
     from airjax.data.sources import pin
     from airjax.fit import fit
 
-    del config  # `_config_file` has read it already
+    del config  # `_stand_ins` has read it already
     resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
@@ -261,43 +261,43 @@ def _data_config(name: str, given: DataConfig | None) -> DataConfig:
     return dataclasses.replace(given or DataConfig(), name=name).resolved()
 
 
-def _config_file(arguments: list[str]) -> None:
-    """Let the settings of `train --config NAME`, and those of a data set, stand in for flags that aren't given."""
+def _stand_ins(arguments: list[str]) -> None:
+    """Let settings stand in for flags that aren't given: first of `train --config NAME`, then what suits the data."""
     from airjax.presets import names, read
 
     app.config = ()
     if arguments[:1] not in (["train"], ["scenes"]):
         return
-    sources = []
     for word, following in zip(arguments, [*arguments[1:], ""]):
         path = following if word == "--config" else word.removeprefix("--config=")
         if path and path != word:
-            sources = [path]
-    sources += [name for name in arguments[1:2] if name in DATA_SETS and name in names()]
-    app.config = tuple(_settings(read(source), source, arguments[0]) for source in sources)
+            app.config = (_stand_in(read(path), path),)
+    command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    if command not in (train, scenes):
+        return  # their help
+    data = bound.arguments["data"]
+    if data in DATA_SETS and data in names():
+        of_data = {field.name.replace("_", "-") for field in dataclasses.fields(DataConfig)}
+        known = {name: value for name, value in read(data).items() if command is train or name in of_data}
+        app.config = (*app.config, _stand_in(known, data))
+    elif data not in DATA_SETS and command is train and Path(data).exists():
+        app.config = (*app.config, _stand_in(_proposed(data), "the look of the pictures"))
 
 
-def _settings(settings: dict[str, Any], source: str, command: str) -> cyclopts.config.Dict:
-    """Make settings known to a command, which for `scenes` are those of data alone."""
-    of_data = {field.name for field in dataclasses.fields(DataConfig)}
-    known = {k: v for k, v in settings.items() if command == "train" or k.replace("-", "_") in of_data}
-    return cyclopts.config.Dict(known, source=source, use_commands_as_keys=False)
+def _stand_in(settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
+    return cyclopts.config.Dict(settings, source=source, use_commands_as_keys=False)
 
 
-def _proposed(arguments: list[str]) -> None:
-    """Let settings that suit one's own pictures stand in for those that neither flags nor a file give."""
+def _proposed(data: str) -> dict[str, Any]:
+    """Look for settings that suit one's own pictures, and tell them."""
     from airjax.doctor import propose
 
-    command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
-    if command is not train or (data := bound.arguments["data"]) in DATA_SETS or not Path(data).exists():
-        return
     found = propose(data)
     for doubt in found.doubts:
         _logger.warning("AIR may be the wrong tool: %s", doubt)
     flags = " ".join(flag(name, value) for name, value in found.settings.items())
     _logger.info("settings by the look of the pictures (flags of your own win): %s", flags)
-    given = cyclopts.config.Dict(found.settings, source="the look of the pictures", use_commands_as_keys=False)
-    app.config = (*app.config, given)
+    return found.settings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -307,9 +307,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         tokens = list(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
-        _config_file(tokens)
-        if tokens[:1] == ["train"]:
-            _proposed(tokens)
+        _stand_ins(tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         report(error)

@@ -16,6 +16,17 @@ def _normalised(log_weights: np.ndarray) -> Float[np.ndarray, " n"]:
     return (log_weights - np.logaddexp.reduce(log_weights)).astype(np.float32)
 
 
+def as_log_prior(log_probs: Float[Array, " n"] | Float[np.ndarray, " n"]) -> Float[Array, " n"]:
+    """Take log p(n), n = 0..N, for a model's prior.
+
+    Raises:
+        ValueError: it allows no object.
+    """
+    if len(log_probs) < 2:
+        raise ValueError(f"count_log_prior must have at least 2 entries, got {len(log_probs)}")
+    return jnp.asarray(log_probs, jnp.float32)
+
+
 def truncated_geometric(max_objects: int, ratio: float) -> Float[np.ndarray, " n"]:
     """Make p(n) proportional to `ratio`^n for n = 0..`max_objects`.
 

@@ -1,6 +1,6 @@
 """What every family of objects has in common: trajectories of inference, scenes, and the model as others see it.
 
-Objects are learned patches in 2D (`airjax.model.AIR`), or solids of known kinds in 3D (`airjax.scenes3d.AIR3D`).
+Objects are learned patches in 2D (`airjax.model.AIR`), or solids of known kinds in 3D (`airjax.scenes3d.model.AIR3D`).
 """
 
 import abc
@@ -113,7 +113,7 @@ class Family(eqx.Module):
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
 
     @abc.abstractmethod
-    def tell(self, where: Float[np.ndarray, "3"], what: Float[np.ndarray, " d"]) -> dict[str, Any]:
+    def tell(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object in plain numbers, lists and strings, ready for JSON."""
 
     def tell_ground(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:

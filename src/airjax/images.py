@@ -129,6 +129,11 @@ def fit(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool
     return Fitted(255 - pixels if invert else pixels, Placement(picture.size, factor, *map(float, corner)))
 
 
+def shape_of(channels: int, height: int, width: int) -> tuple[int, ...]:
+    """Tell the shape, channels last, of grey pictures (height, width) or those in colour (height, width, 3)."""
+    return (height, width) if channels == 1 else (height, width, channels)
+
+
 def is_on_light(picture: Image.Image) -> bool:
     """Tell whether a picture's border is light: dark objects on a light ground."""
     return bool(np.mean(_border_colour(picture)) > 127)

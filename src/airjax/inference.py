@@ -156,7 +156,7 @@ def _describe_object(model: Family, found: Found, i: int, t: int) -> dict:
         "box": None if np.isnan(found.boxes[i, t]).any() else rounded(found.boxes[i, t]),
         "window": rounded(found.windows[i, t]),
         "presence": round(float(found.presence[i, t]), 6),
-        **model.tell(found.where[i, t], found.what[i, t]),
+        **model.tell(found.what[i, t]),
     }
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from airjax import windows
+from airjax import count, windows
 from airjax.family import Family, Scene, Step, Trajectory, rounded
 from airjax.grounds import BlackGround, Ground
 from airjax.layers import Normal
@@ -101,11 +101,9 @@ class AIR(Family):
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
         """
-        if len(count_log_prior) < 2:
-            raise ValueError(f"count_log_prior must have at least 2 entries, got {len(count_log_prior)}")
         if window < 1:
             raise ValueError(f"window must be at least 1, got {window}")
-        self.count_log_prior = jnp.asarray(count_log_prior, jnp.float32)
+        self.count_log_prior = count.as_log_prior(count_log_prior)
         self.where_prior, self.patches, self.likelihood = where_prior, patches, likelihood
         self.recogniser = Recogniser(
             image_shape,
@@ -127,7 +125,7 @@ class AIR(Family):
         """Let the ground start from training scenes."""
         return eqx.tree_at(lambda m: m.ground, self, self.ground.start(images))
 
-    def tell(self, where: Float[np.ndarray, "3"], what: Float[np.ndarray, " d"]) -> dict[str, Any]:
+    def tell(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object by its code."""
         return {"code": rounded(what)}
 

@@ -35,14 +35,14 @@ from airjax import arrays, checkpoint, doctor, inference, loop, pretrained, run,
 from airjax.build import build_model
 from airjax.config import MAX_SEED, DataConfig, GroundKind, ModelConfig, PolarityKind, TrainConfig
 from airjax.family import Family
-from airjax.images import Placement
+from airjax.images import Placement, shape_of
 from airjax.stream import to_own_pixels
 
 BATCH = 64
 """Images that are inferred at once; always as many, so that results don't depend on how many there are."""
 LANES = 1_600
 """Trajectories that are sampled at once."""
-_MODEL = {field.name for field in dataclasses.fields(ModelConfig)}
+_MODEL = {field.name for field in dataclasses.fields(ModelConfig)} - {"objects"}  # which are patches here
 _OF_RUNS = {"seed", "checkpoint_every", "evaluate_every", "keep"}
 _TRAIN = {field.name for field in dataclasses.fields(TrainConfig)} - _OF_RUNS
 _logger = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     def _canvas(self, look: doctor.Report) -> tuple[int, ...]:
         """Choose the shape that pictures are fitted into."""
         side, channels = look.settings["canvas"], look.settings["channels"]
-        by_look = arrays.shape_of(channels, side, side)
+        by_look = shape_of(channels, side, side)
         return by_look if self.image_shape is None else arrays.check_shape(self.image_shape)
 
     def _given(self, look: doctor.Report) -> dict[str, Any]:
@@ -278,11 +278,14 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             source: see `airjax.from_pretrained`.
 
         Raises:
+            ValueError: the model is one of objects in 3D.
             RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
         """
         model, config, polarity = pretrained.from_pretrained(source)
-        shape = arrays.shape_of(*model.image_shape)
-        settings = dataclasses.asdict(config)
+        if config.objects != ModelConfig.objects:
+            raise ValueError(f"the estimator takes models of patches, not of {config.objects}")
+        shape = shape_of(*model.image_shape)
+        settings = _only(_MODEL, dataclasses.asdict(config))
         own = {name: settings.pop(name) for name in cls().get_params(deep=False).keys() & settings.keys()}
         estimator = cls(**own, polarity=polarity, settings=settings, image_shape=shape)
         estimator.image_shape_, estimator.n_features_in_ = shape, math.prod(shape)

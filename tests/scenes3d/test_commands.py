@@ -8,11 +8,13 @@ from PIL import Image
 from runs import call, refused
 
 import airjax
+from airjax.cli import main
 from airjax.console import print_images
 from airjax.data.tables import tables
 from airjax.run import read_record
 from airjax.scenes3d import ONE_SOLID
 from airjax.scenes3d.model import AIR3D
+from airjax.sklearn import AIR
 
 QUICK = (
     *("--scenes", "16", "--held-out-scenes", "8", "--canvas", "12", "--steps", "2", "--batch", "4", "--chunk", "1"),
@@ -23,8 +25,6 @@ QUICK = (
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("solids") / "run"
-    from airjax.cli import main
-
     assert main(["train", "solids", *QUICK, "--out", str(folder)]) == 0
     return folder
 
@@ -73,6 +73,16 @@ def test_only_the_marginal_objective_knows_identities(capsys, tmp_path):
     flags = ("--objective", "nvil", *QUICK, "--out", tmp_path / "run")
     assert refused(call(capsys, "train", "crockery", *flags), "objective")
     assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_a_data_set_are_taken_wherever_its_name_stands(capsys, tmp_path):
+    flags = ("--objective", "nvil", *QUICK, "--out", tmp_path / "run")
+    assert refused(call(capsys, "train", *flags, "crockery"), "objective")
+
+
+def test_an_estimator_is_for_patches(run):
+    with pytest.raises(ValueError, match="patches, not of solids"):
+        AIR.from_pretrained(run)
 
 
 def test_the_page_is_for_patches(capsys, run):

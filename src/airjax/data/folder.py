@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from airjax.checkpoint import write_atomically
-from airjax.images import fit, open_picture
+from airjax.images import fit, open_picture, shape_of
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """Files taken for pictures, whatever the case."""
@@ -141,11 +141,9 @@ def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
 
 def _decode(root: Path, names: Sequence[str], image_shape: tuple[int, int, int], invert: bool, path: Path) -> None:
     """Decode pictures into `path`, and last, as a sign that it is complete, say beside it which could not be."""
-    channels, height, width = image_shape
-    shape = (height, width) if channels == 1 else (height, width, 3)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.tmp")
-    problems, done, bar = [], 0, Console(stderr=True)
+    problems, done, shape, bar = [], 0, shape_of(*image_shape), Console(stderr=True)
     try:
         with partial.open("w+b") as file:
             np.lib.format.write_array_header_1_0(file, _header(len(names), shape))

@@ -10,6 +10,7 @@ from airjax.config import BackgroundKind, ChannelsKind
 from airjax.data._placing import Draft, blank, blocks, check_common, check_whole, place, windows
 from airjax.data.backgrounds import add_background
 from airjax.data.scenes import Scenes
+from airjax.images import shape_of
 
 SHAPES = ("circle", "square", "diamond")
 """What the labels 0, 1 and 2 mean."""
@@ -60,7 +61,7 @@ def sprites(
     check_whole("min_side", min_side, 1, max_side)
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
-    draft = blank(seed, size, counts, (canvas, canvas) if channels == 1 else (canvas, canvas, 3))
+    draft = blank(seed, size, counts, shape_of(channels, canvas, canvas))
     for block in blocks(seed, size, canvas):
         part = draft.part(block.scenes)
         place(_Sprites(part, block.length, min_side, max_side).attempt, part, block)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from airjax import count
 from airjax.family import Family, Scene, Step, Trajectory, rounded
 from airjax.layers import Embed, Normal
 from airjax.likelihood import Likelihood
@@ -37,6 +38,32 @@ class Noise(NamedTuple):
     position: Float[Array, "*N 2"]
     rotation: Float[Array, "*N h"]
     hypothesis: Float[Array, "*N h"]
+
+
+class Guess(NamedTuple):
+    """What the next object would be, were it of one kind.
+
+    Attributes:
+        crop: the window in which it is seen.
+        layer: what is seen there.
+        position: on the table.
+        rotation: in radians.
+        kl: see `Step`.
+        log_p: see `Step`.
+        log_q: see `Step`.
+        bound: by how much it would raise the bound, in nats.
+        evidence: the same as an estimate of log p(x | mode), for every mode of its rotation.
+    """
+
+    crop: Crop
+    layer: Layer
+    position: Float[Array, "2"]
+    rotation: Float[Array, ""]
+    kl: Float[Array, ""]
+    log_p: Float[Array, ""]
+    log_q: Float[Array, ""]
+    bound: Float[Array, ""]
+    evidence: Float[Array, " modes"]
 
 
 class AIR3D(Family):
@@ -70,12 +97,10 @@ class AIR3D(Family):
         Raises:
             ValueError: `count_log_prior` allows no object, or images have no colour.
         """
-        if len(count_log_prior) < 2:
-            raise ValueError(f"count_log_prior must have at least 2 entries, got {len(count_log_prior)}")
         if image_shape[0] != 3:
             raise ValueError(f"images of solids must have 3 channels, got {image_shape[0]}")
         objects_key, camera_key = jax.random.split(key)
-        self.count_log_prior = jnp.asarray(count_log_prior, jnp.float32)
+        self.count_log_prior = count.as_log_prior(count_log_prior)
         self.likelihood, self.stage = likelihood, stage
         self.image_shape, self.max_objects = image_shape, len(count_log_prior) - 1
         self.recogniser = TableRecogniser(
@@ -107,12 +132,12 @@ class AIR3D(Family):
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n, azimuth, identities and poses from their priors, and its picture."""
         n_key, camera_key, place_key, turn_key, kind_key = jax.random.split(key, 5)
-        shape = (self.max_objects,)
+        objects = self.max_objects
         n = jax.random.categorical(n_key, self.count_log_prior)
         azimuth = jnp.full(1, self.stage.azimuth) if self.viewer is None else self.azimuth_prior.sample(key=camera_key)
-        positions = jax.vmap(lambda k: self.position_prior.sample(key=k))(jax.random.split(place_key, *shape))
-        rotations = jax.random.uniform(turn_key, shape, maxval=TURN)
-        identities = jax.random.randint(kind_key, shape, 0, len(self.stage.kinds))
+        positions = jax.vmap(lambda k: self.position_prior.sample(key=k))(jax.random.split(place_key, objects))
+        rotations = jax.random.uniform(turn_key, (objects,), maxval=TURN)
+        identities = jax.random.randint(kind_key, (objects,), 0, len(self.stage.kinds))
         camera = self.stage.camera(azimuth[0])
         rays = camera.rays(self.image_shape[1:])
 
@@ -121,12 +146,12 @@ class AIR3D(Family):
             layer = self.stage.draw_identity(rays, identity, position, rotation)
             return canvas.add(layer._replace(opacity=layer.opacity * (t < n))), None
 
-        objects = jnp.arange(self.max_objects), identities, positions, rotations
-        canvas, _ = jax.lax.scan(put, self.stage.empty(rays, self.max_objects), objects)
+        things = jnp.arange(objects), identities, positions, rotations
+        canvas, _ = jax.lax.scan(put, self.stage.empty(rays, objects), things)
         where = jax.vmap(lambda p: self.stage.where(camera, p, self.image_shape[1:]))(positions)
         return Scene(n, where, _what(positions, rotations, identities), self.likelihood.mean(canvas.image))
 
-    def tell(self, where: Float[np.ndarray, "3"], what: Float[np.ndarray, "4"]) -> dict[str, Any]:
+    def tell(self, what: Float[np.ndarray, "4"]) -> dict[str, Any]:
         """Describe an object by its kind and pose: position on the table, rotation in degrees."""
         rotation, identity = what[2:]
         return {
@@ -147,10 +172,10 @@ class AIR3D(Family):
         The code of the ground is the camera's azimuth, if that is not known.
         """
         azimuth = self._look(image, key)
-        camera = self.stage.camera(azimuth.value[0] if azimuth.value.size else jnp.asarray(self.stage.azimuth))
+        angle = azimuth.value[0] if self.viewer else jnp.asarray(self.stage.azimuth)
+        camera, turn = self.stage.camera(angle), angle - self.stage.azimuth
         rays = camera.rays(self.image_shape[1:])
         empty = self.stage.empty(rays, self.max_objects)
-        turn = azimuth.value[0] - self.stage.azimuth if azimuth.value.size else jnp.zeros(())
         step = lambda canvas, noise: self._step(image, camera, rays, turn, canvas, noise)
         _, steps = jax.lax.scan(step, empty, self._noise(key))
         return Trajectory(steps, azimuth, empty.image, self.likelihood.log_prob(image, empty.image))
@@ -180,24 +205,22 @@ class AIR3D(Family):
         guesses = [guess(kind) for kind in range(len(self.stage.kinds))]
         chosen = jnp.argmax(posterior.log_probs + noise.hypothesis)
         identity = jnp.array([h.kind for h in self.stage.hypotheses])[chosen]
-        crop, layer, position, rotation, kl, log_p, log_q = jax.tree.map(
-            lambda *each: jnp.stack(each)[identity], *(g.sample for g in guesses)
-        )
-        canvas = canvas.add(crop.put(layer))
+        own = _select(guesses, identity)
+        canvas = canvas.add(own.crop.put(own.layer))
         found = Step(
             presence_logit=posterior.presence_logit,
-            where=self.stage.where(camera, position, self.image_shape[1:]),
-            what=_what(position, rotation, identity),
-            kl=kl,
-            log_p=log_p,
-            log_q=log_q,
+            where=self.stage.where(camera, own.position, self.image_shape[1:]),
+            what=_what(own.position, own.rotation, identity),
+            kl=own.kl,
+            log_p=own.log_p,
+            log_q=own.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
             taught=_taught(posterior, guesses, identity),
         )
         return canvas, found
 
-    def _guess(self, kind, posterior: Posterior, camera, turn, maps, noise) -> "_Guess":
+    def _guess(self, kind, posterior: Posterior, camera, turn, maps, noise) -> Guess:
         """Guess the next object as if it were of this kind."""
         modes = np.flatnonzero([h.kind == kind for h in self.stage.hypotheses])
         of_position = jax.tree.map(lambda x: x[kind], posterior.position)
@@ -207,48 +230,31 @@ class AIR3D(Family):
         mode, position = jnp.argmax(log_probs + noise.hypothesis[modes]), _turned(in_frame, turn)
         crop = self.stage.crop(camera, position, self.image_shape[1:])
         image, rays, canvas = crop.cut(maps)
+        before = self.likelihood.log_prob(image, canvas.image)  # windows of kinds differ
 
         def draw(rays, position, rotation):
             layer = self.stage.draw(rays, kind, position, rotation + turn)
-            return layer, self.likelihood.log_prob(image, canvas.add(layer).image)
+            return layer, self.likelihood.log_prob(image, canvas.add(layer).image) - before
 
-        layer, fit = draw(rays, position, rotations[mode])
+        layer, gain = draw(rays, position, rotations[mode])
         fixed = jax.lax.stop_gradient((rays, position, rotations))
-        each = jax.vmap(lambda rotation: draw(*fixed[:2], rotation)[1])(fixed[2])
-        gain = lambda fit: fit - self.likelihood.log_prob(image, canvas.image)  # windows of kinds differ
+        gains = jax.vmap(lambda rotation: draw(*fixed[:2], rotation)[1])(fixed[2])
         prior, log_prior = self.position_prior, -math.log(len(self.stage.kinds) * TURN)
         log_q_position, log_q_rotation = of_position.log_prob(in_frame), of_rotation.log_prob(rotations)
         # Whichever of the kind's modes it was.
         joint = jax.lax.stop_gradient(log_probs) + of_rotation.log_prob(rotations[mode])
-        log_q, log_p = jax.nn.logsumexp(joint), prior.log_prob(position)
-        kl = of_position.kl(prior)
-        return _Guess(
-            sample=(
-                crop,
-                layer,
-                position,
-                rotations[mode] + turn,
-                kl + log_q - log_prior,
-                log_p + log_prior,
-                log_q_position + log_q,
-            ),
-            bound=gain(fit) - kl - log_q_rotation[mode],
-            evidence=gain(each) + log_p - log_q_position - log_q_rotation,
+        log_q, log_p, kl = jax.nn.logsumexp(joint), prior.log_prob(position), of_position.kl(prior)
+        return Guess(
+            crop=crop,
+            layer=layer,
+            position=position,
+            rotation=rotations[mode] + turn,
+            kl=kl + log_q - log_prior,
+            log_p=log_p + log_prior,
+            log_q=log_q_position + log_q,
+            bound=gain - kl - log_q_rotation[mode],
+            evidence=gains + log_p - log_q_position - log_q_rotation,
         )
-
-
-class _Guess(NamedTuple):
-    """What the next object would be, were it of one kind.
-
-    Attributes:
-        sample: its window, layer, position, rotation, KL, log p and log q.
-        bound: by how much it would raise the bound, in nats.
-        evidence: the same as an estimate of log p(x | mode), for every mode of its rotation.
-    """
-
-    sample: tuple[Crop, Layer, Array, Array, Array, Array, Array]
-    bound: Float[Array, ""]
-    evidence: Float[Array, " modes"]
 
 
 def _taught(posterior, guesses, identity):
@@ -261,6 +267,12 @@ def _taught(posterior, guesses, identity):
     bounds = jnp.stack([g.bound for g in guesses])
     others = jnp.where(jnp.arange(len(guesses)) == identity, 0.0, bounds)
     return TEACHING * (jax.nn.softmax(evidence) @ posterior.log_probs) + EXPLORING * jnp.sum(others)
+
+
+def _select(guesses, identity) -> Guess:
+    """Take the guess for one kind, but for its evidence, which has another length for every kind."""
+    alike = [guess._replace(evidence=jnp.zeros(0)) for guess in guesses]
+    return jax.tree.map(lambda *each: jnp.stack(each)[identity], *alike)
 
 
 def _turned(position, angle):

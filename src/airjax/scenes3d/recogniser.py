@@ -40,9 +40,7 @@ class TableRecogniser(eqx.Module):
 
     embed: Embed
     head: Linear
-    kinds: int = eqx.field(static=True)
-    angles: tuple[float, ...] = eqx.field(static=True)
-    parts: tuple[float, ...] = eqx.field(static=True)
+    hypotheses: tuple[Hypothesis, ...] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -61,31 +59,38 @@ class TableRecogniser(eqx.Module):
         self.embed = Embed(
             (2 * channels, height, width), head_hidden, channels=embed_channels, hidden=embed_hidden, key=embed
         )
-        self.kinds = 1 + max(h.kind for h in hypotheses)
-        self.angles, self.parts = (tuple(getattr(h, name) for h in hypotheses) for name in ("angle", "part"))
+        self.hypotheses = hypotheses
         bias = [
             jnp.zeros(1),
-            jnp.tile(start.mean, self.kinds),
-            jnp.tile(start.log_sd, self.kinds),
+            jnp.tile(start.mean, self._kinds),
+            jnp.tile(start.log_sd, self._kinds),
             jnp.zeros(2 * len(hypotheses)),
-            jnp.log(jnp.array(self.parts) / 3.0),
+            jnp.log(self._parts / 3.0),
         ]
         joined = jnp.concatenate(bias)
         linear = Linear(head_hidden, len(joined), gain=0.1, key=head)
         self.head = eqx.tree_at(lambda m: m.bias, linear, joined)
 
+    @property
+    def _kinds(self):
+        return 1 + max(h.kind for h in self.hypotheses)
+
+    @property
+    def _parts(self):
+        return jnp.array([h.part for h in self.hypotheses])
+
     def __call__(self, image: Float[Array, "c h w"], left: Float[Array, "c h w"]) -> Posterior:
         """Look for the next object, given what is `left` of the image."""
         output = self.head(jax.nn.relu(self.embed(jnp.concatenate([image, left]))))
-        presence, positions, rotations = jnp.split(output, (1, 1 + 4 * self.kinds))
+        presence, positions, rotations = jnp.split(output, (1, 1 + 4 * self._kinds))
         logits, offset, log_sd = rotations.reshape(3, -1)
-        parts = jnp.array(self.parts)
+        angles = jnp.array([h.angle for h in self.hypotheses])
         return Posterior(
             presence_logit=presence[0],
-            position=Normal(*positions.reshape(2, self.kinds, 2)),
+            position=Normal(*positions.reshape(2, self._kinds, 2)),
             log_probs=jax.nn.log_softmax(logits),
             rotation=WrappedNormals(
-                mean=jnp.array(self.angles) + OVERLAP * parts * jnp.tanh(offset),
-                log_sd=jnp.minimum(log_sd, jnp.log(parts / 3.0)),
+                mean=angles + OVERLAP * self._parts * jnp.tanh(offset),
+                log_sd=jnp.minimum(log_sd, jnp.log(self._parts / 3.0)),
             ),
         )

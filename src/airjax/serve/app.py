@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airjax.config import MAX_SEED
 from airjax.grounds import BlackGround
-from airjax.images import FORMATS, fit, is_on_light, open_picture
+from airjax.images import FORMATS, fit, is_on_light, open_picture, shape_of
 from airjax.inference import channels_first
 from airjax.model import AIR
 from airjax.serve.answers import MAX_BODY, Answers
@@ -167,8 +167,7 @@ def _checked(read: Callable[[], T]) -> T:
 
 def _drawn(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
     rows = Drawing.model_validate_json(body).pixels
-    channels, height, width = model.image_shape
-    shape = (height, width) if channels == 1 else (height, width, channels)
+    shape = shape_of(*model.image_shape)
     wanted = f"pixels must be whole numbers from 0 to 255, nested as {list(shape)}"
     try:
         values = np.array(rows)

@@ -42,7 +42,7 @@ class Guard:
         try:
             await self._app(scope, receive, guarded)
         except ClientDisconnect:
-            pass
+            pass  # whoever asked has left: there is nobody to answer, and nothing went wrong
         except Exception:
             _logger.exception("a request failed")
             if started:
