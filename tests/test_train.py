@@ -126,6 +126,13 @@ def test_annealing_starts_from_its_start(tiny_config, tiny_train_config, tiny_im
     np.testing.assert_allclose(state.model.count_log_prior, expected, atol=1e-6)
 
 
+def test_the_sd_is_annealed_by_constant_factors(train_tiny, tiny_config):
+    config = replace(tiny_config, sd_start=0.8, sd=0.2, sd_anneal_steps=4)
+    sd_after = lambda steps: jnp.exp(train_tiny((steps,), model_config=config)[0].model.likelihood.log_sd)
+    # p(n) is annealed before, for two steps.
+    np.testing.assert_allclose([sd_after(steps) for steps in (1, 2, 4, 6, 7)], [0.8, 0.8, 0.4, 0.2, 0.2], rtol=1e-5)
+
+
 def test_the_count_prior_is_annealed_then_follows_the_counts_found(train_tiny, trained, tiny_config):
     state, info = train_tiny((2,))
     annealed = np.asarray(state.model.count_log_prior)

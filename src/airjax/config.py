@@ -140,6 +140,8 @@ class ModelConfig:
         likelihood: p(x | canvas).
         sd: standard deviation of the normal likelihood.
         learn_sd: whether it is learned.
+        sd_start: standard deviation from which it is annealed, by constant factors, after p(n); None: no annealing.
+        sd_anneal_steps: steps over which it is.
         scale: median of the prior on a window's side, as a fraction of the canvas side.
         scale_sd: standard deviation of its logarithm.
         position_sd: standard deviation of a window's centre, in [-1, 1] canvas units.
@@ -176,6 +178,8 @@ class ModelConfig:
     likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
     learn_sd: bool = False
+    sd_start: float | None = None
+    sd_anneal_steps: int = 1_000
     scale: float = 0.42
     scale_sd: float = 0.05
     position_sd: float = 0.5
@@ -192,6 +196,7 @@ class ModelConfig:
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
         _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "ground_size", "anneal_steps")
+        _check_at_least(self, 1, "sd_anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
         _check_choice(self, ObjectsKind, "objects")
@@ -202,6 +207,10 @@ class ModelConfig:
         _check_choice(self, CountPriorKind, "count_prior")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
+        if self.sd_start is not None:
+            _check_positive(self, "sd_start")
+            if self.learn_sd or self.likelihood != "normal":
+                raise ValueError("sd_start is for a normal likelihood whose sd is not learned")
 
 
 @dataclass(frozen=True)

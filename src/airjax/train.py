@@ -1,5 +1,6 @@
 """Learning: `init` a state, `step` it on a batch, or `run_chunk` for many steps in one dispatch."""
 
+import math
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -98,6 +99,7 @@ def init(
     first_prior = _annealed_prior(model_config, jnp.zeros(()))
     if first_prior is not None:
         model = eqx.tree_at(lambda m: m.count_log_prior, model, first_prior)
+    model = _with_annealed_sd(model_config, model, jnp.zeros(()))
     baseline = None
     if config.objective == "nvil":
         assert isinstance(model, AIR)
@@ -131,6 +133,16 @@ def _next_count_prior(config, log_prior, step, count_probs):
     return log_prior
 
 
+def _with_annealed_sd(config: ModelConfig, model: Family, step: Int[Array, ""] | Float[Array, ""]) -> Family:
+    """Give the likelihood the standard deviation that it has at a step, if that is annealed."""
+    if config.sd_start is None:
+        return model
+    after = 0 if config.count_ratio_start is None else config.anneal_steps
+    left = jnp.clip(1.0 - (step - after) / config.sd_anneal_steps, 0.0, 1.0)
+    log_sd = left * math.log(config.sd_start) + (1.0 - left) * math.log(config.sd)
+    return eqx.tree_at(lambda m: m.likelihood.log_sd, model, log_sd)
+
+
 def step(
     model_config: ModelConfig,
     config: TrainConfig,
@@ -147,6 +159,7 @@ def step(
     model, baseline = eqx.apply_updates(networks, updates)
     log_prior = _next_count_prior(model_config, state.model.count_log_prior, state.step + 1, count_probs)
     model = eqx.tree_at(lambda m: m.count_log_prior, model, log_prior)
+    model = _with_annealed_sd(model_config, model, state.step + 1)
     return State(model, baseline, optimiser, state.step + 1, state.key), Info(elbo, count_probs)
 
 

@@ -25,6 +25,12 @@ class Crop(NamedTuple):
         """Cut the window out of all maps [..., h, w] of a tree; what has fewer axes is left as it is."""
         return jax.tree.map(lambda x: self.rows @ x @ self.columns.T if x.ndim > 1 else x, maps)
 
+    def within(self, point: Float[Array, "2"]) -> Float[Array, "2"]:
+        """Tell where a point (x, y) of the image, in pixels, lies in the window: from its middle, in half sides."""
+        middle = lambda selection: jnp.mean(selection @ jnp.arange(selection.shape[1])) + 0.5
+        half = 0.5 * jnp.array([len(self.columns), len(self.rows)])
+        return (point - jnp.stack([middle(self.columns), middle(self.rows)])) / half
+
     def put(self, maps: Any) -> Any:
         """Put windows [..., p, p] of a tree in their place on zeros [..., h, w]."""
         return jax.tree.map(lambda x: self.rows.T @ x @ self.columns, maps)

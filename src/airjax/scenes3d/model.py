@@ -13,15 +13,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from airjax import count
 from airjax.family import Family, Scene, Step, Trajectory, rounded
 from airjax.layers import Embed, Normal
 from airjax.likelihood import Likelihood
 from airjax.patches.base import Code
+from airjax.scenes3d.camera import Rays
 from airjax.scenes3d.circle import TURN
-from airjax.scenes3d.compositing import Layer
+from airjax.scenes3d.compositing import Canvas, Layer
 from airjax.scenes3d.crop import Crop
 from airjax.scenes3d.recogniser import Posterior, TableRecogniser
 from airjax.scenes3d.stage import Stage
@@ -40,6 +41,28 @@ class Noise(NamedTuple):
     hypothesis: Float[Array, "*N h"]
 
 
+class Attempt(NamedTuple):
+    """Where the next object would be, were it of one kind, and how turned, in each mode of its rotation.
+
+    Attributes:
+        crop: the window in which it is seen.
+        seen: image, canvas and rays there.
+        position: on the table.
+        rotations: in radians.
+        log_p: log p(position), in nats.
+        log_q: log q(position | kind).
+        log_q_rotations: the sum of q(rotation | mode) over all modes of the kind, as a logarithm.
+    """
+
+    crop: Crop
+    seen: tuple[Float[Array, "c p p"], Canvas, Rays]
+    position: Float[Array, "2"]
+    rotations: Float[Array, " m"]
+    log_p: Float[Array, ""]
+    log_q: Float[Array, ""]
+    log_q_rotations: Float[Array, " m"]
+
+
 class Guess(NamedTuple):
     """What the next object would be, were it of one kind.
 
@@ -48,22 +71,18 @@ class Guess(NamedTuple):
         layer: what is seen there.
         position: on the table.
         rotation: in radians.
-        kl: see `Step`.
         log_p: see `Step`.
         log_q: see `Step`.
         bound: by how much it would raise the bound, in nats.
-        evidence: the same as an estimate of log p(x | mode), for every mode of its rotation.
     """
 
     crop: Crop
     layer: Layer
     position: Float[Array, "2"]
     rotation: Float[Array, ""]
-    kl: Float[Array, ""]
     log_p: Float[Array, ""]
     log_q: Float[Array, ""]
     bound: Float[Array, ""]
-    evidence: Float[Array, " modes"]
 
 
 class AIR3D(Family):
@@ -77,6 +96,7 @@ class AIR3D(Family):
     recogniser: TableRecogniser
     viewer: Embed | None
     stage: Stage = eqx.field(static=True)
+    enumerated: bool = eqx.field(static=True)
     max_objects: int = eqx.field(static=True)
     image_shape: tuple[int, int, int] = eqx.field(static=True)
 
@@ -90,9 +110,13 @@ class AIR3D(Family):
         embed_channels: int = 16,
         embed_hidden: int = 256,
         head_hidden: int = 200,
+        enumerated: bool = True,
         key: PRNGKeyArray,
     ):
         """Make the networks for images of `image_shape` = (3, height, width) of scenes on this stage.
+
+        Of hypotheses, q is the exact posterior, found by drawing them all, if they are `enumerated`, and otherwise what
+        the network says.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or images have no colour.
@@ -101,11 +125,11 @@ class AIR3D(Family):
             raise ValueError(f"images of solids must have 3 channels, got {image_shape[0]}")
         objects_key, camera_key = jax.random.split(key)
         self.count_log_prior = count.as_log_prior(count_log_prior)
-        self.likelihood, self.stage = likelihood, stage
+        self.likelihood, self.stage, self.enumerated = likelihood, stage, enumerated
         self.image_shape, self.max_objects = image_shape, len(count_log_prior) - 1
         self.recogniser = TableRecogniser(
             image_shape,
-            stage.hypotheses,
+            stage,
             start=self.position_prior,
             embed_channels=embed_channels,
             embed_hidden=embed_hidden,
@@ -200,79 +224,105 @@ class AIR3D(Family):
 
     def _step(self, image, camera, rays, turn, canvas, noise):
         posterior = self.recogniser(image, image - jax.lax.stop_gradient(canvas.image))
-        maps = jax.lax.stop_gradient(image), rays, jax.lax.stop_gradient(canvas)
-        guess = lambda kind: self._guess(kind, posterior, camera, turn, maps, noise)
-        guesses = [guess(kind) for kind in range(len(self.stage.kinds))]
-        chosen = jnp.argmax(posterior.log_probs + noise.hypothesis)
+        pictures = jax.lax.stop_gradient((image, canvas))
+        kinds = range(len(self.stage.kinds))
+        attempt = lambda kind, *view: self._attempt(kind, posterior, view, pictures, noise)
+        attempts = [jax.lax.stop_gradient(attempt(kind, camera, rays, turn)) for kind in kinds]
+        evidence = jnp.concatenate([self._evidence(*each) for each in zip(kinds, attempts)])
+        log_probs = jax.nn.log_softmax(evidence) if self.enumerated else jax.lax.stop_gradient(posterior.log_probs)
+        chosen = jnp.argmax(log_probs + noise.hypothesis)
         identity = jnp.array([h.kind for h in self.stage.hypotheses])[chosen]
-        own = _select(guesses, identity)
+
+        def guess(kind):
+            view = _learning(kind == identity, (camera, rays, turn))  # the camera learns by the chosen kind alone
+            modes = self._modes(kind)
+            mode = jnp.argmax(log_probs[modes] + noise.hypothesis[modes])
+            return self._guess(kind, attempt(kind, *view), mode, log_probs[modes][mode])
+
+        guesses = [guess(kind) for kind in kinds]
+        own = jax.tree.map(lambda *each: jnp.stack(each)[identity], *guesses)
         canvas = canvas.add(own.crop.put(own.layer))
         found = Step(
             presence_logit=posterior.presence_logit,
             where=self.stage.where(camera, own.position, self.image_shape[1:]),
             what=_what(own.position, own.rotation, identity),
-            kl=own.kl,
+            kl=own.log_q - own.log_p,  # sampled: which object it is depends on where it would be
             log_p=own.log_p,
             log_q=own.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
-            taught=_taught(posterior, guesses, identity),
+            taught=_taught(posterior, evidence, jnp.stack([g.bound for g in guesses]), identity),
         )
         return canvas, found
 
-    def _guess(self, kind, posterior: Posterior, camera, turn, maps, noise) -> Guess:
-        """Guess the next object as if it were of this kind."""
-        modes = np.flatnonzero([h.kind == kind for h in self.stage.hypotheses])
+    def _modes(self, kind: int) -> Integer[np.ndarray, " m"]:
+        """List the hypotheses of a kind."""
+        return np.flatnonzero([h.kind == kind for h in self.stage.hypotheses])
+
+    def _attempt(self, kind, posterior: Posterior, view, pictures, noise) -> Attempt:
+        """Place the next object as if it were of this kind."""
+        camera, rays, turn = view
+        modes = self._modes(kind)
         of_position = jax.tree.map(lambda x: x[kind], posterior.position)
-        of_rotation, log_probs = jax.tree.map(lambda x: x[modes], (posterior.rotation, posterior.log_probs))
+        of_rotation = jax.tree.map(lambda x: x[modes], posterior.rotation)
         in_frame = of_position.shape_noise(noise.position)
         rotations = of_rotation.shape_noise(noise.rotation[modes])
-        mode, position = jnp.argmax(log_probs + noise.hypothesis[modes]), _turned(in_frame, turn)
+        position = _turned(in_frame, turn)
         crop = self.stage.crop(camera, position, self.image_shape[1:])
-        image, rays, canvas = crop.cut(maps)
-        before = self.likelihood.log_prob(image, canvas.image)  # windows of kinds differ
-
-        def draw(rays, position, rotation):
-            layer = self.stage.draw(rays, kind, position, rotation + turn)
-            return layer, self.likelihood.log_prob(image, canvas.add(layer).image) - before
-
-        layer, gain = draw(rays, position, rotations[mode])
-        fixed = jax.lax.stop_gradient((rays, position, rotations))
-        gains = jax.vmap(lambda rotation: draw(*fixed[:2], rotation)[1])(fixed[2])
-        prior, log_prior = self.position_prior, -math.log(len(self.stage.kinds) * TURN)
-        log_q_position, log_q_rotation = of_position.log_prob(in_frame), of_rotation.log_prob(rotations)
-        # Whichever of the kind's modes it was.
-        joint = jax.lax.stop_gradient(log_probs) + of_rotation.log_prob(rotations[mode])
-        log_q, log_p, kl = jax.nn.logsumexp(joint), prior.log_prob(position), of_position.kl(prior)
-        return Guess(
+        return Attempt(
             crop=crop,
-            layer=layer,
+            seen=crop.cut((*pictures, rays)),
             position=position,
-            rotation=rotations[mode] + turn,
-            kl=kl + log_q - log_prior,
-            log_p=log_p + log_prior,
-            log_q=log_q_position + log_q,
-            bound=gain - kl - log_q_rotation[mode],
-            evidence=gains + log_p - log_q_position - log_q_rotation,
+            rotations=rotations + turn,
+            log_p=self.position_prior.log_prob(position),
+            log_q=of_position.log_prob(in_frame),
+            # Of a rotation, whichever of the kind's modes it came from.
+            log_q_rotations=jax.nn.logsumexp(jax.vmap(of_rotation.log_prob)(rotations), axis=-1),
+        )
+
+    def _draw(self, kind, attempt: Attempt, rotation) -> tuple[Layer, Float[Array, ""]]:
+        """Draw an object, and tell by how much it raises log p(x | canvas): windows of kinds differ."""
+        image, canvas, rays = attempt.seen
+        layer = self.stage.draw(rays, kind, attempt.position, rotation)
+        return layer, self.likelihood.log_prob(image, canvas.add(layer).image) - self.likelihood.log_prob(
+            image, canvas.image
+        )
+
+    def _evidence(self, kind, attempt: Attempt) -> Float[Array, " m"]:
+        """Weigh every mode of a kind: log p / q of the scene with it and without, but for constants."""
+        gains = jax.vmap(lambda rotation: self._draw(kind, attempt, rotation)[1])(attempt.rotations)
+        return gains + attempt.log_p - attempt.log_q - attempt.log_q_rotations
+
+    def _guess(self, kind, attempt: Attempt, mode, log_prob) -> Guess:
+        """Guess the next object as if it were of this kind, in one mode of its rotation, which has `log_prob`."""
+        rotation, log_q_rotation = attempt.rotations[mode], attempt.log_q_rotations[mode]
+        layer, gain = self._draw(kind, attempt, rotation)
+        log_p = attempt.log_p - math.log(len(self.stage.kinds) * TURN)
+        log_q = attempt.log_q + log_q_rotation + log_prob
+        return Guess(
+            crop=attempt.crop,
+            layer=layer,
+            position=attempt.position,
+            rotation=rotation,
+            log_p=log_p,
+            log_q=log_q,
+            bound=gain + attempt.log_p - attempt.log_q - log_q_rotation,
         )
 
 
-def _taught(posterior, guesses, identity):
+def _taught(posterior, evidence, bounds, identity):
     """Let q learn where the bound's own gradient would vanish: of what it holds to be impossible (docs/scenes3d.md).
 
-    log q(hypothesis) is scored by the exact posterior over hypotheses, all else being as sampled; and poses of the
-    kinds that were not chosen are learned, with a lower weight, as if they had been.
+    What the network says of hypotheses is scored by the exact posterior over them, all else being as sampled; and
+    poses of the kinds that were not chosen are learned, with a lower weight, as if they had been.
     """
-    evidence = jax.lax.stop_gradient(jnp.concatenate([g.evidence for g in guesses]))
-    bounds = jnp.stack([g.bound for g in guesses])
-    others = jnp.where(jnp.arange(len(guesses)) == identity, 0.0, bounds)
+    others = jnp.where(jnp.arange(len(bounds)) == identity, 0.0, bounds)
     return TEACHING * (jax.nn.softmax(evidence) @ posterior.log_probs) + EXPLORING * jnp.sum(others)
 
 
-def _select(guesses, identity) -> Guess:
-    """Take the guess for one kind, but for its evidence, which has another length for every kind."""
-    alike = [guess._replace(evidence=jnp.zeros(0)) for guess in guesses]
-    return jax.tree.map(lambda *each: jnp.stack(each)[identity], *alike)
+def _learning(learns, tree):
+    """Let gradients pass where `learns`."""
+    return jax.tree.map(lambda x: jnp.where(learns, x, jax.lax.stop_gradient(x)), tree)
 
 
 def _turned(position, angle):

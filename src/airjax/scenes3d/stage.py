@@ -15,8 +15,8 @@ from airjax.scenes3d.kinds import CROCKERY, SOLIDS, Kind
 from airjax.scenes3d.render import daylight, draw, draw_identity, empty_table
 from airjax.scenes3d.view import Pose
 
-MODES = 4
-"""Modes of q(rotation) for a kind whose rotation can be seen."""
+PART = math.pi / 6.0
+"""Length of the part of the circle that each mode of q(rotation) has: not much more than a cup's handle takes up."""
 
 
 class Hypothesis(NamedTuple):
@@ -62,7 +62,7 @@ class Stage:
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
         """List what an object could be; the rotations of a kind are spread over those that look different."""
-        modes = lambda kind: MODES if kind.symmetry else 1
+        modes = lambda kind: round(TURN / (kind.symmetry * PART)) if kind.symmetry else 1
         part = lambda kind: TURN / (modes(kind) * max(kind.symmetry, 1))
         return tuple(
             Hypothesis(k, part(kind) * mode, part(kind))
@@ -94,16 +94,20 @@ class Stage:
 
     def crop(self, camera: Camera, position: Float[Array, "2"], shape: tuple[int, int]) -> Crop:
         """Make the window in which an object at `position` is seen."""
-        return crop_around(self._middle(camera, position, shape), math.ceil(self.window * shape[0]), shape)
+        return crop_around(self.middle(camera, position, shape), self.window_side(shape[0]), shape)
+
+    def window_side(self, height: int) -> int:
+        """Tell the side of that window in pixels, unless the image is smaller."""
+        return math.ceil(self.window * height)
 
     def where(self, camera: Camera, position: Float[Array, "2"], shape: tuple[int, int]) -> Float[Array, "3"]:
         """Tell that window as others are told: (log scale, x, y), the image being [-1, 1]^2."""
         height, width = shape
-        x, y = 2.0 * self._middle(camera, position, shape) / jnp.array([width, height]) - 1.0
+        x, y = 2.0 * self.middle(camera, position, shape) / jnp.array([width, height]) - 1.0
         return jnp.stack([jnp.asarray(math.log(self.window)), x, y])
 
-    def _middle(self, camera, position, shape):
-        """Find where the middle of an object is seen, in pixels."""
+    def middle(self, camera: Camera, position: Float[Array, "2"], shape: tuple[int, int]) -> Float[Array, "2"]:
+        """Find where the middle of an object is seen: x and y, in pixels."""
         return camera.project(jnp.concatenate([position, jnp.array([0.5 * self.size])]), shape)
 
 
