@@ -180,11 +180,10 @@ def _paint(view, depth, light, petals, share):
     return paint(x, y, view.size, light, petals, share)
 
 
-def paint(x: Map, y: Map, size: Map | float, light: Map | float, petals: int, share: float) -> tuple[Map, Map]:
+def paint(x: Map, y: Map, size: Map | float, light: Map, petals: int, share: float) -> tuple[Map, Map]:
     """Split brightness into the object's colour, of which there is `share`, and white; petals have them in turn."""
-    if petals:
-        share = 0.5 + 0.5 * _petals(x, y, petals, size)
-    return light * share, light * (1.0 - share)
+    coloured = 0.5 + 0.5 * _petals(x, y, petals, size) if petals else share
+    return light * coloured, light * (1.0 - coloured)
 
 
 def _petals(x, y, number, size):

@@ -65,7 +65,7 @@ def cube_sheets() -> tuple[Sheet, ...]:
 
 
 def turned_sheets(shape: Turned) -> tuple[Sheet, ...]:
-    """Cover a solid of revolution that stands on the table: wall and lid, or wall, rim, and the cavity's wall and floor."""
+    """Cover a solid of revolution on the table: wall and lid, or wall, rim, and the cavity's wall and floor."""
     wall, cavity = shape.outside, shape.cavity
     (_, _, outer), top = wall.radii, wall.top
     if cavity is None:
@@ -85,7 +85,7 @@ def tube_sheets(points: Sequence[tuple[float, float, float]], radius: float) -> 
 
 
 def triangles(shape: tuple[int, int]) -> Int[np.ndarray, "t 3"]:
-    """List the corners of a sheet's triangles, as indices into its points, row by row; counterclockwise from outside."""
+    """List the corners of a sheet's triangles, counterclockwise from outside, as indices into its points by rows."""
     index = np.arange(shape[0] * shape[1]).reshape(shape)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]))
     return np.concatenate([np.stack([a, b, c], axis=-1), np.stack([a, c, d], axis=-1)])
