@@ -1,14 +1,11 @@
 """What the tests of scenes3d share: poses, cameras and the picture of one object."""
 
-import os
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import pytest
 
 from airjax import scenes3d
-from airjax.scenes3d.in_mujoco import MuJoCoRenderer
 
 NAMES = tuple(kind.name for kind in scenes3d.KINDS)
 
@@ -39,12 +36,3 @@ def picture(camera, kind, pose, setting, shape):
 @partial(jax.jit, static_argnums=(1, 4))
 def layer(camera, kind, pose, setting, shape):
     return scenes3d.draw(camera.rays(shape), kind, pose, setting)
-
-
-def by_mujoco(stage, shape):
-    """Make a renderer, or skip where MuJoCo can't draw; in CI it has to."""
-    try:
-        return MuJoCoRenderer(stage, shape)
-    except ValueError as error:
-        assert not os.environ.get("CI"), error
-        pytest.skip(str(error))

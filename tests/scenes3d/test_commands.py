@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from opengl import by_mujoco
 from PIL import Image
 from runs import call, refused
-from stage import by_mujoco
 
 import airjax
 from airjax.cli import main
