@@ -35,7 +35,7 @@ MARGIN = 1.05
 """Half the side of the picture of the table, in the table's radii."""
 TEXELS = 512
 """Side of that picture."""
-KINDS = 6
+MOST_KINDS = 6
 """Kinds that a stage can have: as many as MuJoCo has groups of what is seen or not."""
 NONE = [0.0, 0.0, 0.0]
 
@@ -56,8 +56,8 @@ class MuJoCoRenderer:
     def __init__(self, stage: Stage, shape: tuple[int, int]):
         if min(shape) < 1:
             raise ValueError(f"shape must be at least 1 x 1, got {shape[0]} x {shape[1]}")
-        if len(stage.kinds) > KINDS:
-            raise ValueError(f"stage must have at most {KINDS} kinds, got {len(stage.kinds)}")
+        if len(stage.kinds) > MOST_KINDS:
+            raise ValueError(f"stage must have at most {MOST_KINDS} kinds, got {len(stage.kinds)}")
         self._stage, self._shape, self._lock = stage, shape, threading.Lock()
         self._samples = FINENESS * shape[0], FINENESS * shape[1]
         with _needed():
@@ -104,7 +104,7 @@ class MuJoCoRenderer:
             data.mocap_pos[label, :2] = x, y
             data.mocap_quat[label] = math.cos(0.5 * rotation), 0.0, 0.0, math.sin(0.5 * rotation)
             mujoco.mj_kinematics(model, data)
-            option.geomgroup[:] = np.arange(KINDS) == label
+            option.geomgroup[:] = np.arange(MOST_KINDS) == label
             mujoco.mjv_addGeoms(model, data, option, pushed, movable, scene)
 
     def _camera(self, azimuth):
@@ -118,7 +118,7 @@ def redraw(stage: Stage, scenes: Scenes) -> Scenes:
     """Draw scenes of a stage again by MuJoCo; all that is known about them stays.
 
     Raises:
-        ValueError: labels or poses are not known, or see `MuJoCoRenderer`.
+        ValueError: counts, labels or poses are not known, or see `MuJoCoRenderer`.
     """
     if scenes.counts is None or scenes.labels is None or scenes.poses is None:
         raise ValueError("scenes must have counts, labels and poses to be drawn again")
@@ -180,7 +180,7 @@ def _model(mujoco, stage, samples):
 
 
 def _set_view(visual, stage, samples, ambient):
-    visual.quality.shadowsize = visual.quality.offsamples = 0  # a map of shadows, though none, takes most of the time
+    visual.quality.shadowsize = visual.quality.offsamples = 0  # an empty map of shadows takes most of the time
     visual.global_.offheight, visual.global_.offwidth = samples
     visual.global_.fovy = math.degrees(FIELD_OF_VIEW)
     visual.map.znear, visual.map.zfar = NEAR, 10.0 * stage.distance
