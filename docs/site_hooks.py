@@ -11,6 +11,7 @@ GALLERY = (
     "counts_with_sklearn",
     "own_patch_model",
     "render_crockery",
+    "another_renderer",
     "resume_and_export",
 )
 """The examples, from the first to look at to the last."""

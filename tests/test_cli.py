@@ -476,6 +476,11 @@ def test_files_that_are_no_scenes_are_refused(capsys, tmp_path, run):
     assert not (tmp_path / "run").exists()
 
 
+def test_only_scenes_in_3d_are_drawn_by_another_renderer(capsys, run):
+    assert refused(call(capsys, "evaluate", run, "--renderer", "mujoco"), "solids or crockery")
+    assert refused(call(capsys, "evaluate", run, "--renderer", "blender"), "mujoco")
+
+
 @pytest.mark.parametrize("images", [pixels(40, SIDE, SIDE) / 255, pixels(40, SIDE, SIDE)[:0], pixels(1, SIDE, SIDE)])
 def test_training_on_scenes_that_cannot_be_used_is_refused(capsys, tmp_path, scenes, images):
     assert refused(call(capsys, *train_command(tmp_path / "run", scenes(images=images))), "scenes.npz")
@@ -620,7 +625,7 @@ def test_every_package_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed, page = _names(project["dependencies"]), _names(extras["serve"])
-    optional = _names(extras["hub"] + extras["parquet"] + extras["supervision"])
+    optional = _names(extras["hub"] + extras["mujoco"] + extras["parquet"] + extras["supervision"])
     owners = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):
         declared = needed | (page if path.parent.name == "serve" else optional)

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import runs
+from opengl import by_mujoco
 from PIL import Image
+
+from airjax.scenes3d import LAID_TABLE
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -41,6 +44,16 @@ def test_a_table_is_drawn_and_laid_again_from_its_picture(tmp_path):
     assert last < 0.5 * first
     with Image.open(tmp_path / "table.png") as picture:
         assert picture.size == (160, 64)
+
+
+@pytest.mark.slow
+def test_a_table_is_laid_again_through_another_renderer(tmp_path):
+    by_mujoco(LAID_TABLE, (8, 8))
+    said = _run("another_renderer", "--out=renderers.png", "--side=16", "--steps=20", folder=tmp_path)
+    first, last = map(float, re.findall(r"\d\.\d+", said))
+    assert last < 0.6 * first
+    with Image.open(tmp_path / "renderers.png") as picture:
+        assert picture.size == (80, 48)
 
 
 @pytest.mark.slow

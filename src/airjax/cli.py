@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
@@ -83,12 +83,21 @@ def train(
 
 
 @app.command
-def evaluate(run: Path, *, scenes: Path | None = None, samples: int = 100, seed: int = 0, json: bool = False) -> None:
+def evaluate(
+    run: Path,
+    *,
+    scenes: Path | None = None,
+    renderer: Literal["mujoco"] | None = None,
+    samples: int = 100,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
     """Score a trained run on its held-out scenes.
 
     Args:
         run: A run's folder.
         scenes: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
+        renderer: Draw the scenes again first, by another renderer than the model's: of those in 3D.
         samples: Trajectories an image for the importance-weighted bound and the count posterior.
         seed: Fixes them.
         json: Print one JSON object.
@@ -99,6 +108,8 @@ def evaluate(run: Path, *, scenes: Path | None = None, samples: int = 100, seed:
 
     model = load_model(run)
     held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
+    if renderer == "mujoco":
+        held_out = evaluation.by_mujoco(model, held_out)
     print_scores(evaluation.evaluate(model, held_out, key=key(seed), samples=samples), json)
 
 

@@ -7,6 +7,7 @@ from jaxtyping import PRNGKeyArray
 from airjax import inference, metrics
 from airjax.data import Scenes
 from airjax.family import Family
+from airjax.scenes3d.in_mujoco import redraw
 from airjax.scenes3d.model import AIR3D
 from airjax.scenes3d.scores import pose_scores
 
@@ -38,6 +39,17 @@ def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int =
         "elbo": float(np.mean(bounds.elbo, dtype=np.float64)),
         f"iw_bound_{samples}": float(np.mean(bounds.iw_bound, dtype=np.float64)),
     }
+
+
+def by_mujoco(model: Family, scenes: Scenes) -> Scenes:
+    """Draw scenes again by a renderer that a model in 3D was not built on.
+
+    Raises:
+        ValueError: it is a model of patches; see also `airjax.scenes3d.in_mujoco.redraw`.
+    """
+    if not isinstance(model, AIR3D):
+        raise ValueError("renderer is for models of solids or crockery, got one of patches")
+    return redraw(model.stage, scenes)
 
 
 def _accuracy(predicted: np.ndarray, scenes: Scenes) -> float | None:

@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from opengl import by_mujoco
 from PIL import Image
 from runs import call, refused
 
 import airjax
 from airjax.cli import main
 from airjax.console import print_images
+from airjax.data import Scenes, save_npz
 from airjax.data.tables import tables
 from airjax.run import read_record
 from airjax.scenes3d import ONE_SOLID
@@ -41,6 +43,18 @@ def test_scores_tell_identities_and_poses(capsys, run):
         assert isinstance(scores[name], float)
     for name in ("identity_accuracy", "position_error", "rotation_error_deg"):
         assert name in scores
+
+
+def test_a_run_is_scored_on_the_same_scenes_drawn_by_another_renderer(capsys, run, tmp_path):
+    by_mujoco(ONE_SOLID, (12, 12))
+    command = ("evaluate", run, "--samples", 2, "--json")
+    own, other = (json.loads(call(capsys, *command, *more).out) for more in ((), ("--renderer", "mujoco")))
+    assert own.keys() == other.keys()
+    assert own["elbo"] != other["elbo"]
+    assert np.isfinite(other["elbo"])
+    save_npz(tmp_path / "bare.npz", Scenes(np.zeros((1, 12, 12, 3), np.uint8)))
+    bare = ("--scenes", tmp_path / "bare.npz", "--renderer", "mujoco")
+    assert refused(call(capsys, *command, *bare), "counts, labels and poses")
 
 
 def test_an_image_is_told_by_identity_and_pose(capsys, run, tmp_path):

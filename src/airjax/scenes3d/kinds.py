@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from airjax.scenes3d.compositing import join
 from airjax.scenes3d.revolution import Turned, Wall, turned
+from airjax.scenes3d.sheets import Sheet, cube_sheets, sphere_sheets, tube_sheets, turned_sheets
 from airjax.scenes3d.solids import cube, sphere, tube
 from airjax.scenes3d.view import Part, View
 
@@ -21,12 +22,14 @@ class Kind(NamedTuple):
         symmetry: number of rotations in a full turn that leave it the same; 0: all do.
         radius: how far it reaches from its axis, in units of its size.
         draw: draws one as it is seen in its own frame.
+        sheets: covers one with sheets, for other renderers.
     """
 
     name: str
     symmetry: int
     radius: float
     draw: Callable[[View], Part]
+    sheets: Callable[[], tuple[Sheet, ...]]
 
 
 _CYLINDER = Turned(Wall(0.0, 1.6, (0.75, 0.75, 0.75)), petals=1)
@@ -43,12 +46,21 @@ def cup(view: View) -> Part:
     return join(turned(view, _CUP), tube(view, _HANDLE, _HANDLE_RADIUS))
 
 
-SPHERE = Kind("sphere", 0, 1.0, sphere)
-CUBE = Kind("cube", 4, 1.14, cube)
-CYLINDER = Kind("cylinder", 1, 0.75, lambda view: turned(view, _CYLINDER))
-CUP = Kind("cup", 1, 1.42, cup)
-BOWL = Kind("bowl", 0, 1.15, lambda view: turned(view, _BOWL))
-PLATE = Kind("plate", 3, 1.35, lambda view: turned(view, _PLATE))
+def cup_sheets() -> tuple[Sheet, ...]:
+    """Cover the same cup with sheets."""
+    return turned_sheets(_CUP) + tube_sheets(_HANDLE, _HANDLE_RADIUS)
+
+
+def _turned(name: str, symmetry: int, radius: float, shape: Turned) -> Kind:
+    return Kind(name, symmetry, radius, lambda view: turned(view, shape), lambda: turned_sheets(shape))
+
+
+SPHERE = Kind("sphere", 0, 1.0, sphere, sphere_sheets)
+CUBE = Kind("cube", 4, 1.14, cube, cube_sheets)
+CYLINDER = _turned("cylinder", 1, 0.75, _CYLINDER)
+CUP = Kind("cup", 1, 1.42, cup, cup_sheets)
+BOWL = _turned("bowl", 0, 1.15, _BOWL)
+PLATE = _turned("plate", 3, 1.35, _PLATE)
 
 SOLIDS = (SPHERE, CUBE, CYLINDER)
 CROCKERY = (CUP, BOWL, PLATE)

@@ -11,7 +11,7 @@ from functools import cached_property
 import jax
 import jax.numpy as jnp
 
-from airjax.scenes3d.smooth import TINY, dot, length, normalise, rounded_root, safe
+from airjax.scenes3d.smooth import TINY, Map, dot, length, normalise, rounded_root, safe
 from airjax.scenes3d.solids import PARALLEL
 from airjax.scenes3d.view import Part, View, in_front
 
@@ -111,7 +111,7 @@ def _inside(view, shape, wall, top):
     hit = jnp.clip(middle + half, jnp.minimum(top, floor), jnp.maximum(top, floor))
     on_floor = view.cover(_margin(view, floor, view.size * wall.radii[0]))
     of_floor, of_wall = (
-        (depth, *_paint(view, depth, light * _daylight(view, wall, depth), petals, GLAZE))
+        (depth, *_paint(view, depth, light * brightness_within(wall, _height(view, depth) / view.size), petals, GLAZE))
         for depth, light, petals in (
             (floor, view.lit(view.light[2]), 0),
             (hit, view.lit(-dot(view.light, _normal(view, wall, hit))), shape.petals),
@@ -120,10 +120,9 @@ def _inside(view, shape, wall, top):
     return _blend(on_floor, of_floor, of_wall)
 
 
-def _daylight(view, wall, depth):
-    """Dim what lies deep in a cavity, by how much of the sky its walls hide."""
-    below = wall.top - _height(view, depth) / view.size
-    return 1.0 / (1.0 + DIMNESS * jnp.maximum(0.0, below) / wall.radii[2])
+def brightness_within(wall: Wall, height: Map) -> Map:
+    """Dim what lies deep in a cavity, at a height in units of the size, by how much of the sky its walls hide."""
+    return 1.0 / (1.0 + DIMNESS * jnp.maximum(0.0, wall.top - height) / wall.radii[2])
 
 
 def _blend(share, front, back):
@@ -177,11 +176,14 @@ def _normal(view, wall, depth):
 
 
 def _paint(view, depth, light, petals, share):
+    x, y, _ = view.at(depth)
+    return paint(x, y, view.size, light, petals, share)
+
+
+def paint(x: Map, y: Map, size: Map | float, light: Map, petals: int, share: float) -> tuple[Map, Map]:
     """Split brightness into the object's colour, of which there is `share`, and white; petals have them in turn."""
-    if petals:
-        x, y, _ = view.at(depth)
-        share = 0.5 + 0.5 * _petals(x, y, petals, view.size)
-    return light * share, light * (1.0 - share)
+    coloured = 0.5 + 0.5 * _petals(x, y, petals, size) if petals else share
+    return light * coloured, light * (1.0 - coloured)
 
 
 def _petals(x, y, number, size):
