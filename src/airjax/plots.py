@@ -75,7 +75,7 @@ def sample_figure(
     if not len(images) or columns < 1:
         raise ValueError(f"need at least 1 image and 1 column, got {len(images)} and {columns}")
     columns = min(columns, len(images))
-    sheet, corners = _contact_sheet(images, columns)
+    sheet, corners = contact_sheet(images, columns)
     height, width = sheet.shape[:2]
     inches = 0.8 * columns
     figure = Figure(figsize=(inches, inches * height / width))
@@ -177,8 +177,10 @@ def _frame(axes: Axes, boxes: np.ndarray) -> None:
             axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=colour, linewidth=1.2))
 
 
-def _contact_sheet(images: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lay images out; return the sheet and the x, y of each image's upper left corner."""
+def contact_sheet(
+    images: Float[np.ndarray, "k h w *rgb"], columns: int
+) -> tuple[Float[np.ndarray, "H W *rgb"], Integer[np.ndarray, "k 2"]]:
+    """Lay images out, row by row, with a grey line between them; return the sheet and each one's corner (x, y)."""
     count, height, width, *rgb = images.shape
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *rgb), 0.6)

@@ -61,7 +61,7 @@ def test_people_are_told_identity_pose_and_camera(capsys):
 
 def test_samples_figures_and_exports(capsys, run, tmp_path):
     call(capsys, "sample", run, "--out", tmp_path / "samples.png", "--n", 4)
-    call(capsys, "figures", run)
+    assert str(run / "pictures" / "turntable.gif") in call(capsys, "figures", run).out
     call(capsys, "export", run, "--out", tmp_path / "model")
     model = airjax.load(tmp_path / "model")
     assert isinstance(model, AIR3D)
