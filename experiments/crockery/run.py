@@ -23,7 +23,6 @@ from airjax import inference, plots
 from airjax.config import DataConfig, TrainConfig
 from airjax.data import Scenes, load_npz, load_scenes, save_npz
 from airjax.data.tables import tables
-from airjax.family import Family
 from airjax.figures import TURNED, draw_turntable
 from airjax.run import load_model, read_record
 from airjax.scenes3d import LAID_TABLE
@@ -35,7 +34,12 @@ RUNS = {
     "to_two": ("crockery", "--counts", "0", "1", "2"),
 }
 """The arguments of `airjax train` that make each run of AIR."""
-SHOWN = {"air": ("different", "three"), "round": (), "to_two": ("three",)}
+SHOWN = {
+    "air": ("different", "three"),
+    "to_two": ("three",),
+    "taught": ("repeats", "different"),
+    "taught_different": ("repeats", "different"),
+}
 """What each is shown besides held-out scenes like those it has learned from."""
 SPECIAL = {"different": {"counts": (0, 1, 2, 3), "repeats": False}, "three": {"counts": (3,)}}
 """Scenes without two objects of a kind, and scenes of three objects."""
@@ -68,26 +72,21 @@ def folder(options: argparse.Namespace, name: str, seed: int) -> Path:
     return options.out / f"{name}_seed_{seed}"
 
 
-def special(options: argparse.Namespace, name: str) -> Path:
-    """Make special scenes, unless that has been done, and name their file."""
-    path, (size, canvas) = options.out / f"{name}.npz", (20, 16) if options.smoke else (2_000, 32)
+def special(name: str, data: DataConfig, options: argparse.Namespace) -> Scenes:
+    """Make special scenes, unless that has been done."""
+    path = options.out / f"{name}.npz"
     if not path.exists():
-        options.out.mkdir(parents=True, exist_ok=True)
-        save_npz(path, tables(LAID_TABLE, size, seed=SPECIAL_SEED, canvas=canvas, **SPECIAL[name]))
-    return path
+        make = partial(tables, LAID_TABLE, data.held_out_scenes, seed=SPECIAL_SEED, canvas=data.canvas)
+        save_npz(path, make(**SPECIAL[name]))
+    return load_npz(path)
 
 
-def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> list[dict]:
-    """Train AIR, or finish it, and score it on its own held-out scenes and on special ones."""
+def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> dict:
+    """Train AIR, or finish it, and score it on held-out scenes of its own kind."""
     flags = (*common.SMOKE, "--canvas", "16") if options.smoke else ()
     run, samples = folder(options, name, seed), 2 if options.smoke else 10
     own = common.train_and_evaluate(run, *RUNS[name], *flags, "--seed", str(seed), samples=samples, core=core)
-    about = {"model": name, "seed": seed}
-    scored = [about | {"shown": "own"} | own]
-    for shown in SHOWN[name]:
-        scenes = ("--scenes", str(special(options, shown)))
-        scored.append(about | {"shown": shown} | common.evaluate(run, *scenes, samples=samples, core=core, name=shown))
-    return scored
+    return {"model": name, "seed": seed, "shown": "own"} | own
 
 
 def teach(name: str, seed: int, data: DataConfig, options: argparse.Namespace) -> AIR3D:
@@ -100,11 +99,12 @@ def teach(name: str, seed: int, data: DataConfig, options: argparse.Namespace) -
     return supervised.fit(LAID_TABLE, learnt, held_out, config, folder(options, name, seed), LAID_TABLE)
 
 
-def score_taught(name: str, seed: int, model: AIR3D, shown: dict[str, Scenes]) -> list[dict]:
-    """Score a supervised network on scenes with and without repeats."""
+def show(models: dict[tuple[str, int], AIR3D], scenes: dict[str, Scenes]) -> list[dict]:
+    """Score every model and seed on the scenes it is to be shown."""
     return [
-        {"model": name, "seed": seed, "shown": kind} | supervised.scores(LAID_TABLE, model, scenes)
-        for kind, scenes in shown.items()
+        {"model": name, "seed": seed, "shown": shown} | supervised.scores(LAID_TABLE, model, scenes[shown])
+        for (name, seed), model in models.items()
+        for shown in SHOWN[name]
     ]
 
 
@@ -126,7 +126,7 @@ def table(results: list[dict]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def reconstructions(scenes: Scenes, models: list[Family]) -> Figure:
+def reconstructions(scenes: Scenes, models: list[AIR3D]) -> Figure:
     """Show scenes, and below them what each model makes of them."""
     shown = scenes[:COLUMNS]
     images = inference.channels_first(shown.images)
@@ -148,22 +148,22 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Run everything."""
     options = arguments()
-    seeds, paths = range(options.seeds), {name: special(options, name) for name in SPECIAL}
+    seeds = range(options.seeds)
     jobs = [partial(train_air, name, seed, options) for seed in seeds for name in RUNS]
-    results = [scored for job in common.on_cores(jobs, options.cores) for scored in job]
+    results = common.on_cores(jobs, options.cores)
     data = read_record(folder(options, "air", 0)).config.data
-    shown = {"repeats": load_scenes(data, "held-out"), "different": load_npz(paths["different"])}
-    taught = {(name, seed): teach(name, seed, data, options) for name in TAUGHT for seed in seeds}
-    results += [scored for case, model in taught.items() for scored in score_taught(*case, model, shown)]
+    scenes = {"repeats": load_scenes(data, "held-out")} | {name: special(name, data, options) for name in SPECIAL}
+    models = {(name, seed): load_model(folder(options, name, seed)) for name in ("air", "to_two") for seed in seeds}
+    models |= {(name, seed): teach(name, seed, data, options) for name in TAUGHT for seed in seeds}
+    results += show(models, scenes)
     common.write_results({"runs": results}, options.out)
     (options.out / "table.md").write_text(table(results))
-    curves = common.curves({NAMES[name]: folder(options, name, 0) for name in (*RUNS, *TAUGHT)}, FIELDS)
+    curves = common.curves({NAMES[name]: folder(options, name, 0) for name in NAMES}, FIELDS)
     plots.save_figure(curves, options.out / "curves.png")
-    air, to_two = (load_model(folder(options, name, 0)) for name in ("air", "to_two"))
-    beside = reconstructions(shown["repeats"], [air, *(taught[name, 0] for name in TAUGHT)])
-    plots.save_figure(beside, options.out / "side_by_side.png")
-    plots.save_figure(reconstructions(load_npz(paths["three"]), [to_two]), options.out / "three.png")
-    draw_turntable(air, shown["repeats"][:TURNED], options.out / "turntable.gif")
+    beside = [models[name, 0] for name in ("air", *TAUGHT)]
+    plots.save_figure(reconstructions(scenes["repeats"], beside), options.out / "side_by_side.png")
+    plots.save_figure(reconstructions(scenes["three"], [models["to_two", 0]]), options.out / "three.png")
+    draw_turntable(models["air", 0], scenes["repeats"][:TURNED], options.out / "turntable.gif")
     print(table(results))
 
 

@@ -192,11 +192,11 @@ def contact_sheet(
 
 
 def _plot_field(axes: Axes, series: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> None:
-    for run, records in series.items():
+    for place, (run, records) in enumerate(series.items()):
         points = [(record["step"], record[field]) for record in records if record.get(field) is not None]
-        if points:
-            axes.plot(*zip(*points), label=run, linewidth=1.2)
-    if not axes.lines:
+        # A run without the field has a line nonetheless, of no points: its colour and its place in the legend.
+        axes.plot(*(zip(*points) if points else ((), ())), label=run, color=f"C{place}", linewidth=1.2)
+    if not any(len(line.get_xdata()) for line in axes.lines):  # type: ignore[arg-type]
         raise ValueError(f"fields must name numbers that were logged, got {field!r}, of which no run has a value")
     _grey_frame(axes).spines[["top", "right"]].set_visible(False)
     axes.set_title(field, fontsize=9)
