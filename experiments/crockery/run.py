@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from airjax import inference, plots
 from airjax.config import DataConfig, TrainConfig
-from airjax.data import Scenes, load_npz, load_scenes, save_npz
+from airjax.data import Scenes, load_scenes
 from airjax.data.tables import tables
 from airjax.figures import TURNED, draw_turntable
 from airjax.run import load_model, read_record
@@ -72,13 +72,9 @@ def folder(options: argparse.Namespace, name: str, seed: int) -> Path:
     return options.out / f"{name}_seed_{seed}"
 
 
-def special(name: str, data: DataConfig, options: argparse.Namespace) -> Scenes:
-    """Make special scenes, unless that has been done."""
-    path = options.out / f"{name}.npz"
-    if not path.exists():
-        make = partial(tables, LAID_TABLE, data.held_out_scenes, seed=SPECIAL_SEED, canvas=data.canvas)
-        save_npz(path, make(**SPECIAL[name]))
-    return load_npz(path)
+def special(name: str, data: DataConfig) -> Scenes:
+    """Make special scenes, as many and as large as a run's held-out ones."""
+    return tables(LAID_TABLE, data.held_out_scenes, seed=SPECIAL_SEED, canvas=data.canvas, **SPECIAL[name])
 
 
 def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> dict:
@@ -152,7 +148,7 @@ def main() -> None:
     jobs = [partial(train_air, name, seed, options) for seed in seeds for name in RUNS]
     results = common.on_cores(jobs, options.cores)
     data = read_record(folder(options, "air", 0)).config.data
-    scenes = {"repeats": load_scenes(data, "held-out")} | {name: special(name, data, options) for name in SPECIAL}
+    scenes = {"repeats": load_scenes(data, "held-out")} | {name: special(name, data) for name in SPECIAL}
     models = {(name, seed): load_model(folder(options, name, seed)) for name in ("air", "to_two") for seed in seeds}
     models |= {(name, seed): teach(name, seed, data, options) for name in TAUGHT for seed in seeds}
     results += show(models, scenes)

@@ -26,7 +26,7 @@ class Fits(NamedTuple):
     Attributes:
         what: (x, y, rotation, identity) of each.
         error: mean squared error of its picture.
-        seconds: time an image took, all starts of all kinds, without compilation.
+        seconds: processor time of an image, all starts of all kinds, without compilation.
     """
 
     what: Float32[np.ndarray, "n kinds R 4"]
@@ -54,14 +54,14 @@ def load(path: Path) -> Fits:
 
 def descend(stage: Stage, images: UInt8[np.ndarray, "n 3 h w"], *, starts: int, steps: int, key: PRNGKeyArray) -> Fits:
     """Descend from `starts` random poses for every kind on every image, each by `steps` steps of Adam."""
-    ends = []
-    _descend(stage, starts, steps, jnp.asarray(images[0]), key)  # compile
-    for index, image in enumerate(images):
-        begin = time.perf_counter()
-        end = jax.tree.map(
-            np.asarray, _descend(stage, starts, steps, jnp.asarray(image), jax.random.fold_in(key, index))
-        )
-        ends.append((*end, np.float32(time.perf_counter() - begin)))
+    fit = lambda index: jax.block_until_ready(
+        _descend(stage, starts, steps, jnp.asarray(images[index]), jax.random.fold_in(key, index))
+    )
+    ends, _ = [], fit(0)  # compiled before anything is timed
+    for index in range(len(images)):
+        begin = time.process_time()
+        end = fit(index)
+        ends.append((*end, np.float32(time.process_time() - begin)))
     return Fits(*(np.stack(each) for each in zip(*ends)))
 
 
