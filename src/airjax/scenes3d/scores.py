@@ -25,7 +25,8 @@ def pose_scores(stage: Stage, found: Found, scenes: Scenes) -> dict[str, float |
         such kind (`rotation_error_deg_cup`); and `azimuth_error_deg`, the median of the camera's.
     """
     names = "matched", "identity_accuracy", "position_error", "azimuth_error_deg"
-    scores = dict.fromkeys(names) | _rotation_scores(stage, *np.zeros((2, 0)), np.zeros(0, int))
+    nothing = np.zeros(0)
+    scores = dict.fromkeys(names) | _rotation_scores(stage, nothing, nothing, nothing.astype(int))
     if scenes.azimuths is not None and found.ground.shape[1] == 1:
         scores["azimuth_error_deg"] = float(np.median(np.degrees(np.abs(found.ground[:, 0] - scenes.azimuths))))
     if scenes.counts is None or scenes.poses is None or scenes.labels is None or not scenes.counts.sum():
