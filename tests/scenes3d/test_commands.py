@@ -11,6 +11,7 @@ import airjax
 from airjax.cli import main
 from airjax.console import print_images
 from airjax.data.tables import tables
+from airjax.logs import read_metrics
 from airjax.run import read_record
 from airjax.scenes3d import ONE_SOLID
 from airjax.scenes3d.model import AIR3D
@@ -41,6 +42,12 @@ def test_scores_tell_identities_and_poses(capsys, run):
         assert isinstance(scores[name], float)
     for name in ("identity_accuracy", "position_error", "rotation_error_deg"):
         assert name in scores
+
+
+def test_poses_are_scored_during_training(run):
+    logged = [line for line in read_metrics(run) if "held_out_elbo" in line]
+    assert logged
+    assert all(0.0 <= line["held_out_matched"] <= 1.0 for line in logged)
 
 
 def test_an_image_is_told_by_identity_and_pose(capsys, run, tmp_path):
