@@ -10,15 +10,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from airjax.checkpoint import write_atomically
+from airjax.logs import read_metrics
+from airjax.plots import curves_figure
 
 SMOKE = ("--steps", "20", "--chunk", "2", "--scenes", "200", "--held-out-scenes", "100", "--hidden", "32")
 """Flags of `airjax train` for a run that takes seconds and learns nothing much."""
@@ -74,20 +77,37 @@ def summarise(results: list[dict]) -> dict:
     return {n: {"mean": float(np.mean(c)), "min": min(c), "max": max(c)} for n, c in columns.items()}
 
 
+def spread(values: list[float | None], form: str) -> str:
+    """Write the mean of a score over seeds, formatted as `form`, and of several seeds the lowest and the highest."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    least, most = (f"{bound(known):{form}}" for bound in (min, max))
+    return f"{np.mean(known):{form}}" + (f" ({least} to {most})" if len(known) > 1 else "")
+
+
+def curves(folders: Mapping[str, Path], fields: Sequence[str]) -> Figure:
+    """Plot those of these numbers that the runs in some folders, by their names, have logged."""
+    series = {name: read_metrics(folder) for name, folder in folders.items()}
+    logged = {field for lines in series.values() for line in lines for field in line}
+    return curves_figure(series, [field for field in fields if field in logged])
+
+
 def write_results(content: dict, folder: Path) -> None:
     """Write `results.json`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "results.json", json.dumps(content, indent=1).encode())
 
 
-def parser(doc: str, name: str, data: str = "MNIST's IDX files") -> argparse.ArgumentParser:
-    """Make a parser with the options of every experiment, described by the first line of `doc`, that read `data`."""
+def parser(doc: str, name: str, data: str | None = "MNIST's IDX files") -> argparse.ArgumentParser:
+    """Make a parser with the options of every experiment, described by the first line of `doc`, that reads `data`."""
     made = argparse.ArgumentParser(description=doc.splitlines()[0])
-    made.add_argument("--data-dir", type=Path, help=f"folder of {data}; without it they are downloaded")
+    if data:
+        made.add_argument("--data-dir", type=Path, help=f"folder of {data}; without it they are downloaded")
     made.add_argument("--out", type=Path, default=Path("runs") / name)
     cores = len(os.sched_getaffinity(0))
     made.add_argument("--cores", type=int, default=cores, help="runs at a time, each on its own core")
-    made.add_argument("--smoke", action="store_true", help="tiny runs on the embedded digits")
+    made.add_argument("--smoke", action="store_true", help="tiny runs; of digits, on the embedded ones")
     return made
 
 

@@ -81,7 +81,10 @@ def quick_scores(model: Family, scenes: Scenes) -> dict[str, float]:
     images = inference.channels_first(scenes.images)
     found = inference.find(model, images)
     bounds = inference.bound(model, images, samples=1, key=jax.random.PRNGKey(0))
-    scores = {"held_out_elbo": float(np.mean(bounds.elbo))}
+    logged = {"held_out_elbo": float(np.mean(bounds.elbo))}
     if scenes.counts is not None:
-        scores["held_out_count_accuracy"] = metrics.count_accuracy(found.count, scenes.counts)
-    return scores
+        logged["held_out_count_accuracy"] = metrics.count_accuracy(found.count, scenes.counts)
+    if isinstance(model, AIR3D):
+        poses = pose_scores(model.stage, found, scenes)
+        logged |= {f"held_out_{name}": value for name, value in poses.items() if value is not None}
+    return logged

@@ -17,6 +17,8 @@ from airjax.data import Scenes, load_scenes
 from airjax.family import Family
 from airjax.logs import read_metrics
 from airjax.run import PICTURES, load_model, read_record
+from airjax.scenes3d.model import AIR3D
+from airjax.scenes3d.turntable import turntable
 
 CURVES = ("elbo", "held_out_elbo", "held_out_count_accuracy")
 SHOWN = 10
@@ -24,11 +26,18 @@ SHOWN = 10
 COUNTED = 2_000
 """Held-out scenes in the confusion matrix."""
 STEP_MS, LAST_MS = 150, 3_000
-"""How long a frame of a moving picture is shown, and the last one."""
+"""How long a frame of training is shown, and the last one."""
+TURNED = 4
+"""Scenes that are turned around."""
+TURN_FRAMES, TURN_MS, MAGNIFIED = 40, 80, 3
+"""Frames of a turn, how long each is shown, and the side of its pictures over that of a scene."""
 
 
 def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
-    """Draw attention, samples, learning curves, confusion of counts and training; return the files written.
+    """Draw attention, samples, learning curves, confusion of counts, training, and solids from all around.
+
+    Returns:
+        The files written.
 
     Raises:
         RunError, CheckpointError: see `airjax.run.load_model`.
@@ -51,6 +60,9 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
     if steps := sorted(pictures.glob("step_*.png")):
         paths.append(pictures / "training.gif")
         join_pictures(steps, paths[-1])
+    if isinstance(model, AIR3D):
+        paths.append(pictures / "turntable.gif")
+        draw_turntable(model, scenes[:TURNED], paths[-1])
     return paths
 
 
@@ -90,7 +102,27 @@ def sample_scenes(model: Family, path: Path, *, n: int = 40, seed: int = 0) -> N
 def join_pictures(pictures: Sequence[Path], path: Path) -> None:
     """Make one moving picture (GIF) of those that training has left, `step_000000500.png` and so on."""
     frames = [_frame(picture) for picture in pictures]
-    shown = [STEP_MS] * (len(frames) - 1) + [LAST_MS]
+    _save_frames(frames, [STEP_MS] * (len(frames) - 1) + [LAST_MS], path)
+
+
+def draw_turntable(model: AIR3D, scenes: Scenes, path: Path) -> None:
+    """Make a moving picture (GIF): scenes above, and what was inferred from each below, seen from all around."""
+    found = inference.find(model, inference.channels_first(scenes.images), batch=len(scenes))
+    azimuth = found.ground[:, 0] if found.ground.size else np.full(len(scenes), model.stage.azimuth, np.float32)
+    side = MAGNIFIED * scenes.images.shape[1]
+    around = turntable(model.stage, found.count, found.what, azimuth, frames=TURN_FRAMES, side=side)
+    above = np.kron(scenes.images / 255.0, np.ones((MAGNIFIED, MAGNIFIED, 1)))
+    rows = [np.concatenate([above, _for_plots(views)]) for views in around]
+    sheets = [plots.contact_sheet(row, len(scenes))[0] for row in rows]
+    pictures = [Image.fromarray(np.uint8(np.round(255.0 * sheet))) for sheet in sheets]
+    # One palette for all: each frame's own would make what stands still flicker.
+    palette = Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures[::8]])).quantize(128)
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    _save_frames(frames, [TURN_MS] * len(frames), path)
+
+
+def _save_frames(frames: list[Image.Image], shown: list[int], path: Path) -> None:
+    """Write a moving picture that begins again after its end; `shown` is in milliseconds."""
     buffer = io.BytesIO()
     frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=shown, loop=0)
     write_atomically(path, buffer.getvalue())

@@ -75,7 +75,7 @@ def sample_figure(
     if not len(images) or columns < 1:
         raise ValueError(f"need at least 1 image and 1 column, got {len(images)} and {columns}")
     columns = min(columns, len(images))
-    sheet, corners = _contact_sheet(images, columns)
+    sheet, corners = contact_sheet(images, columns)
     height, width = sheet.shape[:2]
     inches = 0.8 * columns
     figure = Figure(figsize=(inches, inches * height / width))
@@ -177,8 +177,10 @@ def _frame(axes: Axes, boxes: np.ndarray) -> None:
             axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=colour, linewidth=1.2))
 
 
-def _contact_sheet(images: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lay images out; return the sheet and the x, y of each image's upper left corner."""
+def contact_sheet(
+    images: Float[np.ndarray, "k h w *rgb"], columns: int
+) -> tuple[Float[np.ndarray, "H W *rgb"], Integer[np.ndarray, "k 2"]]:
+    """Lay images out, row by row, with a grey line between them; return the sheet and each one's corner (x, y)."""
     count, height, width, *rgb = images.shape
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *rgb), 0.6)
@@ -190,11 +192,11 @@ def _contact_sheet(images: np.ndarray, columns: int) -> tuple[np.ndarray, np.nda
 
 
 def _plot_field(axes: Axes, series: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> None:
-    for run, records in series.items():
+    for place, (run, records) in enumerate(series.items()):
         points = [(record["step"], record[field]) for record in records if record.get(field) is not None]
-        if points:
-            axes.plot(*zip(*points), label=run, linewidth=1.2)
-    if not axes.lines:
+        # A run without the field has a line nonetheless, of no points: its colour and its place in the legend.
+        axes.plot(*(zip(*points) if points else ((), ())), label=run, color=f"C{place}", linewidth=1.2)
+    if not any(len(line.get_xdata()) for line in axes.lines):  # type: ignore[arg-type]
         raise ValueError(f"fields must name numbers that were logged, got {field!r}, of which no run has a value")
     _grey_frame(axes).spines[["top", "right"]].set_visible(False)
     axes.set_title(field, fontsize=9)

@@ -13,6 +13,7 @@ from airjax.cli import main
 from airjax.console import print_images
 from airjax.data import Scenes, save_npz
 from airjax.data.tables import tables
+from airjax.logs import read_metrics
 from airjax.run import read_record
 from airjax.scenes3d import ONE_SOLID
 from airjax.scenes3d.model import AIR3D
@@ -57,6 +58,12 @@ def test_a_run_is_scored_on_the_same_scenes_drawn_by_another_renderer(capsys, ru
     assert refused(call(capsys, *command, *bare), "counts, labels and poses")
 
 
+def test_poses_are_scored_during_training(run):
+    logged = [line for line in read_metrics(run) if "held_out_elbo" in line]
+    assert logged
+    assert all(0.0 <= line["held_out_matched"] <= 1.0 for line in logged)
+
+
 def test_an_image_is_told_by_identity_and_pose(capsys, run, tmp_path):
     image = tables(ONE_SOLID, 1, seed=0, counts=(1,), canvas=12).images[0]
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -75,7 +82,7 @@ def test_people_are_told_identity_pose_and_camera(capsys):
 
 def test_samples_figures_and_exports(capsys, run, tmp_path):
     call(capsys, "sample", run, "--out", tmp_path / "samples.png", "--n", 4)
-    call(capsys, "figures", run)
+    assert str(run / "pictures" / "turntable.gif") in call(capsys, "figures", run).out
     call(capsys, "export", run, "--out", tmp_path / "model")
     model = airjax.load(tmp_path / "model")
     assert isinstance(model, AIR3D)

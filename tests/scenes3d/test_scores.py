@@ -49,6 +49,15 @@ def test_errors_are_told_in_their_units(scenes):
     assert scores["azimuth_error_deg"] == pytest.approx(np.degrees(0.1), abs=1e-2)
 
 
+def test_rotations_are_scored_by_kind_too(scenes):
+    what, cups = found(scenes).what, found(scenes).what[..., 3] == 0
+    what[..., 2] += np.radians(np.where(cups, 30.0, 10.0)).astype(np.float32)
+    scores = pose_scores(LAID_TABLE, found(scenes, what=what), scenes)
+    assert scores["rotation_error_deg_cup"] == pytest.approx(30.0, abs=1e-2)
+    assert scores["rotation_error_deg_plate"] == pytest.approx(10.0, abs=1e-2)
+    assert "rotation_error_deg_bowl" not in scores
+
+
 def test_wrong_kinds_and_lost_objects_are_counted(scenes):
     what = found(scenes).what
     what[..., 3] = (what[..., 3] + 1) % 3

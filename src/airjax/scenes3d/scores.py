@@ -21,12 +21,12 @@ def pose_scores(stage: Stage, found: Found, scenes: Scenes) -> dict[str, float |
     Returns:
         `matched`, the share of true objects with a match; of those, `identity_accuracy`, the share of the right kind;
         `position_error`, the mean distance, as a share of the table's width; `rotation_error_deg`, the median, in
-        degrees, modulo the kind's symmetry, of those of the right kind whose rotation can be seen; and
-        `azimuth_error_deg`, the median of the camera's.
+        degrees, modulo the kind's symmetry, of those of the right kind whose rotation can be seen, and the same of each
+        such kind (`rotation_error_deg_cup`); and `azimuth_error_deg`, the median of the camera's.
     """
-    scores: dict[str, float | None] = dict.fromkeys(
-        ("matched", "identity_accuracy", "position_error", "rotation_error_deg", "azimuth_error_deg")
-    )
+    names = "matched", "identity_accuracy", "position_error", "azimuth_error_deg"
+    nothing = np.zeros(0)
+    scores = dict.fromkeys(names) | _rotation_scores(stage, nothing, nothing, nothing.astype(int))
     if scenes.azimuths is not None and found.ground.shape[1] == 1:
         scores["azimuth_error_deg"] = float(np.median(np.degrees(np.abs(found.ground[:, 0] - scenes.azimuths))))
     if scenes.counts is None or scenes.poses is None or scenes.labels is None or not scenes.counts.sum():
@@ -39,12 +39,17 @@ def pose_scores(stage: Stage, found: Found, scenes: Scenes) -> dict[str, float |
     right = what[:, 3] == labels
     scores["identity_accuracy"] = float(np.mean(right))
     scores["position_error"] = float(np.mean(np.linalg.norm(what[:, :2] - poses[:, :2], axis=1)) / (2 * stage.reach))
+    return scores | _rotation_scores(stage, what[right, 2], poses[right, 2], labels[right])
+
+
+def _rotation_scores(stage, found, true, labels) -> dict[str, float | None]:
+    """Take the median error, in degrees, of all objects whose rotation can be seen, and of those of each kind."""
     symmetry = np.array([kind.symmetry for kind in stage.kinds])[labels]
-    seen = right & (symmetry > 0)
-    if seen.any():
-        away = rotation_error(what[seen, 2], poses[seen, 2], symmetry[seen])
-        scores["rotation_error_deg"] = float(np.median(np.degrees(away)))
-    return scores
+    seen = symmetry > 0
+    away = np.degrees(rotation_error(found[seen], true[seen], symmetry[seen]))
+    of_kinds = {f"_{k.name}": away[labels[seen] == i] for i, k in enumerate(stage.kinds) if k.symmetry}
+    errors = {"": away, **of_kinds}
+    return {f"rotation_error_deg{of}": float(np.median(x)) if x.size else None for of, x in errors.items()}
 
 
 def rotation_error(

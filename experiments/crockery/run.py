@@ -1,0 +1,167 @@
+"""A table of up to three pieces of crockery in 3D (paper, section 3.3): how many, which, where and how turned.
+
+    python experiments/crockery/run.py --out runs/crockery
+
+Trains AIR without labels, the camera known and not; on 0 to 2 objects, to be shown 3; and the same network with labels,
+on scenes with and without several objects of a kind. Writes `results.json`, `table.md`,
+`curves.png`, `side_by_side.png`, `three.png` and `turntable.gif` to --out. README.md beside this file has the numbers.
+What is finished is kept, so that the same command goes on after an interruption. `--smoke` does everything in seconds.
+"""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import common
+import numpy as np
+import supervised
+from matplotlib.figure import Figure
+
+from airjax import inference, plots
+from airjax.config import DataConfig, TrainConfig
+from airjax.data import Scenes, load_scenes
+from airjax.data.tables import tables
+from airjax.figures import TURNED, draw_turntable
+from airjax.run import load_model, read_record
+from airjax.scenes3d import LAID_TABLE
+from airjax.scenes3d.model import AIR3D
+
+RUNS = {
+    "air": ("crockery",),
+    "round": ("crockery-round",),
+    "to_two": ("crockery", "--counts", "0", "1", "2"),
+}
+"""The arguments of `airjax train` that make each run of AIR."""
+SHOWN = {
+    "air": ("different", "three"),
+    "to_two": ("three",),
+    "taught": ("repeats", "different"),
+    "taught_different": ("repeats", "different"),
+}
+"""What each is shown besides held-out scenes like those it has learned from."""
+SPECIAL = {"different": {"counts": (0, 1, 2, 3), "repeats": False}, "three": {"counts": (3,)}}
+"""Scenes without two objects of a kind, and scenes of three objects."""
+SPECIAL_SEED = 1_000_003
+"""Their generator's seed, which no data set of a run has."""
+TAUGHT = {"taught": True, "taught_different": False}
+"""Supervised networks: whether scenes they learn from can have several objects of a kind."""
+NAMES = {
+    "air": "AIR, no labels",
+    "round": "AIR, camera unknown",
+    "to_two": "AIR, learned from 0 to 2 objects",
+    "taught": "supervised",
+    "taught_different": "supervised, learned from scenes without repeats",
+}
+SCENES = {
+    "own": "like those learned from",
+    "different": "without repeats",
+    "repeats": "with repeats",
+    "three": "3 objects",
+}
+SEEN = "count_accuracy", "identity_accuracy", "position_error", "rotation_error_deg"
+FIELDS = "held_out_elbo", "log_q", *(f"held_out_{name}" for name in SEEN)
+"""What is plotted of training."""
+COLUMNS = 12
+"""Scenes in a figure."""
+
+
+def folder(options: argparse.Namespace, name: str, seed: int) -> Path:
+    """Name a run's folder."""
+    return options.out / f"{name}_seed_{seed}"
+
+
+def special(name: str, data: DataConfig) -> Scenes:
+    """Make special scenes, as many and as large as a run's held-out ones."""
+    return tables(LAID_TABLE, data.held_out_scenes, seed=SPECIAL_SEED, canvas=data.canvas, **SPECIAL[name])
+
+
+def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> dict:
+    """Train AIR, or finish it, and score it on held-out scenes of its own kind."""
+    flags = (*common.SMOKE, "--canvas", "16") if options.smoke else ()
+    run, samples = folder(options, name, seed), 2 if options.smoke else 10
+    own = common.train_and_evaluate(run, *RUNS[name], *flags, "--seed", str(seed), samples=samples, core=core)
+    return {"model": name, "seed": seed, "shown": "own"} | own
+
+
+def teach(name: str, seed: int, data: DataConfig, options: argparse.Namespace) -> AIR3D:
+    """Train a supervised network, or finish it."""
+    make = partial(tables, LAID_TABLE, counts=data.counts, canvas=data.canvas, repeats=TAUGHT[name])
+    learnt = make(data.scenes, seed=2 * data.data_seed)
+    held_out = make(min(data.held_out_scenes, supervised.QUICK_SCENES), seed=2 * data.data_seed + 1)
+    steps, every = (20, 10) if options.smoke else (options.steps, 500)
+    config = TrainConfig(seed=seed, steps=steps, batch=64, evaluate_every=every)
+    return supervised.fit(LAID_TABLE, learnt, held_out, config, folder(options, name, seed), LAID_TABLE)
+
+
+def show(models: dict[tuple[str, int], AIR3D], scenes: dict[str, Scenes]) -> list[dict]:
+    """Score every model and seed on the scenes it is to be shown."""
+    return [
+        {"model": name, "seed": seed, "shown": shown} | supervised.scores(LAID_TABLE, model, scenes[shown])
+        for (name, seed), model in models.items()
+        for shown in SHOWN[name]
+    ]
+
+
+def table(results: list[dict]) -> str:
+    """Write scores as a table in Markdown."""
+    columns = {
+        "count": ("count_accuracy_mode", ".1%"),
+        "identity": ("identity_accuracy", ".1%"),
+        "position": ("position_error", ".1%"),
+        "rotation of cups": ("rotation_error_deg_cup", ".0f"),
+        "of plates": ("rotation_error_deg_plate", ".0f"),
+        "azimuth": ("azimuth_error_deg", ".1f"),
+    }
+    lines = [("", "shown scenes", "seeds", *columns), ["---"] * (3 + len(columns))]
+    for model, shown in dict.fromkeys((r["model"], r["shown"]) for r in results):
+        runs = [r for r in results if (r["model"], r["shown"]) == (model, shown)]
+        cells = [common.spread([r[score] for r in runs], form) for score, form in columns.values()]
+        lines.append((NAMES[model], SCENES[shown], str(len(runs)), *cells))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def reconstructions(scenes: Scenes, models: list[AIR3D]) -> Figure:
+    """Show scenes, and below them what each model makes of them."""
+    shown = scenes[:COLUMNS]
+    images = inference.channels_first(shown.images)
+    found = [inference.find(model, images, batch=len(images)) for model in models]
+    drawn = [each.canvases[np.arange(len(images)), each.count].transpose(0, 2, 3, 1) for each in found]
+    return plots.sample_figure(np.concatenate([shown.images / 255.0, *drawn]), columns=len(images))
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = common.parser(__doc__, "crockery", None)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=3_000, help="of supervised training")
+    options = parser.parse_args()
+    options.seeds = 1 if options.smoke else options.seeds
+    return options
+
+
+def main() -> None:
+    """Run everything."""
+    options = arguments()
+    seeds = range(options.seeds)
+    jobs = [partial(train_air, name, seed, options) for seed in seeds for name in RUNS]
+    results = common.on_cores(jobs, options.cores)
+    data = read_record(folder(options, "air", 0)).config.data
+    scenes = {"repeats": load_scenes(data, "held-out")} | {name: special(name, data) for name in SPECIAL}
+    models = {(name, seed): load_model(folder(options, name, seed)) for name in ("air", "to_two") for seed in seeds}
+    models |= {(name, seed): teach(name, seed, data, options) for name in TAUGHT for seed in seeds}
+    results += show(models, scenes)
+    common.write_results({"runs": results}, options.out)
+    (options.out / "table.md").write_text(table(results))
+    curves = common.curves({NAMES[name]: folder(options, name, 0) for name in NAMES}, FIELDS)
+    plots.save_figure(curves, options.out / "curves.png")
+    beside = [models[name, 0] for name in ("air", *TAUGHT)]
+    plots.save_figure(reconstructions(scenes["repeats"], beside), options.out / "side_by_side.png")
+    plots.save_figure(reconstructions(scenes["three"], [models["to_two", 0]]), options.out / "three.png")
+    draw_turntable(models["air", 0], scenes["repeats"][:TURNED], options.out / "turntable.gif")
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
