@@ -130,7 +130,8 @@ def fit(stage: Stage, scenes: Scenes, held_out: Scenes, config: TrainConfig, fol
     """
     known, kept = lessons(stage, scenes), folder / "checkpoints"
     shape, objects = known.images.shape[1:], known.labels.shape[1]
-    model = AIR3D(shape, stage, NormalLikelihood(0.2), count.uniform(objects), key=jax.random.PRNGKey(config.seed))
+    key = jax.random.PRNGKey(config.seed)
+    model = AIR3D(shape, stage, NormalLikelihood(0.2), count.uniform(objects), enumerated=False, key=key)
     state = State(model, optax.adam(train.learning_rate(config)).init(eqx.filter(model, eqx.is_array)))
     done, state = checkpoint.restore_newest(kept, state) or (0, state)
     with MetricsLog(folder, done or None) as log:
