@@ -7,82 +7,28 @@ Everything acts on one image; callers use `jax.vmap`.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax import count
 from airjax.family import Family, Scene, Step, Trajectory, rounded
 from airjax.layers import Embed, Normal
 from airjax.likelihood import Likelihood
 from airjax.patches.base import Code
-from airjax.scenes3d.camera import Rays
 from airjax.scenes3d.circle import TURN
-from airjax.scenes3d.compositing import Canvas, Layer
-from airjax.scenes3d.crop import Crop
-from airjax.scenes3d.recogniser import Posterior, TableRecogniser
+from airjax.scenes3d.enumeration import Enumeration, Noise, View, learning
+from airjax.scenes3d.recogniser import CONTRAST, TableRecogniser
 from airjax.scenes3d.stage import Stage
 
 TEACHING = 10.0
-"""Weight of what q(hypothesis) learns by."""
+"""Weight of what the network learns to say of hypotheses by."""
 EXPLORING = 0.1
 """Weight by which poses of kinds that were not chosen are learned."""
-
-
-class Noise(NamedTuple):
-    """What a step's sample is made of: normal for position and rotation, Gumbel for the hypothesis."""
-
-    position: Float[Array, "*N 2"]
-    rotation: Float[Array, "*N h"]
-    hypothesis: Float[Array, "*N h"]
-
-
-class Attempt(NamedTuple):
-    """Where the next object would be, were it of one kind, and how turned, in each mode of its rotation.
-
-    Attributes:
-        crop: the window in which it is seen.
-        seen: image, canvas and rays there.
-        position: on the table.
-        rotations: in radians.
-        log_p: log p(position), in nats.
-        log_q: log q(position | kind).
-        log_q_rotations: the sum of q(rotation | mode) over all modes of the kind, as a logarithm.
-    """
-
-    crop: Crop
-    seen: tuple[Float[Array, "c p p"], Canvas, Rays]
-    position: Float[Array, "2"]
-    rotations: Float[Array, " m"]
-    log_p: Float[Array, ""]
-    log_q: Float[Array, ""]
-    log_q_rotations: Float[Array, " m"]
-
-
-class Guess(NamedTuple):
-    """What the next object would be, were it of one kind.
-
-    Attributes:
-        crop: the window in which it is seen.
-        layer: what is seen there.
-        position: on the table.
-        rotation: in radians.
-        log_p: see `Step`.
-        log_q: see `Step`.
-        bound: by how much it would raise the bound, in nats.
-    """
-
-    crop: Crop
-    layer: Layer
-    position: Float[Array, "2"]
-    rotation: Float[Array, ""]
-    log_p: Float[Array, ""]
-    log_q: Float[Array, ""]
-    bound: Float[Array, ""]
 
 
 class AIR3D(Family):
@@ -197,10 +143,10 @@ class AIR3D(Family):
         """
         azimuth = self._look(image, key)
         angle = azimuth.value[0] if self.viewer else jnp.asarray(self.stage.azimuth)
-        camera, turn = self.stage.camera(angle), angle - self.stage.azimuth
-        rays = camera.rays(self.image_shape[1:])
-        empty = self.stage.empty(rays, self.max_objects)
-        step = lambda canvas, noise: self._step(image, camera, rays, turn, canvas, noise)
+        camera = self.stage.camera(angle)
+        view = View(camera, camera.rays(self.image_shape[1:]), angle - self.stage.azimuth)
+        empty = self.stage.empty(view.rays, self.max_objects)
+        step = lambda canvas, noise: self._step(image, view, canvas, noise)
         _, steps = jax.lax.scan(step, empty, self._noise(key))
         return Trajectory(steps, azimuth, empty.image, self.likelihood.log_prob(image, empty.image))
 
@@ -208,7 +154,7 @@ class AIR3D(Family):
         """Infer the camera's azimuth."""
         if self.viewer is None:
             return Code(jnp.zeros(0), *3 * (jnp.zeros(()),))
-        prior, output = self.azimuth_prior, self.viewer(image)
+        prior, output = self.azimuth_prior, self.viewer(CONTRAST * (image - 0.5))
         posterior = Normal(prior.mean + 0.3 * output[:1], prior.log_sd + output[1:])
         noise = jnp.zeros(1) if key is None else jax.random.normal(jax.random.fold_in(key, self.max_objects), (1,))
         value = posterior.shape_noise(noise)
@@ -222,92 +168,39 @@ class AIR3D(Family):
         normal = jax.random.normal(normal_key, (n, 2 + hypotheses))
         return Noise(normal[:, :2], normal[:, 2:], jax.random.gumbel(gumbel_key, (n, hypotheses)))
 
-    def _step(self, image, camera, rays, turn, canvas, noise):
+    def _step(self, image, view: View, canvas, noise):
         posterior = self.recogniser(image, image - jax.lax.stop_gradient(canvas.image))
-        pictures = jax.lax.stop_gradient((image, canvas))
+        could_be = Enumeration(self.stage, self.likelihood, self.position_prior)
+        fixed = jax.lax.stop_gradient((image, canvas))
+        attempt = lambda kind, view: could_be.attempt(kind, posterior, view, *fixed, noise)
         kinds = range(len(self.stage.kinds))
-        attempt = lambda kind, *view: self._attempt(kind, posterior, view, pictures, noise)
-        attempts = [jax.lax.stop_gradient(attempt(kind, camera, rays, turn)) for kind in kinds]
-        evidence = jnp.concatenate([self._evidence(*each) for each in zip(kinds, attempts)])
+        weigh = lambda kind: could_be.evidence(kind, jax.lax.stop_gradient(attempt(kind, view)))
+        evidence = jnp.concatenate([weigh(kind) for kind in kinds])
         log_probs = jax.nn.log_softmax(evidence) if self.enumerated else jax.lax.stop_gradient(posterior.log_probs)
         chosen = jnp.argmax(log_probs + noise.hypothesis)
         identity = jnp.array([h.kind for h in self.stage.hypotheses])[chosen]
 
         def guess(kind):
-            view = _learning(kind == identity, (camera, rays, turn))  # the camera learns by the chosen kind alone
-            modes = self._modes(kind)
+            modes = could_be.modes(kind)
             mode = jnp.argmax(log_probs[modes] + noise.hypothesis[modes])
-            return self._guess(kind, attempt(kind, *view), mode, log_probs[modes][mode])
+            own = learning(view, kind == identity)  # the camera learns by the chosen kind alone
+            return could_be.guess(kind, attempt(kind, own), mode, log_probs[modes][mode])
 
         guesses = [guess(kind) for kind in kinds]
-        own = jax.tree.map(lambda *each: jnp.stack(each)[identity], *guesses)
-        canvas = canvas.add(own.crop.put(own.layer))
+        one = jax.tree.map(lambda *each: jnp.stack(each)[identity], *guesses)
+        canvas = canvas.add(one.crop.put(one.layer))
         found = Step(
             presence_logit=posterior.presence_logit,
-            where=self.stage.where(camera, own.position, self.image_shape[1:]),
-            what=_what(own.position, own.rotation, identity),
-            kl=own.log_q - own.log_p,  # sampled: which object it is depends on where it would be
-            log_p=own.log_p,
-            log_q=own.log_q,
+            where=self.stage.where(view.camera, one.position, self.image_shape[1:]),
+            what=_what(one.position, one.rotation, identity),
+            kl=one.log_q - one.log_p,  # sampled: which object it is depends on where it would be
+            log_p=one.log_p,
+            log_q=one.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
             taught=_taught(posterior, evidence, jnp.stack([g.bound for g in guesses]), identity),
         )
         return canvas, found
-
-    def _modes(self, kind: int) -> Integer[np.ndarray, " m"]:
-        """List the hypotheses of a kind."""
-        return np.flatnonzero([h.kind == kind for h in self.stage.hypotheses])
-
-    def _attempt(self, kind, posterior: Posterior, view, pictures, noise) -> Attempt:
-        """Place the next object as if it were of this kind."""
-        camera, rays, turn = view
-        modes = self._modes(kind)
-        of_position = jax.tree.map(lambda x: x[kind], posterior.position)
-        of_rotation = jax.tree.map(lambda x: x[modes], posterior.rotation)
-        in_frame = of_position.shape_noise(noise.position)
-        rotations = of_rotation.shape_noise(noise.rotation[modes])
-        position = _turned(in_frame, turn)
-        crop = self.stage.crop(camera, position, self.image_shape[1:])
-        return Attempt(
-            crop=crop,
-            seen=crop.cut((*pictures, rays)),
-            position=position,
-            rotations=rotations + turn,
-            log_p=self.position_prior.log_prob(position),
-            log_q=of_position.log_prob(in_frame),
-            # Of a rotation, whichever of the kind's modes it came from.
-            log_q_rotations=jax.nn.logsumexp(jax.vmap(of_rotation.log_prob)(rotations), axis=-1),
-        )
-
-    def _draw(self, kind, attempt: Attempt, rotation) -> tuple[Layer, Float[Array, ""]]:
-        """Draw an object, and tell by how much it raises log p(x | canvas): windows of kinds differ."""
-        image, canvas, rays = attempt.seen
-        layer = self.stage.draw(rays, kind, attempt.position, rotation)
-        return layer, self.likelihood.log_prob(image, canvas.add(layer).image) - self.likelihood.log_prob(
-            image, canvas.image
-        )
-
-    def _evidence(self, kind, attempt: Attempt) -> Float[Array, " m"]:
-        """Weigh every mode of a kind: log p / q of the scene with it and without, but for constants."""
-        gains = jax.vmap(lambda rotation: self._draw(kind, attempt, rotation)[1])(attempt.rotations)
-        return gains + attempt.log_p - attempt.log_q - attempt.log_q_rotations
-
-    def _guess(self, kind, attempt: Attempt, mode, log_prob) -> Guess:
-        """Guess the next object as if it were of this kind, in one mode of its rotation, which has `log_prob`."""
-        rotation, log_q_rotation = attempt.rotations[mode], attempt.log_q_rotations[mode]
-        layer, gain = self._draw(kind, attempt, rotation)
-        log_p = attempt.log_p - math.log(len(self.stage.kinds) * TURN)
-        log_q = attempt.log_q + log_q_rotation + log_prob
-        return Guess(
-            crop=attempt.crop,
-            layer=layer,
-            position=attempt.position,
-            rotation=rotation,
-            log_p=log_p,
-            log_q=log_q,
-            bound=gain + attempt.log_p - attempt.log_q - log_q_rotation,
-        )
 
 
 def _taught(posterior, evidence, bounds, identity):
@@ -318,16 +211,6 @@ def _taught(posterior, evidence, bounds, identity):
     """
     others = jnp.where(jnp.arange(len(bounds)) == identity, 0.0, bounds)
     return TEACHING * (jax.nn.softmax(evidence) @ posterior.log_probs) + EXPLORING * jnp.sum(others)
-
-
-def _learning(learns, tree):
-    """Let gradients pass where `learns`."""
-    return jax.tree.map(lambda x: jnp.where(learns, x, jax.lax.stop_gradient(x)), tree)
-
-
-def _turned(position, angle):
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return jnp.stack([cos * position[0] - sin * position[1], sin * position[0] + cos * position[1]])
 
 
 def _what(position, rotation, identity):
