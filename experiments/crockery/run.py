@@ -3,9 +3,10 @@
     python experiments/crockery/run.py --out runs/crockery
 
 Trains AIR without labels, the camera known and not; on 0 to 2 objects, to be shown 3; and the same network with labels,
-on scenes with and without several objects of a kind. Writes `results.json`, `table.md`,
-`curves.png`, `side_by_side.png`, `three.png` and `turntable.gif` to --out. README.md beside this file has the numbers.
-What is finished is kept, so that the same command goes on after an interruption. `--smoke` does everything in seconds.
+on scenes with and without several objects of a kind. AIR is shown its scenes as MuJoCo draws them, too, which needs
+`airjax[mujoco]`. Writes `results.json`, `table.md`, `curves.png`, `side_by_side.png`, `three.png` and `turntable.gif`
+to --out. README.md beside this file has the numbers. What is finished is kept, so that the same command goes on after
+an interruption. `--smoke` does everything in few steps.
 """
 
 import argparse
@@ -59,6 +60,7 @@ SCENES = {
     "different": "without repeats",
     "repeats": "with repeats",
     "three": "3 objects",
+    "mujoco": "drawn by MuJoCo",
 }
 SEEN = "count_accuracy", "identity_accuracy", "position_error", "rotation_error_deg"
 FIELDS = "held_out_elbo", "log_q", *(f"held_out_{name}" for name in SEEN)
@@ -83,6 +85,13 @@ def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> d
     run, samples = folder(options, name, seed), 2 if options.smoke else 10
     own = common.train_and_evaluate(run, *RUNS[name], *flags, "--seed", str(seed), samples=samples, core=core)
     return {"model": name, "seed": seed, "shown": "own"} | own
+
+
+def redrawn(seed: int, options: argparse.Namespace, core: int) -> dict:
+    """Score AIR on its held-out scenes as MuJoCo draws them."""
+    run, samples = folder(options, "air", seed), 2 if options.smoke else 10
+    scores = common.evaluate(run, "--renderer", "mujoco", samples=samples, core=core, name="mujoco")
+    return {"model": "air", "seed": seed, "shown": "mujoco"} | scores
 
 
 def teach(name: str, seed: int, data: DataConfig, options: argparse.Namespace) -> AIR3D:
@@ -147,6 +156,7 @@ def main() -> None:
     seeds = range(options.seeds)
     jobs = [partial(train_air, name, seed, options) for seed in seeds for name in RUNS]
     results = common.on_cores(jobs, options.cores)
+    results += common.on_cores([partial(redrawn, seed, options) for seed in seeds], options.cores)
     data = read_record(folder(options, "air", 0)).config.data
     scenes = {"repeats": load_scenes(data, "held-out")} | {name: special(name, data) for name in SPECIAL}
     models = {(name, seed): load_model(folder(options, name, seed)) for name in ("air", "to_two") for seed in seeds}
