@@ -174,9 +174,9 @@ def main() -> None:
     models = {("air", seed): load_model(air_folder(options, seed)) for seed in seeds}
     models |= {(name, seed): teach(name, seed, learnt, held_out, options) for name in TAUGHT for seed in seeds}
     images, few = inference.channels_first(held_out.images), held_out[: options.descended]
-    ms = milliseconds(models["air", 0], images)
+    ms = {name: milliseconds(models[name, 0], images) for name in ("air", *TAUGHT)}
     found = {case: inference.find(model, images) for case, model in models.items()}
-    results = [scores(*case, each, held_out, ms) for case, each in found.items()]
+    results = [scores(*case, each, held_out, ms[case[0]]) for case, each in found.items()]
     fits = {f"descent_{starts}": descend(starts, few, options) for starts in STARTS}
     first = inference.find(models["air", 0], inference.channels_first(few.images))
     for name, fit in fits.items():
