@@ -11,6 +11,11 @@ from airjax.scenes3d.circle import TURN
 from airjax.scenes3d.stage import Stage
 
 
+def azimuths(stage: Stage, ground: Float32[np.ndarray, "n g"]) -> Float32[np.ndarray, " n"]:
+    """Tell from where n scenes are seen, in radians: from where `AIR3D` inferred, if the stage leaves that open."""
+    return ground[:, 0] if stage.azimuth_reach else np.full(len(ground), stage.azimuth, np.float32)
+
+
 def turntable(
     stage: Stage,
     count: Int32[np.ndarray, " n"],

@@ -20,6 +20,10 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="airjax")
         self._free = threading.BoundedSemaphore(places)
 
+    def begin(self, function: Callable[[], object]) -> None:
+        """Do `function()` before all that comes later; nobody waits for it, and it takes no place."""
+        self._thread.submit(function)
+
     async def run(self, function: Callable[[], T]) -> T:
         """Wait for `function()`, done by the thread.
 
