@@ -2,7 +2,6 @@
 
 import base64
 import dataclasses
-import hashlib
 import json
 import re
 import urllib.request
@@ -14,9 +13,9 @@ import pytest
 from fastapi.testclient import TestClient
 from pages import DESKTOP, PHONE, pixels_of, served
 from playwright.sync_api import expect
+from runs import exported
 
-from airjax import checkpoint, count, inference, pretrained, serve
-from airjax.build import build_model
+from airjax import count, inference, pretrained, serve
 from airjax.data.tables import tables
 from airjax.likelihood import NormalLikelihood
 from airjax.scenes3d import LAID_TABLE
@@ -204,25 +203,14 @@ def test_pictures_of_tables_have_to_be_square(model):
 # Without a run
 
 
-def _exported(folder, config, shape):
-    """Write an untrained model as one of the package's."""
-    model = build_model(config, shape, key=jax.random.PRNGKey(0))
-    weights = checkpoint.to_bytes(model)
-    digest = hashlib.sha256(weights).hexdigest()
-    known = {"format": 1, "image_shape": shape, "model": dataclasses.asdict(config), "polarity": "light"}
-    folder.mkdir()
-    (folder / pretrained.WEIGHTS).write_bytes(weights)
-    (folder / pretrained.CONFIG).write_text(json.dumps(known | {"sha256": digest}))
-
-
 def test_digits_are_shown_by_default_and_crockery_beside_them_once_it_is_there(tmp_path, monkeypatch, tiny_config):
     monkeypatch.setattr(pretrained.resources, "files", lambda _: tmp_path)
-    _exported(tmp_path / "multi-mnist", tiny_config, (1, 12, 12))
+    exported(tmp_path / "multi-mnist", tiny_config, (1, 12, 12))
     shown = lambda: TestClient(serve._app(None), base_url=LOCAL).get("/api/model").json()
     alone = shown()
     assert (alone["name"], alone["solids"]) == ("multi-mnist", None)
     config = dataclasses.replace(tiny_config, objects="crockery", max_objects=2)
-    _exported(tmp_path / "crockery", config, (3, SIDE, SIDE))
+    exported(tmp_path / "crockery", config, (3, SIDE, SIDE))
     monkeypatch.setattr(serve.app.Worker, "begin", lambda *_: None)  # compiling takes long
     both = shown()
     assert both["name"] == "multi-mnist"
