@@ -52,8 +52,8 @@ for i in range(TABLES):
 weighed = airjax.bound(model, images, samples=options.samples, key=jax.random.PRNGKey(0), batch=TABLES)
 
 # %%
-# From where the network's guess ends, positions and rotations follow the slope of the squared error of pixels. Kinds and
-# counts stay as they are.
+# From the network's guess on, positions and rotations follow the slope of the squared error of pixels. Kinds and counts
+# stay as they are.
 
 azimuth = azimuths(stage, found.ground)
 rate = optax.cosine_decay_schedule(0.02, options.steps)

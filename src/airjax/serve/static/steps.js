@@ -54,7 +54,7 @@ export class Steps {
     return this.timer !== null;
   }
 
-  /** Show what was found, an answer whose image and canvases are decoded, in its last state. */
+  /** Show what was found in its last state: an answer with image and canvases decoded, its steps framed or by windows. */
   show(answer, milliseconds) {
     this.answer = answer;
     this.at("took").textContent = `answered in ${Math.round(milliseconds)} ms`;
@@ -93,7 +93,7 @@ export class Steps {
     this.step = Math.max(0, Math.min(step, count));
     paint(this.at("drawn"), canvases[this.step]);
     paintLeft(this.at("left"), image, canvases[this.step]);
-    frame(this.at("windows"), image.shape, steps.slice(0, this.step).map((s) => s.window), this.card.colours);
+    frame(this.at("windows"), image.shape, steps.slice(0, this.step).map((s) => s.frame ?? s.window), this.card.colours);
     this.at("drawn-after").textContent = `after ${this.step} of ${count}`;
     [...this.at("steps").children].forEach((card, t) => {
       card.classList.toggle("ahead", t < count ? t >= this.step : this.step < count);

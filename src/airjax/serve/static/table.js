@@ -32,7 +32,9 @@ export class Table {
     this.steps.pause();
     const asked = performance.now();
     const answer = await ask("/api/table", { seed, prior });
-    const decoded = { ...answer, image: decode(answer.image), canvases: answer.canvases.map(decode) };
+    // Windows are so large that they overlap: what an object changes is framed.
+    const steps = answer.steps.map((step) => ({ ...step, frame: step.box ?? step.window }));
+    const decoded = { ...answer, steps, image: decode(answer.image), canvases: answer.canvases.map(decode) };
     paint(at("laid"), decoded.image);
     at("laid-told").textContent = `Laid: ${answer.laid.map((one) => one.identity).join(", ")}.`;
     at("laid-source").textContent = prior ? "sampled from the prior" : "held out from training";
@@ -66,7 +68,7 @@ export class Table {
 
   /** Say where an object is and, unless it looks the same from all sides, how it is turned. */
   told({ identity, position, rotation_deg }) {
-    const [x, y] = position.map((place) => place.toFixed(2));
+    const [x, y] = position.map((place) => (Math.round(100 * place) / 100 + 0).toFixed(2)); // 0 instead of -0
     const turned = this.card.kinds[identity] ? `, turned by ${Math.round(rotation_deg)}°` : "";
     return minus(` at (${x}, ${y})${turned}`);
   }
