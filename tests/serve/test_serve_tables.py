@@ -18,6 +18,7 @@ from runs import exported
 from airjax import count, inference, pretrained, serve
 from airjax.data.tables import tables
 from airjax.likelihood import NormalLikelihood
+from airjax.model import AIR
 from airjax.scenes3d import LAID_TABLE
 from airjax.scenes3d.model import AIR3D
 from airjax.scenes3d.turntable import turntable
@@ -25,6 +26,7 @@ from airjax.serve import create_app
 from airjax.serve.asked import MAX_BODY
 from airjax.serve.tables import HELD_OUT, TABLES, VIEW
 
+pytestmark = pytest.mark.slow
 LOCAL = "http://localhost"
 SIDE = 16
 JSON = {"content-type": "application/json"}
@@ -32,11 +34,10 @@ CUP = {"identity": "cup", "position": [0.3, -0.2], "rotation_deg": 71.0}
 HOSTILE = "<script>alert(1)</script>"
 
 
-@pytest.fixture(scope="module")
-def model():
-    """A model that has learned nothing, but holds two objects to be likely, apart from each other."""
+def make(shape):
+    """A model that has learned nothing, but holds two objects to be likely."""
     made = AIR3D(
-        (3, SIDE, SIDE),
+        shape,
         LAID_TABLE,
         NormalLikelihood(0.3),
         count.uniform(2),
@@ -47,6 +48,11 @@ def model():
     )
     attend = lambda m: m.recogniser.attend.dense.layers[-1].bias
     return eqx.tree_at(attend, made, attend(made).at[0].set(3.0))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make((3, SIDE, SIDE))
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +67,23 @@ def client(app):
 
 @pytest.fixture(scope="module")
 def table_page(model):
-    """The address of the page, once all is compiled."""
+    """The address of the page."""
     with served(model) as address:
-        question = urllib.request.Request(f"{address}/api/table", b'{"seed": 0}', JSON)
-        assert urllib.request.urlopen(question).status == 200
-        yield address
+        yield _compiled(address)
+
+
+@pytest.fixture(scope="module")
+def both_page(tiny_model, model):
+    """The address of a page of two models."""
+    with served(tiny_model(), beside=model) as address:
+        yield _compiled(address)
+
+
+def _compiled(address):
+    """Wait until there are answers."""
+    question = urllib.request.Request(f"{address}/api/table", b'{"seed": 0}', JSON)
+    assert urllib.request.urlopen(question).status == 200
+    return address
 
 
 def _values(picture):
@@ -194,10 +212,9 @@ def test_objects_at_the_edge_of_what_is_allowed_are_drawn(client):
     assert _values(_ask(client, "/api/view", objects=far, azimuth_deg=-720)["image"]).any()
 
 
-def test_pictures_of_tables_have_to_be_square(model):
-    oblong = eqx.tree_at(lambda m: m.image_shape, model, (3, 8, 16), is_leaf=lambda x: isinstance(x, tuple))
+def test_pictures_of_tables_have_to_be_square():
     with pytest.raises(ValueError, match="16 x 8"):
-        create_app(oblong, name="x")
+        create_app(make((3, 8, 16)), name="x")
 
 
 # Without a run
@@ -206,15 +223,19 @@ def test_pictures_of_tables_have_to_be_square(model):
 def test_digits_are_shown_by_default_and_crockery_beside_them_once_it_is_there(tmp_path, monkeypatch, tiny_config):
     monkeypatch.setattr(pretrained.resources, "files", lambda _: tmp_path)
     exported(tmp_path / "multi-mnist", tiny_config, (1, 12, 12))
-    shown = lambda: TestClient(serve._app(None), base_url=LOCAL).get("/api/model").json()
-    alone = shown()
-    assert (alone["name"], alone["solids"]) == ("multi-mnist", None)
-    config = dataclasses.replace(tiny_config, objects="crockery", max_objects=2)
-    exported(tmp_path / "crockery", config, (3, SIDE, SIDE))
-    monkeypatch.setattr(serve.app.Worker, "begin", lambda *_: None)  # compiling takes long
-    both = shown()
-    assert both["name"] == "multi-mnist"
-    assert (both["patches"], both["solids"]["max_objects"]) == (alone["patches"], 2)
+    monkeypatch.setattr(serve, "create_app", lambda model, **settings: (model, settings))
+    model, settings = serve._app(None)
+    assert isinstance(model, AIR)
+    assert settings == {"name": "multi-mnist", "pictures": None, "beside": None}
+    exported(tmp_path / "crockery", dataclasses.replace(tiny_config, objects="crockery"), (3, SIDE, SIDE))
+    _, settings = serve._app(None)
+    assert isinstance(settings["beside"], AIR3D)
+    assert settings["name"] == "multi-mnist"
+    _, settings = serve._app("multi-mnist")
+    assert settings["beside"] is None
+    model, settings = serve._app("crockery")
+    assert isinstance(model, AIR3D)
+    assert settings == {"name": "crockery", "pictures": None, "beside": None}
 
 
 # The page
@@ -261,7 +282,7 @@ def test_other_tables_are_laid_and_sampled(visit, table_page):
 
 def test_while_the_model_is_compiled_that_is_said(browser, table_page):
     page, held = browser.new_page(), []
-    page.route("**/api/table", held.append)
+    page.route("**/api/table", lambda route: held.append(route))
     page.goto(table_page)
     expect(page.locator("#warming")).to_contain_text("Warming up")
     held.pop().continue_()
@@ -269,16 +290,15 @@ def test_while_the_model_is_compiled_that_is_said(browser, table_page):
     page.close()
 
 
-def test_beside_digits_the_table_is_the_third_tab(visit, tiny_model, model, shoot):
-    with served(tiny_model(), beside=model) as address:
-        page = visit(address, **DESKTOP)
-        expect(page.locator("[role=tab]")).to_have_text(["Look", "Imagine", "Table in 3D"])
-        expect(page.locator("#table")).to_be_hidden()
-        page.locator("#tab-look").press("End")
-        expect(page.locator("#table-count")).to_have_text("2 objects")
-        page.locator("#tab-table").press("ArrowRight")
-        expect(page.locator("#look")).to_be_visible()
-        expect(page.locator("#table")).to_be_hidden()
+def test_beside_digits_the_table_is_the_third_tab(visit, both_page):
+    page = visit(both_page, **DESKTOP)
+    expect(page.locator("[role=tab]")).to_have_text(["Look", "Imagine", "Table in 3D"])
+    expect(page.locator("#table")).to_be_hidden()
+    page.locator("#tab-look").press("End")
+    expect(page.locator("#table-count")).to_have_text("2 objects")
+    page.locator("#tab-table").press("ArrowRight")
+    expect(page.locator("#look")).to_be_visible()
+    expect(page.locator("#table")).to_be_hidden()
 
 
 def test_a_phone_needs_no_sideways_scrolling(visit, table_page, shoot):
