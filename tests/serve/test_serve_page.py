@@ -106,7 +106,7 @@ def test_strokes_are_light_as_wide_as_the_models_and_can_be_undone(visit, tiny_p
     drawn = pixels_of(page)
     expect(page.locator("#guide rect")).to_be_hidden()
     assert (drawn >= blank).all()
-    width = page.evaluate("fetch('/api/model').then(reply => reply.json()).then(card => card.typical.stroke)")
+    width = page.evaluate("fetch('/api/model').then(reply => reply.json()).then(card => card.patches.typical.stroke)")
     ink = (drawn[6, :, 0] - blank[6, :, 0].astype(float)) / (255 - blank[6, :, 0])
     assert ink.sum() == pytest.approx(width, abs=0.2)
     page.locator("#undo").click()

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pages import DESKTOP, PHONE, pixels_of, served
 from playwright.sync_api import expect
@@ -223,19 +224,15 @@ def test_pictures_of_tables_have_to_be_square():
 def test_digits_are_shown_by_default_and_crockery_beside_them_once_it_is_there(tmp_path, monkeypatch, tiny_config):
     monkeypatch.setattr(pretrained.resources, "files", lambda _: tmp_path)
     exported(tmp_path / "multi-mnist", tiny_config, (1, 12, 12))
-    monkeypatch.setattr(serve, "create_app", lambda model, **settings: (model, settings))
-    model, settings = serve._app(None)
-    assert isinstance(model, AIR)
-    assert settings == {"name": "multi-mnist", "pictures": None, "beside": None}
+    made = []
+    monkeypatch.setattr(serve, "create_app", lambda *model, **settings: made.append((*model, settings)) or FastAPI())
+    serve._app(None)
     exported(tmp_path / "crockery", dataclasses.replace(tiny_config, objects="crockery"), (3, SIDE, SIDE))
-    _, settings = serve._app(None)
-    assert isinstance(settings["beside"], AIR3D)
-    assert settings["name"] == "multi-mnist"
-    _, settings = serve._app("multi-mnist")
-    assert settings["beside"] is None
-    model, settings = serve._app("crockery")
-    assert isinstance(model, AIR3D)
-    assert settings == {"name": "crockery", "pictures": None, "beside": None}
+    for source in (None, "multi-mnist", "crockery"):
+        serve._app(source)
+    assert [type(model) for model, _ in made] == [AIR, AIR, AIR, AIR3D]
+    assert [settings["name"] for _, settings in made] == ["multi-mnist", "multi-mnist", "multi-mnist", "crockery"]
+    assert [type(settings["beside"]) for _, settings in made] == [type(None), AIR3D, type(None), type(None)]
 
 
 # The page
