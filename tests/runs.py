@@ -116,9 +116,9 @@ def contents(path):
     return {str(file): file.read_bytes() for file in files if file.name != ".lock"}
 
 
-def exported(folder, config, shape):
-    """Write an untrained model as a folder that `airjax.load` reads."""
-    weights = checkpoint.to_bytes(build_model(config, shape, key=jax.random.PRNGKey(0)))
+def exported(folder, config, shape, change=lambda model: model):
+    """Write an untrained model, changed, as a folder that `airjax.load` reads."""
+    weights = checkpoint.to_bytes(change(build_model(config, shape, key=jax.random.PRNGKey(0))))
     known = {"format": 1, "image_shape": shape, "model": dataclasses.asdict(config), "polarity": "light"}
     folder.mkdir()
     (folder / pretrained.WEIGHTS).write_bytes(weights)
