@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import json
 import re
+import threading
 import urllib.request
 
 import equinox as eqx
@@ -25,7 +26,7 @@ from airjax.scenes3d.model import AIR3D
 from airjax.scenes3d.turntable import turntable
 from airjax.serve import create_app
 from airjax.serve.asked import MAX_BODY
-from airjax.serve.tables import HELD_OUT, TABLES, VIEW
+from airjax.serve.tables import HELD_OUT, TABLES, VIEW, TableAnswers
 
 pytestmark = pytest.mark.slow
 LOCAL = "http://localhost"
@@ -216,6 +217,22 @@ def test_objects_at_the_edge_of_what_is_allowed_are_drawn(client):
 def test_pictures_of_tables_have_to_be_square():
     with pytest.raises(ValueError, match="16 x 8"):
         create_app(make((3, 8, 16)), name="x")
+
+
+def test_the_server_ends_without_compiling_all_that_waits(model, monkeypatch):
+    started, go_on, threads, done = threading.Event(), threading.Event(), [], []
+
+    def slow():
+        threads.append(threading.current_thread())
+        started.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(TableAnswers, "warm", lambda _: (slow, lambda: done.append(1)))
+    with TestClient(create_app(model, name="x"), base_url=LOCAL):
+        assert started.wait(60)
+    go_on.set()
+    threads[0].join()
+    assert done == []
 
 
 # Without a run

@@ -1,6 +1,8 @@
 """The page and its JSON API: which question gets which answer."""
 
 import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +69,8 @@ def create_app(
     answers = Answers(model, pictures) if isinstance(model, AIR) else None
     in_3d = model if isinstance(model, AIR3D) else beside
     tables = None if in_3d is None else TableAnswers(in_3d)
-    app = _empty_app()
+    for_answers, for_tables = Worker(places), Worker(places)
+    app = _empty_app(for_answers, for_tables)
 
     @app.get("/api/model")
     async def card() -> JSONResponse:
@@ -77,16 +80,21 @@ def create_app(
 
     if answers is not None:
         assert isinstance(model, AIR)
-        _add_pictures(app, model, answers, Worker(places))
+        _add_pictures(app, model, answers, for_answers)
     if tables is not None:
-        worker = Worker(places)
-        worker.begin(tables.warm)
-        _add_tables(app, tables, worker)
+        for_tables.begin(*tables.warm())
+        _add_tables(app, tables, for_tables)
     return app
 
 
-def _empty_app() -> FastAPI:
-    app = FastAPI(openapi_url=None)  # its pages of documentation load scripts from elsewhere
+def _empty_app(*workers: Worker) -> FastAPI:
+    @asynccontextmanager
+    async def until_closed(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for worker in workers:
+            worker.close()
+
+    app = FastAPI(openapi_url=None, lifespan=until_closed)  # its pages of documentation load scripts from elsewhere
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"], www_redirect=False)
     app.add_middleware(Guard)
     app.add_exception_handler(AnyHTTPException, _refuse)

@@ -1,6 +1,6 @@
 """What the page asks of a model of objects on a table, answered in plain data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ class Laid(NamedTuple):
 
 
 class TableAnswers:
-    """Ask a model; everything is compiled when it is first asked for, or by `warm`.
+    """Ask a model; everything is compiled when it is first asked for, or by the parts of `warm`.
 
     Attributes:
         card: what the page needs to know of the model.
@@ -57,11 +57,15 @@ class TableAnswers:
             "kinds": {kind.name: kind.symmetry for kind in model.stage.kinds},
         }
 
-    def warm(self) -> None:
-        """Compile everything."""
-        self.table(seed=0, prior=False)
-        self.view(self.place([]), azimuth_deg=0.0)
-        self.table(seed=0, prior=True)
+    def warm(self) -> tuple[Callable[[], object], ...]:
+        """List what compiles everything, in parts: whoever wants to end need not wait for the next."""
+        return (
+            lambda: self._tables,
+            lambda: inference.find(self._model, self._held_out(0).pixels[None], batch=1),
+            lambda: self.table(seed=0, prior=False),
+            lambda: self.view(self.place([]), azimuth_deg=0.0),
+            lambda: self.table(seed=0, prior=True),
+        )
 
     def table(self, *, seed: int, prior: bool) -> dict[str, Any]:
         """Lay a table, or sample one from the prior, and say what is on it and how that was found."""
