@@ -11,6 +11,7 @@ GALLERY = (
     "counts_with_sklearn",
     "own_patch_model",
     "render_crockery",
+    "tables_in_3d",
     "another_renderer",
     "resume_and_export",
 )

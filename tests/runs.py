@@ -1,6 +1,9 @@
 """What the tests of run folders and of the command line share: one tiny trained run, and ways to call `airjax`."""
 
+import dataclasses
 import functools
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -9,9 +12,11 @@ import sysconfig
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
-from airjax import cli
+from airjax import checkpoint, cli, pretrained
+from airjax.build import build_model
 
 AIRJAX = str(Path(sysconfig.get_path("scripts")) / "airjax")
 """The installed command."""
@@ -109,6 +114,15 @@ def contents(path):
     path = Path(path)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     return {str(file): file.read_bytes() for file in files if file.name != ".lock"}
+
+
+def exported(folder, config, shape, change=lambda model: model):
+    """Write an untrained model, changed, as a folder that `airjax.load` reads."""
+    weights = checkpoint.to_bytes(change(build_model(config, shape, key=jax.random.PRNGKey(0))))
+    known = {"format": 1, "image_shape": shape, "model": dataclasses.asdict(config), "polarity": "light"}
+    folder.mkdir()
+    (folder / pretrained.WEIGHTS).write_bytes(weights)
+    (folder / pretrained.CONFIG).write_text(json.dumps(known | {"sha256": hashlib.sha256(weights).hexdigest()}))
 
 
 def damage_checkpoints(run):

@@ -4,15 +4,25 @@ import ast
 import re
 from pathlib import Path
 
+import equinox as eqx
 import numpy as np
 import pytest
 import runs
 from opengl import by_mujoco
 from PIL import Image
+from runs import exported
 
+from airjax.config import ModelConfig
 from airjax.scenes3d import LAID_TABLE
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+SMALL = {"count_prior": "uniform", "learn_count": False, "embed_channels": 2, "embed_hidden": 8, "head_hidden": 8}
+
+
+def sees_two(model):
+    """Let an untrained model in 3D hold two objects to be there, whatever it is shown."""
+    presence = lambda m: m.recogniser.attend.dense.layers[-1].bias
+    return eqx.tree_at(presence, model, presence(model).at[0].set(5.0))
 
 
 def _run(name, *arguments, folder):
@@ -54,6 +64,19 @@ def test_a_table_is_laid_again_through_another_renderer(tmp_path):
     assert last < 0.6 * first
     with Image.open(tmp_path / "renderers.png") as picture:
         assert picture.size == (80, 48)
+
+
+@pytest.mark.slow
+def test_tables_are_inferred_and_what_was_inferred_gets_sharper(tmp_path):
+    exported(tmp_path / "model", ModelConfig(objects="crockery", max_objects=2, **SMALL), (3, 16, 16), sees_two)
+    folder = tmp_path / "drawn"
+    folder.mkdir()
+    arguments = (f"--model={tmp_path / 'model'}", "--samples=2", "--steps=10")
+    said = _run("tables_in_3d", *arguments, folder=folder)
+    first, last = map(float, re.findall(r"\d\.\d+e-\d+", said))
+    assert last < first
+    assert said.count("the model finds 2") == 6
+    assert _drawn(folder) == ["tables_in_3d.png"]
 
 
 @pytest.mark.slow

@@ -249,11 +249,11 @@ def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
 
 
 @app.command
-def serve(run: str, *, port: int = 8000) -> None:
+def serve(run: str | None = None, *, port: int = 8000) -> None:
     """Watch a trained model attend, infer and repeat, on a web page of this machine alone.
 
     Args:
-        run: A run's folder, or a trained model's name or folder.
+        run: A run's folder, or a trained model's name or folder; without it, those that come with the package.
         port: Where the page is: http://127.0.0.1:PORT; 0 takes any that is free.
     """
     try:

@@ -18,7 +18,7 @@ from airjax.family import Family
 from airjax.logs import read_metrics
 from airjax.run import PICTURES, load_model, read_record
 from airjax.scenes3d.model import AIR3D
-from airjax.scenes3d.turntable import turntable
+from airjax.scenes3d.turntable import azimuths, turntable
 
 CURVES = ("elbo", "held_out_elbo", "held_out_count_accuracy")
 SHOWN = 10
@@ -108,7 +108,7 @@ def join_pictures(pictures: Sequence[Path], path: Path) -> None:
 def draw_turntable(model: AIR3D, scenes: Scenes, path: Path) -> None:
     """Make a moving picture (GIF): scenes above, and what was inferred from each below, seen from all around."""
     found = inference.find(model, inference.channels_first(scenes.images), batch=len(scenes))
-    azimuth = found.ground[:, 0] if found.ground.size else np.full(len(scenes), model.stage.azimuth, np.float32)
+    azimuth = azimuths(model.stage, found.ground)
     side = MAGNIFIED * scenes.images.shape[1]
     around = turntable(model.stage, found.count, found.what, azimuth, frames=TURN_FRAMES, side=side)
     above = np.kron(scenes.images / 255.0, np.ones((MAGNIFIED, MAGNIFIED, 1)))

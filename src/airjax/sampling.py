@@ -1,6 +1,6 @@
 """Scenes from the generative model, as it was learned or with a hand on its priors."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -41,6 +41,22 @@ class Tempered(eqx.Module):
         return self.patches.decode(what)
 
 
+M = TypeVar("M", bound=Family)
+
+
+def with_count(model: M, count: int) -> M:
+    """Let all scenes of a model have `count` objects.
+
+    Raises:
+        ValueError: `count` is not in 0..N.
+    """
+    if not 0 <= count <= model.max_objects:
+        raise ValueError(f"count must be from 0 to {model.max_objects}, got {count}")
+    log_prior = np.where(np.arange(model.max_objects + 1) == count, 0.0, -np.inf)
+    fixed = jnp.asarray(log_prior, model.count_log_prior.dtype)
+    return eqx.tree_at(lambda m: m.count_log_prior, model, fixed)
+
+
 def steer(model: AIR, *, count: int | None = None, scale: float = 1.0, temperature: float = 1.0) -> AIR:
     """Change the priors from which a model draws scenes; with the defaults, they stay as they are.
 
@@ -53,18 +69,14 @@ def steer(model: AIR, *, count: int | None = None, scale: float = 1.0, temperatu
     Raises:
         ValueError: `count` is not in 0..N, `scale` not positive and finite, `temperature` negative or not finite.
     """
-    if count is not None and not 0 <= count <= model.max_objects:
-        raise ValueError(f"count must be from 0 to {model.max_objects}, got {count}")
     if not 0 < scale < np.inf:
         raise ValueError(f"scale must be positive and finite, got {scale}")
     if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
-    fixed = np.where(np.arange(model.max_objects + 1) == count, 0.0, -np.inf)
-    log_prior = model.count_log_prior if count is None else jnp.asarray(fixed, model.count_log_prior.dtype)
     mean = model.where_prior.normal.mean
-    parts = lambda m: (m.count_log_prior, m.where_prior.normal.mean, m.patches)
-    steered = (log_prior, mean.at[0].add(np.log(scale)), Tempered(model.patches, jnp.asarray(temperature, mean.dtype)))
-    return eqx.tree_at(parts, model, steered)
+    parts = lambda m: (m.where_prior.normal.mean, m.patches)
+    steered = (mean.at[0].add(np.log(scale)), Tempered(model.patches, jnp.asarray(temperature, mean.dtype)))
+    return eqx.tree_at(parts, model if count is None else with_count(model, count), steered)
 
 
 @eqx.filter_jit

@@ -57,7 +57,7 @@ def test_a_moving_picture_turns_what_was_inferred(tmp_path, monkeypatch):
     model = make()
     scenes = tables(model.stage, 2, seed=0, counts=(1,), canvas=12)
     count, what = inferred(scenes)
-    found = SimpleNamespace(count=count, what=what, ground=np.zeros((2, 0)))
+    found = SimpleNamespace(count=count, what=what, ground=np.zeros((2, 0), np.float32))
     monkeypatch.setattr(figures.inference, "find", lambda *_, **__: found)
     figures.draw_turntable(model, scenes, tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as moving:

@@ -11,6 +11,11 @@ from airjax.scenes3d.circle import TURN
 from airjax.scenes3d.stage import Stage
 
 
+def azimuths(stage: Stage, ground: Float32[np.ndarray, "n g"]) -> Float32[np.ndarray, " n"]:
+    """Tell from where n scenes are seen, in radians: from where `AIR3D` inferred, if the stage leaves that open."""
+    return ground[:, 0] if stage.azimuth_reach else np.full(len(ground), stage.azimuth, np.float32)
+
+
 def turntable(
     stage: Stage,
     count: Int32[np.ndarray, " n"],
@@ -37,15 +42,16 @@ def turntable(
         raise ValueError(f"frames and side must be at least 1, got {frames} and {side}")
     turns = jnp.asarray(azimuth) + TURN / frames * jnp.arange(frames)[:, None]
     # One after the other: of a kind that is known at run time, a batch would draw every kind.
-    scene = lambda azimuth, count, what: _draw(stage, side, count, what, azimuth)
+    scene = lambda azimuth, count, what: draw_from(stage, side, count, what, azimuth)
     around = [[scene(*one) for one in zip(row, count, what)] for row in turns]
     return np.array(around, np.float32)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _draw(
+def draw_from(
     stage: Stage, side: int, count: Int32[Array, ""], what: Float[Array, "N 4"], azimuth: Float[Array, ""]
 ) -> Float[Array, "3 side side"]:
+    """Draw the first `count` objects of a scene, seen from `azimuth`: differentiable in poses and azimuth."""
     rays = stage.camera(azimuth).rays((side, side))
 
     def put(canvas, one):

@@ -1,6 +1,5 @@
 """What the page asks of a model, answered in plain data."""
 
-import base64
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from airjax import inference, plots, sampling
+from airjax import inference, sampling
 from airjax.data import load_scenes
+from airjax.family import Family
+from airjax.inference import Found
 from airjax.model import AIR
 from airjax.run import read_record
+from airjax.serve.pictures import as_bytes, encoded, picture, signed
 
 SAMPLES = 20
 """Trajectories for p(n | x): about 6 ms of the 50 that an answer may take."""
 PICTURES = 200
 """Held-out scenes to choose from."""
-MAX_BODY = 8_000_000
-"""Bytes that a request's body may have."""
 SHEET = 12
 """Scenes sampled at a time."""
 
@@ -40,6 +40,33 @@ def held_out_pictures(run: Path) -> UInt8[np.ndarray, "n c h w"] | None:
         return None
 
 
+def inferred(model: Family, pixels: UInt8[np.ndarray, "c h w"]) -> tuple[Found, dict[str, Any]]:
+    """Find what is in a picture, and tell what any model can tell of that.
+
+    Raises:
+        ValueError: the picture has another shape than those the model was trained on.
+    """
+    images = pixels[None]
+    found = inference.find(model, images, batch=1)
+    posterior = inference.bound(model, images, samples=SAMPLES, key=_KEY, batch=1).count_posterior
+    steps = [
+        {
+            "presence": float(found.presence[0, t]),
+            "window": found.windows[0, t].tolist(),
+            "box": None if np.isnan(found.boxes[0, t]).any() else found.boxes[0, t].tolist(),
+        }
+        for t in range(model.max_objects)
+    ]
+    return found, {
+        "count": int(found.count[0]),
+        "count_probs": found.count_probs[0].tolist(),
+        "count_posterior": posterior[0].tolist(),
+        "image": encoded(pixels),
+        "canvases": [picture(canvas) for canvas in found.canvases[0]],
+        "steps": steps,
+    }
+
+
 class Answers:
     """Ask a model; everything is compiled when this has been made.
 
@@ -47,12 +74,12 @@ class Answers:
         card: what the page needs to know of the model.
     """
 
-    def __init__(self, model: AIR, name: str, pictures: UInt8[np.ndarray, "n c h w"] | None):
-        """Compile for `model`, called `name`, whose random scenes are `pictures`, or sampled."""
+    def __init__(self, model: AIR, pictures: UInt8[np.ndarray, "n c h w"] | None):
+        """Compile for `model`, whose random scenes are `pictures`, or sampled."""
         if pictures is not None:
             inference.check_images(model, pictures)
         self._model, self._pictures = model, pictures
-        self.card = self._describe(name)
+        self.card = self._describe()
         self.infer(self._random_pixels(0))
         self.sample(seed=0, count=None, scale=1.0, temperature=1.0)
 
@@ -62,32 +89,15 @@ class Answers:
         Raises:
             ValueError: the picture has another shape than those the model was trained on.
         """
-        images = pixels[None]
-        found = inference.find(self._model, images, batch=1)
-        views = inference.view(self._model, images, found)
-        posterior = inference.bound(self._model, images, samples=SAMPLES, key=_KEY, batch=1).count_posterior
-        steps = [
-            {
-                "presence": float(found.presence[0, t]),
-                "window": found.windows[0, t].tolist(),
-                "box": None if np.isnan(found.boxes[0, t]).any() else found.boxes[0, t].tolist(),
-                "glimpse": _signed(views.glimpses[0, t]),
-                "object": _picture(views.objects[0, t]),
-            }
-            for t in range(self._model.max_objects)
-        ]
-        return {
-            "count": int(found.count[0]),
-            "count_probs": found.count_probs[0].tolist(),
-            "count_posterior": posterior[0].tolist(),
-            "image": _encoded(pixels),
-            "canvases": [_picture(canvas) for canvas in found.canvases[0]],
-            "steps": steps,
-        }
+        found, answer = inferred(self._model, pixels)
+        views = inference.view(self._model, pixels[None], found)
+        for step, glimpse, drawn in zip(answer["steps"], views.glimpses[0], views.objects[0]):
+            step |= {"glimpse": signed(glimpse), "object": picture(drawn)}
+        return answer
 
     def scene(self, *, seed: int) -> dict[str, Any]:
         """Take a held-out scene, or sample one with objects where there are none."""
-        return {"image": _encoded(self._random_pixels(seed)), "source": self.card["scenes"]}
+        return {"image": encoded(self._random_pixels(seed)), "source": self.card["scenes"]}
 
     def sample(self, *, seed: int, count: int | None, scale: float, temperature: float) -> dict[str, Any]:
         """Draw a sheet of scenes from the priors, steered as `airjax.sampling.steer` says.
@@ -100,7 +110,7 @@ class Answers:
         boxes = np.asarray(_corners(jnp.asarray(drawn.where), self._model.image_shape))
         return {
             "scenes": [
-                {"count": int(n), "image": _picture(canvas), "windows": box[:n].tolist()}
+                {"count": int(n), "image": picture(canvas), "windows": box[:n].tolist()}
                 for n, canvas, box in zip(drawn.count, drawn.canvas, boxes)
             ]
         }
@@ -109,42 +119,21 @@ class Answers:
         if self._pictures is not None:
             return self._pictures[seed % len(self._pictures)]
         steered = sampling.steer(self._model, count=1 + seed % self._model.max_objects)
-        return _bytes(np.asarray(sampling.scenes(steered, 1, key=jax.random.PRNGKey(seed)).canvas[0]))
+        return as_bytes(np.asarray(sampling.scenes(steered, 1, key=jax.random.PRNGKey(seed)).canvas[0]))
 
-    def _describe(self, name: str) -> dict[str, Any]:
+    def _describe(self) -> dict[str, Any]:
         model = self._model
         return {
-            "name": name,
             "image_shape": model.image_shape,
             "max_objects": model.max_objects,
             "window": model.window,
             "count_prior": np.exp(model.count_log_prior).tolist(),
-            "samples": SAMPLES,
             "scenes": "prior" if self._pictures is None else "held-out",
             "typical": sampling.typical(model, key=_KEY)._asdict(),
-            "ground": _picture(np.asarray(model.ground.decode(jnp.zeros(model.ground.code_size)))),
-            "colours": plots.STEP_COLOURS,
-            "max_body": MAX_BODY,
+            "ground": picture(np.asarray(model.ground.decode(jnp.zeros(model.ground.code_size)))),
         }
 
 
 @eqx.filter_jit
 def _corners(where: Float[Array, "n N 3"], shape: tuple[int, int, int]) -> Float[Array, "n N 4"]:
     return jax.vmap(jax.vmap(lambda window: inference.window_box(window, shape)))(where)
-
-
-def _bytes(values: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "c h w"]:
-    return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def _picture(values: Float[np.ndarray, "c h w"]) -> dict[str, Any]:
-    return _encoded(_bytes(values))
-
-
-def _signed(values: Float[np.ndarray, "c h w"]) -> dict[str, Any]:
-    """Keep negative values: 127 is 1."""
-    return _encoded(np.rint(np.clip(values, -1.0, 1.0) * 127.0).astype(np.int8))
-
-
-def _encoded(pixels: np.ndarray) -> dict[str, Any]:
-    return {"shape": pixels.shape, "type": str(pixels.dtype), "data": base64.b64encode(pixels.tobytes()).decode()}

@@ -1,9 +1,9 @@
-"""The page and its JSON API: reading requests, refusing them, replying."""
+"""The page and its JSON API: which question gets which answer."""
 
 import io
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from fastapi import FastAPI, HTTPException, Request
@@ -11,69 +11,90 @@ from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from jaxtyping import UInt8
-from pydantic import BaseModel, Field, ValidationError
 from starlette.exceptions import HTTPException as AnyHTTPException
 
-from airjax.config import MAX_SEED
+from airjax import plots
 from airjax.grounds import BlackGround
 from airjax.images import FORMATS, fit, is_on_light, open_picture, shape_of
 from airjax.inference import channels_first
 from airjax.model import AIR
-from airjax.serve.answers import MAX_BODY, Answers
+from airjax.scenes3d.model import AIR3D
+from airjax.serve.answers import SAMPLES, Answers
+from airjax.serve.asked import (
+    MAX_BODY,
+    Drawing,
+    SceneWanted,
+    SheetWanted,
+    TableWanted,
+    ViewWanted,
+    checked,
+    content_type,
+    read_body,
+    wanted,
+)
 from airjax.serve.guard import Guard, refusal
+from airjax.serve.tables import TableAnswers
 from airjax.serve.worker import Busy, Worker
 
 STATIC = Path(__file__).parent / "static"
 MAX_PIXELS = 16_000_000
 """Pixels of a picture, which is refused before it is decoded."""
 PLACES = 8
-"""Requests that are worked on or wait."""
-
-Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
-T = TypeVar("T")
-
-
-class Asked(BaseModel, extra="forbid", strict=True):
-    """What requests in JSON share: no unknown names, and no strings for numbers."""
-
-
-class Drawing(Asked):
-    """A picture in numbers, 0 to 255: rows of grey values, or of [red, green, blue]."""
-
-    pixels: list[list[Any]]
-
-
-class SceneWanted(Asked):
-    """Which scene to take."""
-
-    seed: Seed
-
-
-class SheetWanted(Asked):
-    """Scenes to sample (`airjax.sampling.steer`)."""
-
-    seed: Seed
-    count: int | None = None
-    scale: Annotated[float, Field(ge=0.25, le=4)] = 1.0
-    temperature: Annotated[float, Field(ge=0, le=4)] = 1.0
+"""Requests to a model that are worked on or wait."""
 
 
 def create_app(
-    model: AIR, *, name: str, pictures: UInt8[np.ndarray, "n c h w"] | None = None, places: int = PLACES
+    model: AIR | AIR3D,
+    *,
+    name: str,
+    pictures: UInt8[np.ndarray, "n c h w"] | None = None,
+    beside: AIR3D | None = None,
+    places: int = PLACES,
 ) -> FastAPI:
-    """Make the page of a model; it has been compiled when this returns.
+    """Make the page of a model, and of another one beside it.
+
+    When this returns, a model of patches has been compiled; one of objects in 3D is being compiled by a thread of its
+    own, after which questions to it are answered.
 
     Args:
         model: The model.
         name: What the page calls it.
-        pictures: Scenes to show on demand; None: they are sampled from the prior.
-        places: Requests that are worked on or wait; one more gets a 503.
+        pictures: Scenes to show on demand; None: they are sampled from the prior. Of a model in 3D, tables are laid.
+        beside: A model in 3D to show besides one of patches.
+        places: Requests to a model that are worked on or wait; one more gets a 503.
 
     Raises:
-        ValueError: `pictures` are not of the model's shape.
+        ValueError: `pictures` are not of the model's shape, or those of the model in 3D are not square.
     """
-    answers, worker = Answers(model, name, pictures), Worker(places)
-    app = FastAPI(openapi_url=None)  # its pages of documentation load scripts from elsewhere
+    answers = Answers(model, pictures) if isinstance(model, AIR) else None
+    in_3d = model if isinstance(model, AIR3D) else beside
+    tables = None if in_3d is None else TableAnswers(in_3d)
+    for_answers, for_tables = Worker(places), Worker(places)
+    app = _empty_app(for_answers, for_tables)
+
+    @app.get("/api/model")
+    async def card() -> JSONResponse:
+        shared = {"name": name, "colours": plots.STEP_COLOURS, "samples": SAMPLES, "max_body": MAX_BODY}
+        cards = {"patches": answers and answers.card, "solids": tables and tables.card}
+        return JSONResponse(shared | cards)
+
+    if answers is not None:
+        assert isinstance(model, AIR)
+        _add_pictures(app, model, answers, for_answers)
+    if tables is not None:
+        for_tables.begin(*tables.warm())
+        _add_tables(app, tables, for_tables)
+    return app
+
+
+def _empty_app(*workers: Worker) -> FastAPI:
+    @asynccontextmanager
+    async def until_closed(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for worker in workers:
+            worker.close()
+
+    app = FastAPI(openapi_url=None, lifespan=until_closed)  # its pages of documentation load scripts from elsewhere
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"], www_redirect=False)
     app.add_middleware(Guard)
     app.add_exception_handler(AnyHTTPException, _refuse)
@@ -84,30 +105,41 @@ def create_app(
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
-    @app.get("/api/model")
-    async def card() -> JSONResponse:
-        return JSONResponse(answers.card)
+    return app
 
+
+def _add_pictures(app: FastAPI, model: AIR, answers: Answers, worker: Worker) -> None:
     @app.post("/api/infer")
     async def infer(request: Request) -> JSONResponse:
-        kind = _content_type(request, "application/json", *(f"image/{name.lower()}" for name in FORMATS))
-        body = await _body(request)
+        kind = content_type(request, "application/json", *(f"image/{name.lower()}" for name in FORMATS))
+        body = await read_body(request)
         pixels = _drawn if kind == "application/json" else _decoded
-        return JSONResponse(await worker.run(lambda: answers.infer(_checked(lambda: pixels(model, body)))))
+        return JSONResponse(await worker.run(lambda: answers.infer(checked(lambda: pixels(model, body)))))
 
     @app.post("/api/scene")
     async def scene(request: Request) -> JSONResponse:
-        wanted = await _wanted(request, SceneWanted)
-        return JSONResponse(await worker.run(lambda: answers.scene(**wanted.model_dump())))
+        asked = await wanted(request, SceneWanted)
+        return JSONResponse(await worker.run(lambda: answers.scene(**asked.model_dump())))
 
     @app.post("/api/sample")
     async def sample(request: Request) -> JSONResponse:
-        wanted = await _wanted(request, SheetWanted)
-        if wanted.count is not None and not 0 <= wanted.count <= model.max_objects:
+        asked = await wanted(request, SheetWanted)
+        if asked.count is not None and not 0 <= asked.count <= model.max_objects:
             raise HTTPException(422, f"count must be null or from 0 to {model.max_objects}")
-        return JSONResponse(await worker.run(lambda: answers.sample(**wanted.model_dump())))
+        return JSONResponse(await worker.run(lambda: answers.sample(**asked.model_dump())))
 
-    return app
+
+def _add_tables(app: FastAPI, answers: TableAnswers, worker: Worker) -> None:
+    @app.post("/api/table")
+    async def table(request: Request) -> JSONResponse:
+        asked = await wanted(request, TableWanted)
+        return JSONResponse(await worker.run(lambda: answers.table(**asked.model_dump())))
+
+    @app.post("/api/view")
+    async def view(request: Request) -> JSONResponse:
+        asked = await wanted(request, ViewWanted)
+        what = checked(lambda: answers.place(asked.model_dump()["objects"]))
+        return JSONResponse(await worker.run(lambda: answers.view(what, azimuth_deg=asked.azimuth_deg)))
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:
@@ -118,51 +150,6 @@ async def _refuse(_: Request, error: Exception) -> JSONResponse:
 async def _turn_away(_: Request, error: Exception) -> JSONResponse:
     del error
     return refusal(503, "too many requests are waiting; try again in a second", headers={"Retry-After": "1"})
-
-
-def _content_type(request: Request, *allowed: str) -> str:
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind not in allowed:
-        raise HTTPException(415, f"the content type must be {' or '.join(allowed)}")
-    return kind
-
-
-async def _body(request: Request) -> bytes:
-    """Read the body, but no more of it than is allowed, whatever length was announced."""
-    body = bytearray()
-    if not request.headers.get("content-length", "0").isdigit():
-        raise HTTPException(400, "the content length is not a number")
-    announced = int(request.headers.get("content-length", "0"))
-    if announced <= MAX_BODY:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                break
-    if max(announced, len(body)) > MAX_BODY:
-        raise HTTPException(413, f"the body may have {MAX_BODY:,} bytes")
-    return bytes(body)
-
-
-Wanted = TypeVar("Wanted", bound=Asked)
-
-
-async def _wanted(request: Request, kind: type[Wanted]) -> Wanted:
-    _content_type(request, "application/json")
-    body = await _body(request)
-    return _checked(lambda: kind.model_validate_json(body))
-
-
-def _checked(read: Callable[[], T]) -> T:
-    """Read what came, or refuse it with a sentence that repeats none of it."""
-    try:
-        return read()
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = first["loc"] and first["type"] != "extra_forbidden"
-        place = first["loc"][0] if known else "the body"
-        raise HTTPException(422, f"{place}: {first['msg']}") from None
-    except ValueError as error:
-        raise HTTPException(422, str(error)) from None
 
 
 def _drawn(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:

@@ -20,6 +20,15 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="airjax")
         self._free = threading.BoundedSemaphore(places)
 
+    def begin(self, *functions: Callable[[], object]) -> None:
+        """Do these before all that comes later; nobody waits for them, and they take no place."""
+        for function in functions:
+            self._thread.submit(function)
+
+    def close(self) -> None:
+        """Finish what is being done, and drop what waits."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
     async def run(self, function: Callable[[], T]) -> T:
         """Wait for `function()`, done by the thread.
 

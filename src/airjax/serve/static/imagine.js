@@ -1,17 +1,18 @@
 // The second view: scenes from the prior, with a hand on its dials.
 
 import { ask } from "./api.js";
+import { Errands, oneAtATime } from "./errands.js";
 import { decode, frame, paint } from "./pictures.js";
 
-const PAUSE = 60; // milliseconds between questions while a dial moves
-
 const at = (id) => document.getElementById(id);
-const later = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export class Imagine {
   /** `chosen(picture)` is called with a scene that was clicked on. */
   constructor(card, trouble, chosen) {
-    Object.assign(this, { card, trouble, chosen, seed: 0, asking: false, stale: false });
+    Object.assign(this, { card, chosen, seed: 0 });
+    const errands = new Errands(at("imagine"), trouble);
+    const draw = async () => this.show((await ask("/api/sample", this.wanted)).scenes);
+    this.draw = oneAtATime(() => errands.attempt(draw));
     at("dial-count").max = card.max_objects;
     // Where the prior has hardly any objects, as they are dear in training, scenes of it show nothing.
     at("dial-count").value = card.count_prior[0] < 0.9 ? -1 : Math.min(2, card.max_objects);
@@ -25,23 +26,9 @@ export class Imagine {
   }
 
   /** Sample as the dials say, one question at a time. */
-  async sample() {
+  sample() {
     this.tell();
-    this.stale = true;
-    if (this.asking) return;
-    this.asking = true;
-    while (this.stale) {
-      this.stale = false;
-      try {
-        const { scenes } = await ask("/api/sample", this.wanted);
-        this.show(scenes);
-        this.trouble("");
-      } catch (error) {
-        this.trouble(error.message);
-      }
-      await later(PAUSE);
-    }
-    this.asking = false;
+    return this.draw();
   }
 
   tell() {

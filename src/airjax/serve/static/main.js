@@ -3,9 +3,11 @@
 import { card as getCard } from "./api.js";
 import { Imagine } from "./imagine.js";
 import { Look } from "./look.js";
+import { Table } from "./table.js";
 
 const at = (id) => document.getElementById(id);
-const tabs = [...document.querySelectorAll("[role=tab]")];
+const tabsOf = { patches: ["tab-look", "tab-imagine"], solids: ["tab-table"] };
+let tabs = [];
 
 function trouble(sentence) {
   at("trouble").textContent = sentence;
@@ -34,20 +36,37 @@ function listen() {
   }
 }
 
-try {
-  const card = await getCard();
-  const [channels, height, width] = card.image_shape;
-  at("model").textContent = `${card.name}: ${width} × ${height} ${channels === 1 ? "grey" : "colour"}, up to ${card.max_objects} objects`;
+/** Say in the header what model the page is of. */
+function describe({ name, patches, solids }) {
+  const { image_shape, max_objects } = patches ?? solids;
+  const [channels, height, width] = image_shape;
+  at("model").textContent = `${name}: ${width} × ${height} ${channels === 1 ? "grey" : "colour"}, up to ${max_objects} objects`;
+}
+
+/** Show pictures of scenes; what comes first. */
+function beginWithPictures(card) {
   const look = new Look(card, trouble);
   const imagine = new Imagine(card, trouble, (picture, count) => {
     open(at("tab-look"));
     at("tab-look").focus();
-    look.attempt(() => look.watch(picture, `sampled with n = ${count}`));
+    look.errands.attempt(() => look.watch(picture, `sampled with n = ${count}`));
   });
   at("tab-imagine").addEventListener("open", () => imagine.sample(), { once: true });
+  at("tab-look").addEventListener("open", () => look.begin(), { once: true });
+}
+
+try {
+  const { patches, solids, ...shared } = await getCard();
+  tabs = Object.entries({ patches, solids }).flatMap(([of, there]) => (there ? tabsOf[of].map(at) : []));
+  for (const tab of document.querySelectorAll("[role=tab]")) tab.hidden = !tabs.includes(tab);
+  describe({ ...shared, patches, solids });
+  if (patches) beginWithPictures({ ...shared, ...patches });
+  if (solids) {
+    const table = new Table({ ...shared, ...solids }, trouble);
+    at("tab-table").addEventListener("open", () => table.lay(), { once: true });
+  }
   listen();
-  open(at("tab-look"));
-  await look.begin();
+  open(tabs[0]);
 } catch (error) {
   trouble(error.message);
 }

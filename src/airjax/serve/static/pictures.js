@@ -44,6 +44,21 @@ export function frame(svg, [, height, width], windows, colours) {
   });
 }
 
+/** Cut a window [x0, y0, x1, y1] out of a picture; what is beyond it is black. */
+export function crop({ shape: [channels, height, width], values }, window) {
+  const [x0, y0, x1, y1] = window.map(Math.round);
+  const [w, h] = [Math.max(1, x1 - x0), Math.max(1, y1 - y0)];
+  const cut = new Uint8Array(channels * h * w);
+  for (let c = 0, i = 0; c < channels; c++) {
+    for (let y = y0; y < y0 + h; y++) {
+      for (let x = x0; x < x0 + w; x++, i++) {
+        if (x >= 0 && x < width && y >= 0 && y < height) cut[i] = values[(c * height + y) * width + x];
+      }
+    }
+  }
+  return { shape: [channels, h, w], values: cut };
+}
+
 function average(values) {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }

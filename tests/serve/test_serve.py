@@ -27,7 +27,8 @@ from airjax import inference, plots
 from airjax.grounds import LinearGround
 from airjax.images import fit, open_picture
 from airjax.serve import answers, create_app, held_out_pictures
-from airjax.serve.app import MAX_BODY, STATIC
+from airjax.serve.app import STATIC
+from airjax.serve.asked import MAX_BODY
 
 LOCAL = "http://localhost"
 HEADERS = {
@@ -74,8 +75,10 @@ def _infer(client, pixels):
 
 def test_the_card_says_what_the_model_is(client, model):
     card = client.get("/api/model").json()
-    assert (card["name"], card["image_shape"], card["max_objects"]) == ("<b>tiny</b>", [1, 12, 12], 3)
-    assert (card["window"], card["scenes"], card["colours"]) == (5, "held-out", list(plots.STEP_COLOURS))
+    assert (card["name"], card["colours"], card["solids"]) == ("<b>tiny</b>", list(plots.STEP_COLOURS), None)
+    card = card["patches"]
+    assert (card["image_shape"], card["max_objects"]) == ([1, 12, 12], 3)
+    assert (card["window"], card["scenes"]) == (5, "held-out")
     np.testing.assert_allclose(card["count_prior"], np.exp(model.count_log_prior), rtol=1e-5)
     assert all(1 <= size <= 12 for size in card["typical"].values())
     assert _values(card["ground"]).shape == (1, 12, 12)
@@ -148,7 +151,7 @@ def test_without_data_random_scenes_are_sampled(model):
     app = TestClient(create_app(model, name="x"), base_url=LOCAL)
     images = [app.post("/api/scene", json={"seed": seed}).json() for seed in (1, 1, 2)]
     assert images[0] == images[1] != images[2]
-    assert images[0]["source"] == app.get("/api/model").json()["scenes"] == "prior"
+    assert images[0]["source"] == app.get("/api/model").json()["patches"]["scenes"] == "prior"
 
 
 def test_samples_have_the_count_that_was_asked_for(client):
@@ -196,6 +199,7 @@ def _row(value):
         (404, "GET", "/openapi.json", b"", {}),
         (405, "GET", "/api/infer", b"", {}),
         (405, "POST", "/api/model", b"", {}),
+        (404, "POST", "/api/table", b'{"seed": 0}', JSON),
         (400, "POST", "/api/infer", b"", JSON | {"content_length": "many"}),
         (413, "POST", "/api/infer", b"", JSON | {"content_length": str(MAX_BODY + 1)}),
         (413, "POST", "/api/infer", bytes(MAX_BODY + 1), {"content_type": "image/png"}),

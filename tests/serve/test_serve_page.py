@@ -1,29 +1,17 @@
-"""The web page as people use it: drawn on, stepped through, looked at, in a real browser.
-
-Pictures of it go to the folder that AIRJAX_ARTEFACTS names, or to pytest's own.
-"""
+"""The web page as people use it: drawn on, stepped through, looked at, in a real browser."""
 
 import base64
 import io
-import os
-import shutil
-import threading
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
-import uvicorn
+from pages import DARK, DESKTOP, PHONE, pixels_of, served
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from airjax.grounds import LinearGround
 from airjax.pretrained import load
-from airjax.serve import create_app
 
-DESKTOP = {"viewport": {"width": 1280, "height": 860}}
-DARK = DESKTOP | {"color_scheme": "dark"}
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 HOSTILE = '<img src=x onerror="document.title=1">.png'
 # Two digits, in shares of the scene: a zero, and a one.
 ANGLES = np.linspace(0, 2 * np.pi, 24)
@@ -32,84 +20,18 @@ ONE = [(0.72, 0.55), (0.70, 0.70), (0.68, 0.85)]
 
 
 @pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        assert not os.environ.get("CI"), "Chromium is missing"
-        pytest.skip(f"none of {', '.join(names)} is installed")
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def _served(model, **settings):
-    """Serve a model's page; its address."""
-    server = uvicorn.Server(
-        uvicorn.Config(create_app(model, name="a <b>model</b>", **settings), port=0, log_level="error")
-    )
-    started = threading.Event()
-    startup = server.startup
-
-    async def announced(**options):
-        await startup(**options)
-        started.set()
-
-    server.startup = announced
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    assert started.wait(60)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
 def tiny_page(tiny_model, tiny_images):
     """A page whose model has all there can be, though it has learned nothing."""
     model = tiny_model(ground=LinearGround((1, 12, 12), code_size=2), over=True, rough=0.5)
-    with _served(model, pictures=tiny_images) as address:
+    with served(model, pictures=tiny_images) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def digits_page():
     """The page of a model that has learned to see digits."""
-    with _served(load("multi-mnist")) as address:
+    with served(load("multi-mnist")) as address:
         yield address
-
-
-@pytest.fixture
-def shoot(tmp_path):
-    folder = Path(os.environ.get("AIRJAX_ARTEFACTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    return lambda page, name: page.screenshot(path=folder / f"{name}.png", full_page=True)
-
-
-@pytest.fixture
-def visit(browser):
-    """Open a page; nothing may be reported by the browser, and nothing taken from elsewhere."""
-    contexts, complaints = [], []
-
-    def open_page(address, **look):
-        context = browser.new_context(**look)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith(address) or complaints.append(asked.url))
-        page.goto(address)
-        expect(page.locator("#count")).not_to_be_empty()
-        page.evaluate("document.fonts.ready")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def _draw(page, stroke):
@@ -120,11 +42,6 @@ def _draw(page, stroke):
         if not place:
             page.mouse.down()
     page.mouse.up()
-
-
-def _pixels(page, canvas="#pad"):
-    url = page.locator(canvas).evaluate("canvas => canvas.toDataURL()")
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))).convert("RGB"))
 
 
 def _settle(page):
@@ -182,32 +99,32 @@ def test_digits_look_well_everywhere(visit, digits_page, shoot, name, look):
 def test_strokes_are_light_as_wide_as_the_models_and_can_be_undone(visit, tiny_page):
     page = visit(tiny_page, **DESKTOP)
     page.locator("#clear").click()
-    blank = _pixels(page)
+    blank = pixels_of(page)
     expect(page.locator("#guide rect")).to_be_visible()
     _draw(page, [(0.5, 0.1), (0.5, 0.9)])
     _settle(page)
-    drawn = _pixels(page)
+    drawn = pixels_of(page)
     expect(page.locator("#guide rect")).to_be_hidden()
     assert (drawn >= blank).all()
-    width = page.evaluate("fetch('/api/model').then(reply => reply.json()).then(card => card.typical.stroke)")
+    width = page.evaluate("fetch('/api/model').then(reply => reply.json()).then(card => card.patches.typical.stroke)")
     ink = (drawn[6, :, 0] - blank[6, :, 0].astype(float)) / (255 - blank[6, :, 0])
     assert ink.sum() == pytest.approx(width, abs=0.2)
     page.locator("#undo").click()
     _settle(page)
-    np.testing.assert_array_equal(_pixels(page), blank)
+    np.testing.assert_array_equal(pixels_of(page), blank)
     _draw(page, [(0.2, 0.2)])
     _settle(page)
-    assert (_pixels(page) > blank).any()
+    assert (pixels_of(page) > blank).any()
     page.locator("body").press("Control+z")
     _settle(page)
-    np.testing.assert_array_equal(_pixels(page), blank)
+    np.testing.assert_array_equal(pixels_of(page), blank)
 
 
 @pytest.mark.parametrize("kind", ["pen", "touch"])
 def test_pens_and_fingers_draw_too(visit, tiny_page, kind):
     page = visit(tiny_page, **PHONE)
     page.locator("#clear").click()
-    blank = _pixels(page)
+    blank = pixels_of(page)
     page.locator("#pad").evaluate(
         """(pad, kind) => {
             pad.setPointerCapture = () => {};  // only real pointers can be captured
@@ -220,7 +137,7 @@ def test_pens_and_fingers_draw_too(visit, tiny_page, kind):
         kind,
     )
     _settle(page)
-    assert ((_pixels(page) > blank).any(2).sum(0) > 0).sum() >= 7
+    assert ((pixels_of(page) > blank).any(2).sum(0) > 0).sum() >= 7
     assert page.locator("#pad").evaluate("pad => getComputedStyle(pad).touchAction") == "none"
 
 
@@ -229,7 +146,7 @@ def test_what_is_asked_is_what_is_shown(visit, tiny_page):
     _settle(page)  # a page begins with a picture of its own
     with page.expect_request("**/api/infer") as asked:
         _draw(page, [(0.3, 0.3)])
-    np.testing.assert_array_equal(asked.value.post_data_json["pixels"], _pixels(page)[..., 0])
+    np.testing.assert_array_equal(asked.value.post_data_json["pixels"], pixels_of(page)[..., 0])
 
 
 # Steps
@@ -256,7 +173,7 @@ def test_arrow_keys_step_through_what_was_found(visit, tiny_page):
         expect(boxes).to_have_count(step)
         expect(ahead).to_have_count(count - step)
         expect(page.locator("#drawn-after")).to_have_text(f"after {step} of {count}")
-        shown = _pixels(page, "#drawn")
+        shown = pixels_of(page, "#drawn")
         np.testing.assert_array_equal(after.setdefault(step, shown), shown)
         page.locator("#pad").press("ArrowLeft" if len(after) <= count else "ArrowRight")
     assert page.locator("#forth").is_disabled()
@@ -271,8 +188,8 @@ def test_boxes_have_the_papers_colours_and_the_residual_is_what_is_missing(visit
     _begin(page)
     colours = page.locator("#windows rect").evaluate_all("boxes => boxes.map(box => getComputedStyle(box).stroke)")
     assert colours[:2] == ["rgb(255, 42, 42)", "rgb(34, 204, 51)"]
-    left = (_pixels(page)[..., 0] - _pixels(page, "#drawn")[..., 0].astype(float)) / 255
-    shown = _pixels(page, "#left")
+    left = (pixels_of(page)[..., 0] - pixels_of(page, "#drawn")[..., 0].astype(float)) / 255
+    shown = pixels_of(page, "#left")
     np.testing.assert_allclose(shown[left > 0], left[left > 0, None] * [255, 176, 66], atol=1.01)
     np.testing.assert_allclose(shown[left < 0], -left[left < 0, None] * [74, 150, 255], atol=1.01)
 
@@ -343,7 +260,7 @@ def test_a_chosen_picture_is_shown(visit, tiny_page):
         page.locator("#open").click()
     chooser.value.set_files(_file(side=6))
     expect(page.locator("#source")).to_have_text("a.png, fitted to 12 × 12")
-    assert (_pixels(page) == 200).all()
+    assert (pixels_of(page) == 200).all()
 
 
 def test_a_dropped_picture_is_shown_and_its_name_is_only_text(visit, tiny_page, shoot):
@@ -360,7 +277,7 @@ def test_a_dropped_picture_is_shown_and_its_name_is_only_text(visit, tiny_page, 
     page.dispatch_event("#drop", "dragover", {"dataTransfer": data})
     page.dispatch_event("#drop", "drop", {"dataTransfer": data})
     expect(page.locator("#source")).to_have_text(f"{HOSTILE}, fitted to 12 × 12")
-    assert (_pixels(page) == 200).all()
+    assert (pixels_of(page) == 200).all()
     assert page.locator("img").count() == 0
     assert page.title() != "1"
     expect(page.locator("#model")).to_contain_text("a <b>model</b>: 12 × 12")
@@ -429,7 +346,7 @@ def test_dials_change_what_is_sampled(visit, tiny_page):
         expect(page.locator("#sheet rect")).to_have_count(12 * count)
     assert slider.get_attribute("aria-valuetext") == "3"
     for dial, said in (("scale", "× 2.00"), ("temperature", "× 2.00")):
-        before = _pixels(page, "#sheet li:first-child canvas")
+        before = pixels_of(page, "#sheet li:first-child canvas")
         with page.expect_response("**/api/sample"):
             page.locator(f"#dial-{dial}").press("End")
         expect(page.locator(f"#{dial}-said")).to_have_text(said)
@@ -450,11 +367,11 @@ def test_an_imagined_scene_can_be_looked_at(visit, tiny_page):
     page = visit(tiny_page, **DESKTOP)
     page.locator("#tab-imagine").click()
     expect(page.locator("#sheet li")).to_have_count(12)
-    imagined = _pixels(page, "#sheet li:nth-child(3) canvas")
+    imagined = pixels_of(page, "#sheet li:nth-child(3) canvas")
     page.locator("#sheet li:nth-child(3) button").click()
     expect(page.locator("#look")).to_be_visible()
     expect(page.locator("#source")).to_contain_text("sampled with n = ")
-    np.testing.assert_array_equal(_pixels(page), imagined)
+    np.testing.assert_array_equal(pixels_of(page), imagined)
 
 
 # Small and dark screens
