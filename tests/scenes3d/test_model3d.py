@@ -20,12 +20,12 @@ LOGITS = 12
 """Where log q(hypothesis) begins in what the head says of three kinds."""
 
 
-def make(stage=LAID_TABLE, objects=2, rough=0.3, seed=0, enumerated=True):
+def make(stage=LAID_TABLE, objects=2, rough=0.3, seed=0, enumerated=True, sd=0.3):
     """Make a small model, its weights away from where they start."""
     model = AIR3D(
         (3, SIDE, SIDE),
         stage,
-        NormalLikelihood(0.3),
+        NormalLikelihood(sd),
         count.truncated_geometric(objects, 0.5),
         embed_channels=2,
         embed_hidden=8,
@@ -102,6 +102,19 @@ def test_q_of_identity_and_rotation_is_normalised(image):
     assert float(jnp.mean(jnp.exp(infer(jax.random.split(jax.random.PRNGKey(0), 2_000))))) == pytest.approx(
         7 / 9, abs=0.1
     )
+
+
+def test_weights_average_to_the_same_evidence_whoever_says_hypotheses(image):
+    """p / q averages to p(x | one object), as far as q covers it, whatever q(hypothesis) depends on."""
+    keys = jax.random.split(jax.random.PRNGKey(0), 2_000)
+
+    def evidence(enumerated):
+        model = make(objects=1, rough=0.0, enumerated=enumerated, sd=3.0)
+        trajectory = jax.jit(jax.vmap(lambda k: model.infer(image, key=k)))(keys)
+        gain = trajectory.steps.log_likelihood[:, 0] - trajectory.empty_log_likelihood
+        return float(jnp.mean(jnp.exp(gain + trajectory.steps.log_ratio[:, 0])))
+
+    assert evidence(True) == pytest.approx(evidence(False), rel=0.1)
 
 
 def test_without_a_key_all_is_at_its_mode(network_alone, image):
