@@ -69,7 +69,7 @@ def rough(stage, objects=1):
     key = jax.random.PRNGKey(0)
     model = AIR3D((3, SIDE, SIDE), stage, NormalLikelihood(0.3), count.uniform(objects), **sizes, key=key)
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: x + 0.3 * jnp.asarray(rng.standard_normal(x.shape), x.dtype), model)
+    return jax.tree.map(lambda x: x + 0.1 * jnp.asarray(rng.standard_normal(x.shape), x.dtype), model)
 
 
 def posterior(stage):

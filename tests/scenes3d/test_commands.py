@@ -104,8 +104,3 @@ def test_settings_of_a_data_set_are_taken_wherever_its_name_stands(capsys, tmp_p
 def test_an_estimator_is_for_patches(run):
     with pytest.raises(ValueError, match="patches, not of solids"):
         AIR.from_pretrained(run)
-
-
-def test_the_page_is_for_patches(capsys, run):
-    pytest.importorskip("fastapi")
-    assert refused(call(capsys, "serve", run, "--port", 0), "patches")
