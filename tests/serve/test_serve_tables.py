@@ -299,6 +299,8 @@ def test_while_the_model_is_compiled_that_is_said(browser, table_page):
     page.route("**/api/table", lambda route: held.append(route))
     page.goto(table_page)
     expect(page.locator("#warming")).to_contain_text("Warming up")
+    while not held:  # the page says it before it asks
+        page.wait_for_timeout(20)
     held.pop().continue_()
     expect(page.locator("#warming")).to_be_hidden()
     page.close()
