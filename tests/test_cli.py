@@ -16,7 +16,7 @@ import runs
 from PIL import Image
 from runs import SIDE, call, pixels, refused, train_command
 
-from airjax import presets
+from airjax import cli, presets
 from airjax.checkpoint import RunLock
 from airjax.config import DataConfig, ModelConfig, TrainConfig
 from airjax.run import read_record
@@ -148,6 +148,16 @@ def test_every_setting_is_a_flag(capsys):
 def test_the_installed_command_reports_a_mistake_in_one_line():
     said = runs.spawn("train", "multi-mnits", "--out=nowhere")
     assert refused(said, "multi-mnist, multi-digits, sprites", "'multi-mnits'")
+
+
+def test_output_that_nobody_reads_any_more_is_no_error(capsys, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        monkeypatch.setattr(cli, "app", lambda *_, **__: print("much"))
+        assert cli.main([]) == 141
+    assert capsys.readouterr().err == ""
 
 
 def test_the_installed_command_scores_in_one_line_of_json(run):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from airjax import doctor
+from airjax import console, doctor
 from airjax.config import DataConfig
 from airjax.data import Scenes, add_background, save_npz, sprites
 from airjax.data.banks import embedded_digits
@@ -71,7 +71,7 @@ def test_dark_objects_on_white_are_to_be_inverted(tmp_path, digits):
     assert (dark.settings["ground"], dark.settings["compose"]) == ("none", "add")
 
 
-def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path):
+def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path, capsys):
     rng, images = np.random.default_rng(0), np.full((80, 40, 40, 3), (120, 110, 60), np.uint8)
     for index, image in enumerate(images):
         for colour in [(250, 210, 120), (20, 10, 0)][: 1 + index % 2]:
@@ -80,6 +80,8 @@ def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path):
     found = doctor.propose(write(tmp_path / "a", images))
     assert (found.settings["ground"], found.settings["compose"], found.polarity) == ("constant", "over", "light")
     assert found.colour
+    console.print_report(found, as_json=False)
+    assert "objects: lighter and darker than the ground" in capsys.readouterr().out
 
 
 def test_a_picture_behind_all_scenes_is_found(tmp_path, digits):

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from airjax import formats, stream
+from airjax.grounds import LinearGround
 from airjax.plots import STEP_COLOURS
 
 KEY = jax.random.PRNGKey(0)
@@ -76,6 +78,24 @@ def test_places_are_those_in_the_list_and_damaged_pictures_are_told(inference):
 
 def test_going_on_from_a_batch_finds_the_same(inference):
     assert list(inference.batches(first=2)) == list(inference.batches())[2:]
+
+
+def test_pictures_of_the_other_polarity_are_doubted(inference, tiny_model, root, tmp_path, caplog):
+    next(inference.batches())
+    assert not caplog.text
+    next(replace(inference, invert=True).batches())
+    assert "--polarity light" in caplog.text
+    Image.new("L", (24, 24), 255).save(tmp_path / "paper.png")
+    paper = stream.gather([tmp_path])
+    caplog.clear()
+    next(replace(inference, pictures=paper).batches())
+    assert "light ground" in caplog.text
+    assert "--polarity dark" in caplog.text
+    caplog.clear()
+    next(replace(inference, pictures=paper, invert=True).batches())
+    grounded = tiny_model(ground=LinearGround((1, 12, 12), code_size=2))
+    next(replace(inference, pictures=paper, model=grounded).batches())
+    assert not caplog.text
 
 
 def test_a_damaged_file_that_was_named_is_an_error(model, root):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
 
 from airjax.config import DATA_SETS, ChannelsKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
 from airjax.console import (
+    BROKEN_PIPE,
     USER_ERROR,
     check_free,
     exit_code,
@@ -320,12 +322,16 @@ def main(arguments: list[str] | None = None) -> int:
         keep_compiled()
         _stand_ins(tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
         report(error)
         return USER_ERROR
     except KeyboardInterrupt:
         print("airjax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except Exception as error:
         code = exit_code(error)
         if code is None:

@@ -13,6 +13,8 @@ from airjax.config import MAX_SEED
 
 USER_ERROR = 2
 """Exit code for what the user can mend: a missing file, a value out of range, an unknown flag."""
+BROKEN_PIPE = 141
+"""Exit code where nobody reads the output any more: 128 and SIGPIPE's number, as the shell has it."""
 NOT_FINITE = 3
 """Exit code of a training run that met a number that is not finite."""
 _logger = logging.getLogger("airjax")
@@ -82,7 +84,8 @@ def print_report(found: Any, as_json: bool) -> None:
     shares = ", ".join(f"{count}: {100 * share:.0f} %" for count, share in enumerate(found.counts) if share)
     print(f"{found.pictures} pictures, about {width} x {height} pixels, {'in colour' if found.colour else 'grey'}")
     print(f"ground: {found.ground}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")
-    print(f"objects: {found.polarity}er than the ground, about {found.side:.3f} of a picture's longer side")
+    compared = "lighter and darker" if found.settings["compose"] == "over" else f"{found.polarity}er"
+    print(f"objects: {compared} than the ground, about {found.side:.3f} of a picture's longer side")
     print(f"objects in a picture: {shares}")
     print(f"settings: {' '.join(flag(name, value) for name, value in found.settings.items())}")
     for doubt in found.doubts:

@@ -25,7 +25,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from airjax import formats, inference
 from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_unreadable
 from airjax.family import Family
-from airjax.images import Fitted, Placement, fit
+from airjax.grounds import BlackGround
+from airjax.images import Fitted, Placement, fit, is_on_light
 
 _logger = logging.getLogger(__name__)
 
@@ -106,11 +107,25 @@ class Inference:
         read = read_pictures(self.pictures.root, self.pictures.names[first * AHEAD :])
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))
+            if index == first:
+                self._doubt_polarity([one.picture for one in batch if one.picture])
             lines = self._describe(batch, index)
             for one, line in zip(batch, lines):
                 if watch and one.picture:
                     watch(one.picture, line)
             yield lines
+
+    def _doubt_polarity(self, pictures: list[Image.Image]) -> None:
+        """Warn if pictures would be shown to a model of a black ground as bright ones."""
+        if not pictures or not isinstance(getattr(self.model, "ground", None), BlackGround):
+            return
+        light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
+        if light != self.invert:
+            seen, other = ("light", "dark") if light else ("dark", "light")
+            _logger.warning(
+                "the pictures have a %s ground, which this model takes for objects; did you mean --polarity %s?",
+                *(seen, other),
+            )
 
     def _describe(self, batch: list[Read], index: int) -> list[dict[str, Any]]:
         problems = [one.problem for one in batch if one.problem]

@@ -39,17 +39,27 @@ def test_pictures_are_listed_recursively_in_order(root):
     ]
 
 
-def test_hidden_files_and_links_out_of_the_folder_are_left_out(root, tmp_path):
+def test_hidden_files_and_linked_folders_are_left_out(root, tmp_path):
     names = list_pictures(root)
-    Image.new("L", (6, 4)).save(tmp_path / "outside.png")
-    (root / "link.png").symlink_to(tmp_path / "outside.png")
     (root / "linked").symlink_to(tmp_path)
     (root / ".hidden").mkdir()
     Image.new("L", (6, 4)).save(root / ".hidden" / "a.png")
     Image.new("L", (6, 4)).save(root / ".a.png")
     assert list_pictures(root) == names
-    (root / "inside.png").symlink_to(root / "2.png")
-    assert list_pictures(root) == sorted([*names, "inside.png"])
+
+
+def test_links_to_pictures_are_followed(tmp_path):
+    store, root = tmp_path / "store", tmp_path / "links"
+    store.mkdir()
+    root.mkdir()
+    (root / "b.png").symlink_to(store / "b")
+    with pytest.raises(ValueError, match=r"holds no picture .*, but 1 links that lead nowhere"):
+        list_pictures(root)
+    Image.new("L", (6, 4)).save(store / "a", format="PNG")
+    (root / "a.png").symlink_to(store / "a")
+    assert list_pictures(root) == ["a.png"]
+    assert [one.picture.size for one in read_pictures(root, ["a.png"])] == [(6, 4)]
+    assert load_folder(root, (1, 4, 6)).shape == (1, 4, 6)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

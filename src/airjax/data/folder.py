@@ -44,7 +44,8 @@ class Read(NamedTuple):
 def list_pictures(root: Path) -> list[str]:
     """List the pictures below `root`, sorted: paths with forward slashes.
 
-    Hidden files and folders are left out, and so is what a link leads to outside of the root.
+    Hidden files and folders are left out. Links are followed to files, as version control of data makes them, but not
+    to folders; those that lead nowhere are left out.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -52,15 +53,20 @@ def list_pictures(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} does not exist or is not a folder")
-    names, real = [], root.resolve()
+    names, lost = [], 0
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")]
         for file in files:
             path = Path(folder) / file
-            if path.suffix.lower() in SUFFIXES and not file.startswith(".") and path.resolve().is_relative_to(real):
+            if path.suffix.lower() not in SUFFIXES or file.startswith("."):
+                continue
+            if path.is_file():
                 names.append(path.relative_to(root).as_posix())
+            else:
+                lost += path.is_symlink()
     if not names:
-        raise ValueError(f"{root} holds no picture ({', '.join(sorted(SUFFIXES))})")
+        links = f", but {lost} links that lead nowhere" if lost else ""
+        raise ValueError(f"{root} holds no picture ({', '.join(sorted(SUFFIXES))}){links}")
     return sorted(names)
 
 
