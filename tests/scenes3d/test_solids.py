@@ -15,7 +15,7 @@ SIDE = 40
 CAMERAS = {"usual": (0.3, 0.7, 3.5), "low": (2.0, 0.25, 3.0), "steep": (4.0, 1.3, 3.5), "down": (0.5, np.pi / 2, 3.5)}
 TURNED = {"cylinder": kinds._CYLINDER, "cup": kinds._CUP, "bowl": kinds._BOWL, "plate": kinds._PLATE}
 
-BODY = scenes3d.CUP._replace(draw=lambda view: revolution.turned(view, kinds._CUP))  # without its handle
+BODY = scenes3d.CUP._replace(handle=None)
 
 
 def kind_of(name):

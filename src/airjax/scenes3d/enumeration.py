@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
 from airjax.layers import Normal
 from airjax.likelihood import Likelihood
@@ -41,7 +41,7 @@ class View(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """Where the next object would be, were it of one kind, and how turned, in each mode of its rotation.
+    """Where the next object would be, were it of one kind; attempts of all kinds are stacked.
 
     Attributes:
         crop: the window in which it is seen.
@@ -49,25 +49,33 @@ class Attempt(NamedTuple):
         canvas: what explains it so far.
         rays: through its pixels.
         position: on the table.
-        rotations: in radians.
         log_p: log p(position), in nats.
         log_q: log q(position | kind).
-        log_q_rotations: the sum of q(rotation | mode) over all modes of the kind, as a logarithm.
     """
 
     crop: Crop
-    image: Float[Array, "c p p"]
+    image: Float[Array, "*k c p p"]
     canvas: Canvas
     rays: Rays
-    position: Float[Array, "2"]
-    rotations: Float[Array, " m"]
-    log_p: Float[Array, ""]
-    log_q: Float[Array, ""]
-    log_q_rotations: Float[Array, " m"]
+    position: Float[Array, "*k 2"]
+    log_p: Float[Array, "*k"]
+    log_q: Float[Array, "*k"]
+
+
+class Turns(NamedTuple):
+    """How the next object would be turned, by each hypothesis.
+
+    Attributes:
+        rotation: in radians.
+        log_q: log q(rotation | kind), but for a constant: of all modes of the kind, whichever it came from.
+    """
+
+    rotation: Float[Array, "*h"]
+    log_q: Float[Array, "*h"]
 
 
 class Guess(NamedTuple):
-    """What the next object would be, were it of one kind.
+    """What the next object would be, were it of one kind; guesses of all kinds are stacked.
 
     Attributes:
         crop: the window in which it is seen.
@@ -81,15 +89,18 @@ class Guess(NamedTuple):
 
     crop: Crop
     layer: Layer
-    position: Float[Array, "2"]
-    rotation: Float[Array, ""]
-    log_p: Float[Array, ""]
-    log_q: Float[Array, ""]
-    bound: Float[Array, ""]
+    position: Float[Array, "*k 2"]
+    rotation: Float[Array, "*k"]
+    log_p: Float[Array, "*k"]
+    log_q: Float[Array, "*k"]
+    bound: Float[Array, "*k"]
 
 
 class Enumeration(NamedTuple):
     """Place, draw and weigh what the next object could be.
+
+    All kinds and hypotheses are treated at once, stacked: so there is one program, where one for each would take that
+    much longer to compile.
 
     Attributes:
         stage: what can stand on the table.
@@ -101,59 +112,74 @@ class Enumeration(NamedTuple):
     likelihood: Likelihood
     prior: Normal
 
-    def modes(self, kind: int) -> Integer[np.ndarray, " m"]:
-        """List the hypotheses of a kind."""
-        return np.flatnonzero([h.kind == kind for h in self.stage.hypotheses])
+    @property
+    def kinds(self) -> Integer[np.ndarray, " h"]:
+        """List of what kind each hypothesis is; those of a kind are neighbours."""
+        return np.array([h.kind for h in self.stage.hypotheses])
 
-    def attempt(
-        self, kind: int, posterior: Posterior, view: View, image: Float[Array, "c h w"], canvas: Canvas, noise: Noise
+    def place(
+        self,
+        posterior: Posterior,
+        view: View,
+        image: Float[Array, "c h w"],
+        canvas: Canvas,
+        noise: Noise,
+        learns: Bool[Array, " k"] | None = None,
     ) -> Attempt:
-        """Place the next object as if it were of this kind."""
-        modes = self.modes(kind)
-        of_position = jax.tree.map(lambda x: x[kind], posterior.position)
-        of_rotation = jax.tree.map(lambda x: x[modes], posterior.rotation)
-        in_frame, rotations = of_position.shape_noise(noise.position), of_rotation.shape_noise(noise.rotation[modes])
-        position = _turned(in_frame, view.turn)
-        crop = self.stage.crop(view.camera, position, (image.shape[1], image.shape[2]))
-        return Attempt(
-            crop,
-            *crop.cut((image, canvas, view.rays)),
-            position=position,
-            rotations=rotations + view.turn,
-            log_p=self.prior.log_prob(position),
-            log_q=of_position.log_prob(in_frame),
-            # Of a rotation, whichever of the kind's modes it came from.
-            log_q_rotations=jax.nn.logsumexp(jax.vmap(of_rotation.log_prob)(rotations), axis=-1),
-        )
+        """Place the next object as if it were of each kind; the view learns by those that `learns` names, or by all."""
+        shape = image.shape[1], image.shape[2]
 
-    def evidence(self, kind: int, attempt: Attempt) -> Float[Array, " m"]:
-        """Weigh every mode of a kind: log p / q of the scene with the object, less that without, but for constants."""
-        gains = jax.vmap(lambda rotation: self._draw(kind, attempt, rotation)[1])(attempt.rotations)
-        return gains + attempt.log_p - attempt.log_q - attempt.log_q_rotations
+        def attempt(of_position, learns):
+            seen = view if learns is None else _learning(view, learns)
+            in_frame = of_position.shape_noise(noise.position)
+            position = _turned(in_frame, seen.turn)
+            crop = self.stage.crop(seen.camera, position, shape)
+            window, explained, rays = crop.cut((image, canvas, seen.rays))
+            log_p, log_q = self.prior.log_prob(position), of_position.log_prob(in_frame)
+            return Attempt(crop, window, explained, rays, position, log_p, log_q)
 
-    def guess(self, kind: int, attempt: Attempt, mode: Integer[Array, ""], log_prob: Float[Array, ""]) -> Guess:
-        """Guess the next object as if it were of this kind, in one mode of its rotation, which has `log_prob`."""
-        rotation, log_q_rotation = attempt.rotations[mode], attempt.log_q_rotations[mode]
-        layer, gain = self._draw(kind, attempt, rotation)
+        return jax.vmap(attempt)(posterior.position, learns)
+
+    def turn(self, posterior: Posterior, view: View, noise: Noise) -> Turns:
+        """Turn the next object by each hypothesis."""
+        rotation = posterior.rotation.shape_noise(noise.rotation)
+        log_q = jax.vmap(posterior.rotation.log_prob)(rotation)  # of each rotation, in each mode
+        own = jnp.where(self.kinds[:, None] == self.kinds, log_q, -jnp.inf)
+        return Turns(rotation + view.turn, jax.nn.logsumexp(own, axis=-1))
+
+    def evidence(self, attempts: Attempt, turns: Turns) -> Float[Array, " h"]:
+        """Weigh every hypothesis: log p / q of the scene with the object, less that without, but for constants."""
+        sizes = np.bincount(self.kinds)
+        alike = lambda x: [jnp.broadcast_to(one, (size, *one.shape)) for one, size in zip(x, sizes)]
+        spread = jax.tree.map(lambda x: jnp.concatenate(alike(x)), attempts)
+        return self._draw(self.kinds.tolist(), spread, turns.rotation)[1] + spread.log_p - spread.log_q - turns.log_q
+
+    def guess(
+        self, attempts: Attempt, turns: Turns, chosen: Integer[Array, " k"], log_probs: Float[Array, " h"]
+    ) -> Guess:
+        """Guess the next object as if it were of each kind, by the `chosen` hypotheses, of these `log_probs`."""
+        rotation, log_q_rotation = turns.rotation[chosen], turns.log_q[chosen]
+        layers, gains = self._draw(range(len(chosen)), attempts, rotation)
         return Guess(
-            crop=attempt.crop,
-            layer=layer,
-            position=attempt.position,
+            crop=attempts.crop,
+            layer=layers,
+            position=attempts.position,
             rotation=rotation,
-            log_p=attempt.log_p - math.log(len(self.stage.kinds) * TURN),
-            log_q=attempt.log_q + log_q_rotation + log_prob,
-            bound=gain + attempt.log_p - attempt.log_q - log_q_rotation,
+            log_p=attempts.log_p - math.log(len(self.stage.kinds) * TURN),
+            log_q=attempts.log_q + log_q_rotation + log_probs[chosen],
+            bound=gains + attempts.log_p - attempts.log_q - log_q_rotation,
         )
 
-    def _draw(self, kind, attempt: Attempt, rotation) -> tuple[Layer, Float[Array, ""]]:
-        """Draw an object, and tell by how much it raises log p(x | canvas): windows of kinds differ."""
-        layer = self.stage.draw(attempt.rays, kind, attempt.position, rotation)
-        log_prob = lambda canvas: self.likelihood.log_prob(attempt.image, canvas.image)
-        return layer, log_prob(attempt.canvas.add(layer)) - log_prob(attempt.canvas)
+    def _draw(self, kinds, attempts: Attempt, rotations) -> tuple[Layer, Float[Array, " n"]]:
+        """Draw objects, and tell by how much each raises log p(x | canvas): windows of kinds differ."""
+        layers = self.stage.draw_all(attempts.rays, kinds, attempts.position, rotations)
+        log_prob = lambda image, canvas: self.likelihood.log_prob(image, canvas.image)
+        gain = lambda one, layer: log_prob(one.image, one.canvas.add(layer)) - log_prob(one.image, one.canvas)
+        return layers, jax.vmap(gain)(attempts, layers)
 
 
-def learning(view: View, learns: Array) -> View:
-    """Let gradients reach a view where `learns`."""
+def _learning(view: View, learns) -> View:
+    """Let gradients reach a view where it `learns`."""
     return jax.tree.map(lambda x: jnp.where(learns, x, jax.lax.stop_gradient(x)), view)
 
 

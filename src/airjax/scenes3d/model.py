@@ -21,7 +21,7 @@ from airjax.layers import Embed, Normal
 from airjax.likelihood import Likelihood
 from airjax.patches.base import Code
 from airjax.scenes3d.circle import TURN
-from airjax.scenes3d.enumeration import Enumeration, Noise, View, learning
+from airjax.scenes3d.enumeration import Enumeration, Noise, View
 from airjax.scenes3d.recogniser import CONTRAST, TableRecogniser
 from airjax.scenes3d.stage import Stage
 
@@ -171,23 +171,18 @@ class AIR3D(Family):
     def _step(self, image, view: View, canvas, noise):
         posterior = self.recogniser(image, image - jax.lax.stop_gradient(canvas.image))
         could_be = Enumeration(self.stage, self.likelihood, self.position_prior)
-        fixed = jax.lax.stop_gradient((image, canvas))
-        attempt = lambda kind, view: could_be.attempt(kind, posterior, view, *fixed, noise)
-        kinds = range(len(self.stage.kinds))
-        weigh = lambda kind: could_be.evidence(kind, jax.lax.stop_gradient(attempt(kind, view)))
-        evidence = jnp.concatenate([weigh(kind) for kind in kinds])
+        turns = could_be.turn(posterior, view, noise)
+        still = jax.lax.stop_gradient((image, canvas))
+        attempts = could_be.place(posterior, view, *still, noise)
+        evidence = could_be.evidence(*jax.lax.stop_gradient((attempts, turns)))
         log_probs = jax.nn.log_softmax(evidence) if self.enumerated else jax.lax.stop_gradient(posterior.log_probs)
-        chosen = jnp.argmax(log_probs + noise.hypothesis)
-        identity = jnp.array([h.kind for h in self.stage.hypotheses])[chosen]
-
-        def guess(kind):
-            modes = could_be.modes(kind)
-            mode = jnp.argmax(log_probs[modes] + noise.hypothesis[modes])
-            own = learning(view, kind == identity)  # the camera learns by the chosen kind alone
-            return could_be.guess(kind, attempt(kind, own), mode, log_probs[modes][mode])
-
-        guesses = [guess(kind) for kind in kinds]
-        one = jax.tree.map(lambda *each: jnp.stack(each)[identity], *guesses)
+        sampled = log_probs + noise.hypothesis
+        kinds = np.arange(len(self.stage.kinds))
+        best = jnp.argmax(jnp.where(could_be.kinds == kinds[:, None], sampled, -jnp.inf), axis=1)  # of each kind
+        identity = jnp.argmax(sampled[best])
+        attempts = could_be.place(posterior, view, *still, noise, learns=kinds == identity)  # the camera, by one alone
+        guesses = could_be.guess(attempts, turns, best, log_probs)
+        one = jax.tree.map(lambda x: x[identity], guesses)
         canvas = canvas.add(one.crop.put(one.layer))
         found = Step(
             presence_logit=posterior.presence_logit,
@@ -198,7 +193,7 @@ class AIR3D(Family):
             log_q=one.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
-            taught=_taught(posterior, evidence, jnp.stack([g.bound for g in guesses]), identity),
+            taught=_taught(posterior, evidence, guesses.bound, identity),
         )
         return canvas, found
 

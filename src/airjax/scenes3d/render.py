@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from airjax.scenes3d.camera import Camera, Rays
 from airjax.scenes3d.compositing import Canvas, Layer, blank
-from airjax.scenes3d.kinds import KINDS, Kind
+from airjax.scenes3d.kinds import KINDS, Kind, draw_kind, draw_kinds
 from airjax.scenes3d.table import Table, draw_table
 from airjax.scenes3d.view import Light, Pose, view_from
 
@@ -47,16 +47,19 @@ def daylight() -> Setting:
 def draw(rays: Rays, kind: Kind, pose: Pose, setting: Setting) -> Layer:
     """Draw one object of a known kind."""
     view = view_from(rays, pose, setting.light, setting.softness)
-    part = kind.draw(view)
-    # A silhouette softer than the object is large would show what has no size at all: a spot of half the opacity.
-    resolved = jax.nn.sigmoid(4.0 * jnp.log(2.0 * view.size / view.blur))
-    colour = pose.colour[:, None, None] * part.coloured + part.white
-    return Layer(colour, part.opacity * resolved, part.depth)
+    return _layer(view, kind.draw(view), pose)
+
+
+def draw_all(rays: Rays, poses: Pose, setting: Setting, kinds: Sequence[Kind]) -> Layer:
+    """Draw objects of known kinds, each through rays of its own (`rays` and `poses` are stacked): layers [n, ...]."""
+    views = jax.vmap(lambda rays, pose: view_from(rays, pose, setting.light, setting.softness))(rays, poses)
+    return jax.vmap(_layer)(views, draw_kinds(kinds, views), poses)
 
 
 def draw_each(rays: Rays, pose: Pose, setting: Setting, kinds: Sequence[Kind] = KINDS) -> Layer:
     """Draw one object as if it were of each kind: layers [k, ...], to enumerate identities."""
-    return jax.tree.map(lambda *layers: jnp.stack(layers), *(draw(rays, kind, pose, setting) for kind in kinds))
+    repeated = lambda tree: jax.tree.map(lambda x: jnp.broadcast_to(x, (len(kinds), *x.shape)), tree)
+    return draw_all(repeated(rays), repeated(pose), setting, kinds)
 
 
 def draw_identity(
@@ -64,11 +67,19 @@ def draw_identity(
 ) -> Layer:
     """Draw one object whose kind is `kinds[identity]`.
 
-    Alone, only that kind is drawn. Under `vmap` over identities each kind is, and one selected; `draw_each` then gives
-    the others for the same price. An identity out of range is that at the nearer end.
+    Alone, only that kind is drawn. Under `vmap` over identities a vessel is, a cylinder, a cube and so on, as far as
+    they are among the kinds, and one of them selected. An identity out of range is that at the nearer end.
     """
-    branches = [lambda rays, pose, setting, kind=kind: draw(rays, kind, pose, setting) for kind in kinds]
-    return jax.lax.switch(identity, branches, rays, pose, setting)
+    view = view_from(rays, pose, setting.light, setting.softness)
+    return _layer(view, draw_kind(kinds, identity, view), pose)
+
+
+def _layer(view, part, pose) -> Layer:
+    """Give a part its colours."""
+    # A silhouette softer than the object is large would show what has no size at all: a spot of half the opacity.
+    resolved = jax.nn.sigmoid(4.0 * jnp.log(2.0 * view.size / view.blur))
+    colour = pose.colour[:, None, None] * part.coloured + part.white
+    return Layer(colour, part.opacity * resolved, part.depth)
 
 
 def empty_table(rays: Rays, setting: Setting, capacity: int) -> Canvas:

@@ -6,10 +6,12 @@ with a cavity, which is another one: rays that cross the opening meet the cavity
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import accumulate, repeat
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
 
 from airjax.scenes3d.smooth import TINY, Map, dot, length, normalise, rounded_root, safe
 from airjax.scenes3d.solids import PARALLEL
@@ -19,6 +21,8 @@ GLAZE = 0.3
 """Share of the object's colour inside a vessel; the rest is white."""
 DIMNESS = 0.35
 """How dark a cavity gets at a depth of its radius."""
+MOST_PETALS = 3
+"""Of one shape."""
 SHARPNESS = 3.0
 """Of the edges of petals."""
 AXIS = 0.15
@@ -52,14 +56,15 @@ class Wall:
                 f"radii must bulge, twice the middle's square above the sum of the others', got {self.radii}"
             )
 
-    @cached_property
-    def coefficients(self) -> tuple[float, float, float]:
-        """The (a, b, c) of rho^2 = a + b z + c z^2."""
+    @property
+    def profile(self) -> "Profile":
+        """The same in numbers to draw with."""
         low, middle, high = (radius**2 for radius in self.radii)
         height = self.top - self.bottom
         c = 2.0 * (low - 2.0 * middle + high) / height**2
         b = (high - low) / height - c * (self.bottom + self.top)
-        return low - self.bottom * (b + c * self.bottom), b, c
+        coefficients = low - self.bottom * (b + c * self.bottom), b, c
+        return Profile(self.bottom, self.top, self.radii[0], self.radii[2], coefficients)
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,51 @@ class Turned:
     Attributes:
         outside: the wall seen from outside.
         cavity: the wall seen from inside, up to the same top; None: a filled solid.
-        petals: number of stripes around the axis that are white, on the wall of the cavity if there is one; 0: none.
+        petals: number of stripes around the axis that are white, on the wall of the cavity if there is one, up to
+            `MOST_PETALS`.
     """
 
     outside: Wall
     cavity: Wall | None = None
     petals: int = 0
 
+    def __post_init__(self):
+        if not 0 <= self.petals <= MOST_PETALS:
+            raise ValueError(f"petals must be between 0 and {MOST_PETALS}, got {self.petals}")
 
-def turned(view: View, shape: Turned) -> Part:
+    @property
+    def form(self) -> "Form":
+        """The same in numbers to draw with."""
+        return Form(self.outside.profile, self.cavity and self.cavity.profile, self.petals)
+
+
+class Profile(NamedTuple):
+    """A wall in numbers, which may be arrays: so one program draws whatever has walls.
+
+    Attributes:
+        bottom: see `Wall`.
+        top: see `Wall`.
+        foot: the radius at the bottom.
+        rim: the radius at the top.
+        coefficients: the (a, b, c) of rho^2 = a + b z + c z^2.
+    """
+
+    bottom: float | Float[Array, ""]
+    top: float | Float[Array, ""]
+    foot: float | Float[Array, ""]
+    rim: float | Float[Array, ""]
+    coefficients: tuple[float | Float[Array, ""], ...]
+
+
+class Form(NamedTuple):
+    """A solid of revolution in numbers, which may be arrays; see `Turned`."""
+
+    outside: Profile
+    cavity: Profile | None
+    petals: int | Integer[Array, ""]
+
+
+def turned(view: View, shape: Form) -> Part:
     """Draw a solid of revolution that stands on the table."""
     wall, from_above = shape.outside, view.direction[2] < 0
     bottom, top = (_crossing(view, height) for height in (wall.bottom, wall.top))
@@ -85,7 +126,7 @@ def turned(view: View, shape: Turned) -> Part:
     middle, half = _roots(view, wall)
     seen = _outside(view, shape, from_above, first, jnp.clip(middle - half, first, last))
     if shape.cavity is not None:
-        opening = view.cover(_margin(view, top, view.size * shape.cavity.radii[2]))
+        opening = view.cover(_margin(view, top, view.size * shape.cavity.rim))
         seen = _blend(jnp.where(from_above, opening, 0.0), _inside(view, shape, shape.cavity, top), seen)
     nearest = jnp.clip(middle, first, last)
     opacity = view.cover(_margin(view, nearest, jnp.sqrt(_square(view, wall, _height(view, nearest)))))
@@ -95,10 +136,10 @@ def turned(view: View, shape: Turned) -> Part:
 def _outside(view, shape, from_above, flat, side):
     """Find what rays meet of the filled body, at the depths of its flat end and of its side: depth and paints."""
     wall = shape.outside
-    lid = view.cover(_margin(view, flat, view.size * jnp.where(from_above, wall.radii[2], wall.radii[0])))
+    lid = view.cover(_margin(view, flat, view.size * jnp.where(from_above, wall.rim, wall.foot)))
     lit_lid = view.lit(jnp.where(from_above, view.light[2], -view.light[2]))
     of_lid, of_side = (
-        (depth, *_paint(view, depth, light, 0 if shape.cavity else shape.petals, 1.0))
+        (depth, *_paint(view, depth, light, None if shape.cavity else shape.petals, 1.0))
         for depth, light in ((flat, lit_lid), (side, view.shade(_normal(view, wall, side))))
     )
     return _blend(lid, of_lid, of_side)
@@ -109,20 +150,20 @@ def _inside(view, shape, wall, top):
     floor = _crossing(view, wall.bottom)
     middle, half = _roots(view, wall)
     hit = jnp.clip(middle + half, jnp.minimum(top, floor), jnp.maximum(top, floor))
-    on_floor = view.cover(_margin(view, floor, view.size * wall.radii[0]))
+    on_floor = view.cover(_margin(view, floor, view.size * wall.foot))
     of_floor, of_wall = (
         (depth, *_paint(view, depth, light * brightness_within(wall, _height(view, depth) / view.size), petals, GLAZE))
         for depth, light, petals in (
-            (floor, view.lit(view.light[2]), 0),
+            (floor, view.lit(view.light[2]), None),
             (hit, view.lit(-dot(view.light, _normal(view, wall, hit))), shape.petals),
         )
     )
     return _blend(on_floor, of_floor, of_wall)
 
 
-def brightness_within(wall: Wall, height: Map) -> Map:
+def brightness_within(wall: Profile, height: Map) -> Map:
     """Dim what lies deep in a cavity, at a height in units of the size, by how much of the sky its walls hide."""
-    return 1.0 / (1.0 + DIMNESS * jnp.maximum(0.0, wall.top - height) / wall.radii[2])
+    return 1.0 / (1.0 + DIMNESS * jnp.maximum(0.0, wall.top - height) / wall.rim)
 
 
 def _blend(share, front, back):
@@ -152,7 +193,7 @@ def _roots(view, wall):
     middle = -(ox * dx + oy * dy - (0.5 * b * view.size + c * oz) * dz) / steep
     x, y, z = view.at(middle)
     inside = (_square(view, wall, z) - x * x - y * y) / steep
-    return middle, rounded_root(inside, wall.radii[2] * view.size * view.blur / steep)
+    return middle, rounded_root(inside, wall.rim * view.size * view.blur / steep)
 
 
 def _margin(view, depth, radius):
@@ -180,9 +221,13 @@ def _paint(view, depth, light, petals, share):
     return paint(x, y, view.size, light, petals, share)
 
 
-def paint(x: Map, y: Map, size: Map | float, light: Map, petals: int, share: float) -> tuple[Map, Map]:
+def paint(
+    x: Map, y: Map, size: Map | float, light: Map, petals: int | Integer[Array, ""] | None, share: float
+) -> tuple[Map, Map]:
     """Split brightness into the object's colour, of which there is `share`, and white; petals have them in turn."""
-    coloured = 0.5 + 0.5 * _petals(x, y, petals, size) if petals else share
+    coloured = share
+    if petals is not None:
+        coloured = jnp.where(jnp.asarray(petals) > 0, 0.5 + 0.5 * _petals(x, y, petals, size), share)
     return light * coloured, light * (1.0 - coloured)
 
 
@@ -192,7 +237,7 @@ def _petals(x, y, number, size):
     Powers of (x + i y) need no angle, so that there is no seam.
     """
     scale = 1.0 / jnp.sqrt(x * x + y * y + (AXIS * size) ** 2)
-    u, v = (real, imaginary) = x * scale, y * scale
-    for _ in range(number - 1):
-        real, imaginary = real * u - imaginary * v, real * v + imaginary * u
-    return jnp.tanh(SHARPNESS * real)
+    u, v = x * scale, y * scale
+    times = lambda power, _: (power[0] * u - power[1] * v, power[0] * v + power[1] * u)
+    powers = accumulate(repeat(None, MOST_PETALS - 1), times, initial=(u, v))
+    return jnp.tanh(SHARPNESS * sum(jnp.where(number == n, real, 0.0) for n, (real, _) in enumerate(powers, 1)))

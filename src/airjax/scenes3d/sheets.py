@@ -93,7 +93,7 @@ def triangles(shape: tuple[int, int]) -> Int[np.ndarray, "t 3"]:
 
 def _side(wall: Wall) -> Profile:
     """Go up a wall: rho^2 = a + b z + c z^2, and half its derivative is the normal's part along -z."""
-    a, b, c = wall.coefficients
+    a, b, c = wall.profile.coefficients
     z = np.linspace(wall.bottom, wall.top, ROWS)
     rho, slope = np.sqrt(a + b * z + c * z**2), 0.5 * b + c * z
     far = np.hypot(rho, slope)
@@ -120,7 +120,7 @@ def _painted(profile, share, petals=0, cavity=None) -> Sheet:
 @partial(jax.jit, static_argnums=(1, 2, 3))
 def _paint(points, share, petals, cavity):
     x, y, z = jnp.moveaxis(points, -1, 0)
-    light = jnp.ones_like(z) if cavity is None else brightness_within(cavity, z)
+    light = jnp.ones_like(z) if cavity is None else brightness_within(cavity.profile, z)
     return jnp.stack(paint(x, y, 1.0, light, petals, share), axis=-1)
 
 

@@ -1,9 +1,11 @@
 """Where 3D scenes take place: what can stand on the table, how large it is, and from where it is seen."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -12,7 +14,7 @@ from airjax.scenes3d.circle import TURN
 from airjax.scenes3d.compositing import Canvas, Layer
 from airjax.scenes3d.crop import Crop, crop_around
 from airjax.scenes3d.kinds import CROCKERY, SOLIDS, Kind
-from airjax.scenes3d.render import daylight, draw, draw_identity, empty_table
+from airjax.scenes3d.render import daylight, draw, draw_all, draw_identity, empty_table
 from airjax.scenes3d.view import Pose
 
 PART = math.pi / 6.0
@@ -85,6 +87,13 @@ class Stage:
     def draw(self, rays: Rays, kind: int, position: Float[Array, "2"], rotation: Float[Array, ""]) -> Layer:
         """Draw one object of a kind."""
         return draw(rays, self.kinds[kind], self.pose(position, rotation), daylight())
+
+    def draw_all(
+        self, rays: Rays, kinds: Sequence[int], positions: Float[Array, "n 2"], rotations: Float[Array, " n"]
+    ) -> Layer:
+        """Draw objects of known kinds, each through rays of its own (`rays` are stacked): layers [n, ...]."""
+        poses = jax.vmap(self.pose)(positions, rotations)
+        return draw_all(rays, poses, daylight(), [self.kinds[kind] for kind in kinds])
 
     def draw_identity(
         self, rays: Rays, identity: Int[Array, ""], position: Float[Array, "2"], rotation: Float[Array, ""]
