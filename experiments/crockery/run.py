@@ -117,6 +117,7 @@ def table(results: list[dict]) -> str:
     """Write scores as a table in Markdown."""
     columns = {
         "count": ("count_accuracy_mode", ".1%"),
+        "matched": ("matched", ".1%"),
         "identity": ("identity_accuracy", ".1%"),
         "position": ("position_error", ".1%"),
         "rotation of cups": ("rotation_error_deg_cup", ".0f"),
