@@ -1,6 +1,7 @@
 """What all tests share: one small model, and one short training run."""
 
 import gc
+import math
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -122,9 +123,10 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def rich_model(tiny_model):
-    """A model with all there can be, in double precision: objects that cover a ground of two components."""
+    """A model with all there can be, in double precision: objects that cover a ground, integrated out exactly."""
     with jax.enable_x64(True):
-        return tiny_model(dtype=jnp.float64, ground=LinearGround((1, 12, 12), code_size=2), over=True)
+        ground = LinearGround((1, 12, 12), components=2, outlier=math.inf)
+        return tiny_model(dtype=jnp.float64, ground=ground, over=True)
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,7 @@ def test_pictures_of_the_other_polarity_are_doubted(inference, tiny_model, root,
     assert "--polarity dark" in caplog.text
     caplog.clear()
     next(replace(inference, pictures=paper, invert=True).batches())
-    grounded = tiny_model(ground=LinearGround((1, 12, 12), code_size=2))
+    grounded = tiny_model(ground=LinearGround((1, 12, 12), components=2))
     next(replace(inference, pictures=paper, model=grounded).batches())
     assert not caplog.text
 

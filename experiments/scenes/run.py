@@ -22,17 +22,16 @@ from airjax.figures import draw_figures
 ATTEND = ("--attention", "64", "--no-learn-count")
 """Windows go to what is left to explain, and the price of an object stays."""
 SMALL = ("--canvas", "64", "--digit-side", "9", "18", "--scale", "0.24", "--scale-sd", "0.15", "--window", "20")
-GRID = ("--background", "grid", "--no-learn-count")
-COVER = ("--ground", "linear", "--compose", "over")
+LINEAR = (*ATTEND, "--ground", "linear", "--anneal-steps", "300")
 SETTINGS = {
     "sprites": ("--learn-count-after", "1300"),
     "small": (*ATTEND, *SMALL, "--patch-hidden", "256", "--sd", "0.2", "--count-ratio", "1e-5"),
     "noise": (*ATTEND, "--background", "noise", "--ground", "constant", "--sd", "0.2"),
-    "grid": (*GRID, "--ground", "linear", "--sd", "0.2", "--anneal-steps", "400"),
-    "texture": (*ATTEND, *COVER, "--ground-size", "48", "--sd", "0.25", "--anneal-steps", "300"),
+    "grid": (*LINEAR, "--background", "grid", "--compose", "over", "--sd", "0.2"),
+    "texture": (*LINEAR, "--compose", "over", "--sd", "0.25"),
 }
 """The flags of each kind of scenes, beside those that name the scenes of sprites."""
-STEPS = {"sprites": 2_000, "small": 2_000, "noise": 2_000, "grid": 3_000, "texture": 2_000}
+STEPS = {"sprites": 2_000, "small": 2_000, "noise": 2_000, "grid": 2_000, "texture": 2_000}
 SPRITES = {"sprites": ("sprites",), "texture": ("sprites", "--channels", "3", "--background", "texture")}
 
 

@@ -50,7 +50,7 @@ def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Ground:
         case "constant" | "mean":
             return StillGround(image_shape, uniform=config.ground == "constant")
         case "linear":
-            return LinearGround(image_shape, code_size=config.ground_size)
+            return LinearGround(image_shape, components=config.ground_size)
 
 
 def build_patches(config: ModelConfig, shape: tuple[int, int, int], *, key: PRNGKeyArray) -> PatchModel:

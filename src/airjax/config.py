@@ -135,7 +135,7 @@ class ModelConfig:
         residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
         difference: whether the recurrent network, too, sees what is left (Difference AIR), at every step anew.
         ground: what lies behind the objects: black (none), a colour, a picture, or components weighed for each scene.
-        ground_size: number of components (linear).
+        ground_size: number of components of each channel (linear).
         compose: whether objects add to what is behind, or cover it where their masks are.
         likelihood: p(x | canvas).
         sd: standard deviation of the normal likelihood.
@@ -207,6 +207,8 @@ class ModelConfig:
         _check_choice(self, CountPriorKind, "count_prior")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
+        if self.ground == "linear" and self.likelihood != "normal":
+            raise ValueError(f"ground linear needs a normal likelihood, got likelihood {self.likelihood}")
         if self.sd_start is not None:
             _check_positive(self, "sd_start")
             if self.learn_sd or self.likelihood != "normal":

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from airjax import objective
 from airjax.family import Trajectory
+from airjax.grounds import Layers
 
 
 class Nvil(NamedTuple):
@@ -120,19 +121,23 @@ def concrete(
     trajectory: Trajectory,
     count_log_prior: Float[Array, " counts"],
     presences: Float[Array, " N"],
-    log_likelihood: Callable[[Float[Array, "c h w"]], Float[Array, ""]],
+    log_likelihood: Callable[[Layers], Float[Array, ""]],
 ) -> Float[Array, ""]:
-    """Evaluate the bound with its expected log-likelihood replaced by that of a relaxed canvas.
+    """Evaluate the bound with its expected log-likelihood replaced by that of relaxed objects.
 
-    That canvas is a mixture of the canvases after 0..N objects, by the products of the relaxed `presences` so far. The
-    divergence stays that of the discrete model, in closed form. So this is no bound on log p(x); as the temperature
-    falls, its mean over presences tends to `objective.marginal`.
+    These are a mixture of the first 0..N objects, by the products of the relaxed `presences` so far. The divergence
+    stays that of the discrete model, in closed form. So this is no bound on log p(x); as the temperature falls, its
+    mean over presences tends to `objective.marginal`.
     """
     weights = jnp.cumprod(presences)
     last_alone = weights - jnp.append(weights[1:], 0.0)
-    canvas = jnp.einsum("n,nchw->chw", last_alone, trajectory.steps.canvas)
-    canvas += (1.0 - weights[0]) * trajectory.empty_canvas
-    return log_likelihood(canvas) - objective.divergence(trajectory, count_log_prior)
+    assert trajectory.steps.objects is not None, "objects in 3D have no relaxation"
+    colours, through = trajectory.steps.objects
+    mixture = Layers(
+        jnp.einsum("n,nchw->chw", last_alone, colours),
+        None if through is None else jnp.einsum("n,nchw->chw", last_alone, through) + (1.0 - weights[0]),
+    )
+    return log_likelihood(mixture) - objective.divergence(trajectory, count_log_prior)
 
 
 def _count_log_probs(trajectories: Trajectory) -> Float[Array, "K counts"]:

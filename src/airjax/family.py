@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax import count
+from airjax.grounds import Layers
 from airjax.likelihood import Likelihood
 from airjax.patches.base import Code
 
@@ -26,8 +27,9 @@ class Step(NamedTuple):
         kl: KL of this step's posteriors over where and what from their priors, in nats.
         log_p: log p(z^t) of the sample, in nats.
         log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
-        log_likelihood: log p(x | canvas after this step), in nats.
+        log_likelihood: log p(x | objects up to this step), in nats.
         canvas: the ground with the objects placed so far.
+        objects: the objects so far, to be put before a ground; None: they have no such order (`airjax.scenes3d`).
         taught: what a step learns by besides the bound, to be maximised (`airjax.scenes3d`); None: nothing.
     """
 
@@ -39,6 +41,7 @@ class Step(NamedTuple):
     log_q: Float[Array, "*N"]
     log_likelihood: Float[Array, "*N"]
     canvas: Float[Array, "*N c h w"]
+    objects: Layers | None = None
     taught: Float[Array, "*N"] | None = None
 
     @property
@@ -52,8 +55,9 @@ class Trajectory(NamedTuple):
 
     Attributes:
         steps: the N steps.
-        ground: the code of what lies behind the objects.
-        empty_canvas: the canvas without objects: the ground.
+        ground: the code of what lies behind the objects, or in 3D the camera's azimuth; if it is integrated out, its
+            mean given the likeliest number of objects.
+        empty_canvas: the canvas without objects: that ground.
         empty_log_likelihood: log p(x | no object), in nats.
     """
 
@@ -64,7 +68,7 @@ class Trajectory(NamedTuple):
 
     @property
     def log_likelihoods(self) -> Float[Array, " counts"]:
-        """Log p(x | canvas_n) for n = 0..N, in nats."""
+        """Log p(x | the first n objects) for n = 0..N, in nats."""
         return jnp.concatenate([self.empty_log_likelihood[None], self.steps.log_likelihood])
 
     @property

@@ -1,6 +1,7 @@
 """What lies behind the objects: models of the background, too poor to draw objects themselves."""
 
-from typing import Protocol, runtime_checkable
+import abc
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -8,25 +9,57 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from airjax.layers import Normal
-from airjax.patches.base import Code, gaussian_code
+from airjax.likelihood import Likelihood, NormalLikelihood
 
 STARTERS = 1_000
-"""Scenes from which a ground takes its start, at most."""
+"""Scenes from which a ground takes its start, at most; channels of scenes for a linear ground."""
 
 REFITS = 4
-"""Times that the components of a linear ground are fitted anew without the pixels that they explain badly."""
+"""Times that the components of a linear ground are found anew without the pixels that they explain badly."""
 
-LOOKS = 4
-"""Times that its code is refined without those pixels."""
+LOOKS = 8
+"""Times that its code is found anew without those pixels."""
 
-OUTLIER = 0.2
+OUTLIER = 0.1
 """Error of a pixel, of 1, about which it counts as part of an object rather than of the ground."""
+
+_CLEAN = 100.0
+"""Precision of the pixels that components are found from."""
+
+
+class Layers(NamedTuple):
+    """What objects put before a ground.
+
+    Attributes:
+        colours: what they add.
+        through: how much of the ground they let through, from 0 to 1; None: all of it.
+    """
+
+    colours: Float[Array, "c h w"]
+    through: Float[Array, "1 h w"] | None
+
+    def before(self, ground: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
+        """Put them before a ground."""
+        return self.colours + (ground if self.through is None else self.through * ground)
+
+
+class Explained(NamedTuple):
+    """An image, explained by objects and the ground behind them.
+
+    Attributes:
+        code: the ground's code, at its posterior's mean.
+        canvas: that ground with the objects before it.
+        log_likelihood: log p(x | objects), the ground's code integrated out, in nats.
+    """
+
+    code: Float[Array, " d"]
+    canvas: Float[Array, "c h w"]
+    log_likelihood: Float[Array, ""]
 
 
 @runtime_checkable
 class Ground(Protocol):
-    """A generative model p(ground) of the canvas before any object, with its inference network q(ground | x).
+    """A generative model p(ground) of what is behind the objects, whose code can be integrated out.
 
     Implementations are Equinox modules and act on one image.
     """
@@ -44,15 +77,12 @@ class Ground(Protocol):
         """Draw a code from its prior."""
         ...
 
-    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
-        """Infer the ground's code: shape standard normal `noise`, of which zeros give the mean.
-
-        Without `pathwise`, no gradient flows through the sample.
-        """
+    def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
+        """Draw the ground that a code describes, and objects before it."""
         ...
 
-    def decode(self, code: Float[Array, " d"]) -> Float[Array, "c h w"]:
-        """Draw the ground that a code describes."""
+    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+        """Find the ground behind objects, and how well an image is explained by them whatever its code may be."""
         ...
 
 
@@ -69,10 +99,15 @@ class _Uncoded(eqx.Module):
         del key
         return jnp.zeros(0)
 
-    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, "0"], *, pathwise: bool = True) -> Code:
-        """Return the empty code, which costs nothing."""
-        del image, pathwise
-        return Code(noise, jnp.zeros(()), jnp.zeros(()), jnp.zeros(()))
+    @abc.abstractmethod
+    def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
+        """Put objects before the ground."""
+
+    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+        """Compare an image with objects before the ground, which is the same whatever the image."""
+        code = jnp.zeros(0)
+        canvas = self.lay(code, objects)
+        return Explained(code, canvas, likelihood.log_prob(image, canvas))
 
 
 class BlackGround(_Uncoded):
@@ -85,10 +120,10 @@ class BlackGround(_Uncoded):
         del images
         return self
 
-    def decode(self, code: Float[Array, "0"]) -> Float[Array, "c h w"]:
-        """Draw black."""
+    def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
+        """Draw the objects alone."""
         del code
-        return jnp.zeros(self.shape)
+        return objects.colours
 
 
 class StillGround(_Uncoded):
@@ -108,72 +143,115 @@ class StillGround(_Uncoded):
         medians = np.median(images[:STARTERS], axis=(0, 2, 3) if uniform else 0) / 255.0
         return eqx.tree_at(lambda g: g.image, self, jnp.asarray(medians, jnp.float32).reshape(self.image.shape))
 
-    def decode(self, code: Float[Array, "0"]) -> Float[Array, "c h w"]:
-        """Draw it."""
+    def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
+        """Put objects before it."""
         del code
-        return jnp.broadcast_to(self.image, self.shape)
+        return objects.before(jnp.broadcast_to(self.image, self.shape))
 
 
 class LinearGround(eqx.Module):
-    """A picture plus a few components, weighed for each scene: factor analysis that looks past objects.
+    """A picture plus a few components, weighed for each scene and each of its channels: factor analysis behind objects.
 
-    Ground = mean + code @ components, code ~ N(0, 1). With few components, each of which spans the canvas, it can
-    draw stripes or smooth textures, but no object. They are the principal components of the scenes, found by `start`
-    and kept: steps of a size that suits networks would scramble them before any object is found.
+    Ground = mean + code @ components, code ~ N(0, 1). With few components, each of which spans the canvas, it can draw
+    stripes or smooth textures, but no object. They are the principal components of the scenes' channels, found by
+    `start` and kept: steps of a size that suits networks would scramble them before any object is found.
 
-    The code's posterior mean is a robust regression: a projection of the image, refined by projections of what is
-    left in pixels that the ground explains. A plain one also explains some of every object, and objects are then
-    never found.
+    Given objects, and normal noise on every pixel, the posterior of the code is a Gaussian, and the code can be
+    integrated out in closed form. So the ground behind every number of objects is inferred from what these leave
+    uncovered, without a network (as in factor analysis: Rubin & Thayer, 1982). But what is not explained yet would pull
+    the posterior's mean after it: half of an object would be drawn by the ground, and objects would never be found.
+    So the mean is that of a robust regression, which looks past pixels whose errors are larger than `outlier`; if that
+    is infinite, it is exact.
     """
 
     mean: Float[Array, "c h w"]
-    components: Float[Array, "d pixels"]
-    project: Float[Array, "pixels d"]
-    log_sd: Float[Array, " d"]
+    components: Float[Array, "k pixels"]
+    outlier: float = eqx.field(static=True)
 
-    def __init__(self, shape: tuple[int, int, int], *, code_size: int):
-        """Make the model for images of `shape`, black before `start`."""
-        pixels = shape[0] * shape[1] * shape[2]
+    def __init__(self, shape: tuple[int, int, int], *, components: int, outlier: float = OUTLIER):
+        """Make the model for images of `shape`, black before `start`, with so many components for each channel."""
         self.mean = jnp.zeros(shape)
-        self.components = jnp.zeros((code_size, pixels))
-        self.project = jnp.zeros((pixels, code_size))
-        self.log_sd = jnp.full(code_size, -2.0)
+        self.components = jnp.zeros((components, shape[1] * shape[2]))
+        self.outlier = outlier
 
     @property
     def code_size(self) -> int:
-        """The number of components."""
-        return self.components.shape[0]
+        """The number of components of all channels together."""
+        return len(self.mean) * len(self.components)
 
     def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "LinearGround":
-        """Start from the scenes' principal components, found without what they can't explain: the objects."""
-        pixels = images[:STARTERS].reshape(len(images[:STARTERS]), -1).astype(np.float32) / 255.0
-        mean, components, spread = robust_components(pixels, self.code_size)
-        new = (mean.reshape(self.mean.shape), components * spread[:, None], components.T / spread)
-        parts = lambda g: (g.mean, g.components, g.project)
+        """Start from the principal components of scenes' channels, without what they can't explain: the objects."""
+        channels, height, width = self.mean.shape
+        pixels = images[: STARTERS // channels].astype(np.float32) / 255.0
+        middle = np.median(pixels, axis=0)
+        rows = (pixels - middle).reshape(-1, height * width)
+        mean, components, spread = robust_components(rows, len(self.components), self.outlier)
+        new = (middle + mean.reshape(height, width), components * spread[:, None])
+        parts = lambda g: (g.mean, g.components)
         return eqx.tree_at(parts, self, tuple(jnp.asarray(part, jnp.float32) for part in new))
 
     def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
         """Draw a code ~ N(0, 1)."""
         return jax.random.normal(key, (self.code_size,))
 
-    def encode(self, image: Float[Array, "c h w"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
-        """Infer q(code | x), a diagonal Gaussian of one spread for all images."""
-        project = jax.lax.stop_gradient(self.project)
-        code = (image - jax.lax.stop_gradient(self.mean)).reshape(-1) @ project
-        for _ in range(LOOKS):
-            left = image - self.decode(code)
-            worst = jnp.max(left**2, axis=0)
-            code += (left * jnp.exp(-0.5 * worst / OUTLIER**2)).reshape(-1) @ project
-        return gaussian_code(Normal(code, self.log_sd), noise, pathwise=pathwise)
-
-    def decode(self, code: Float[Array, " d"]) -> Float[Array, "c h w"]:
-        """Add the weighed components to the mean."""
+    def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
+        """Add the weighed components to the mean, and put objects before that."""
         mean, components = jax.lax.stop_gradient((self.mean, self.components))
-        return mean + (code @ components).reshape(mean.shape)
+        return objects.before(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
+
+    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+        """Infer q(code | x, objects), a Gaussian, and integrate the code out.
+
+        With B the components as far as objects let them through and s the likelihood's sd, q has the posterior's
+        precision `P = 1 + B B' / s^2`, a mean a_c for each channel c, and
+
+            log p(x | objects) >= log N(x; canvas at a, s) - sum_c (a_c' a_c + log det P) / 2,
+
+        with equality at the posterior's mean. No gradient flows through a, of which the right side is stationary there.
+
+        Raises:
+            ValueError: the likelihood is not normal.
+        """
+        if not isinstance(likelihood, NormalLikelihood):
+            raise ValueError("a linear ground needs a normal likelihood")
+        channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
+        through = jnp.ones(components.shape[1:]) if objects.through is None else objects.through.reshape(-1)
+        factor = _factor(components, through, likelihood.precision)
+        left = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
+        inferred = left, components, through, factor, likelihood.precision
+        code = _robust_code(*jax.lax.stop_gradient(inferred), self.outlier).reshape(-1)
+        canvas = self.lay(code, objects)
+        spread = channels * jnp.sum(jnp.log(jnp.diagonal(factor)))
+        return Explained(code, canvas, likelihood.log_prob(image, canvas) - 0.5 * jnp.sum(code**2) - spread)
+
+
+def _factor(components, through, precision):
+    """Factorise the precision of codes' posterior, `1 + B B' / s^2`, B being what is seen of the components.
+
+    Products of pairs of components are the same for all images of a batch, which share one product of matrices.
+    """
+    size = len(components)
+    pairs = (components[:, None] * components).reshape(size**2, -1)
+    return jnp.linalg.cholesky(jnp.eye(size) + precision * (pairs @ through**2).reshape(size, size))
+
+
+def _robust_code(left, components, through, factor, precision, outlier):
+    """Explain what is `left` of some channels by components, but for pixels that in some channel they explain badly.
+
+    Every look replaces these by what the last one made of them, and finds the mean of the code's posterior.
+    """
+    code = jnp.zeros((len(left), len(components)))
+    for _ in range(LOOKS):
+        drawn = through * (code @ components)
+        error = left - drawn
+        trusted = jnp.exp(-0.5 * jnp.max(error**2, axis=0) / outlier**2)
+        seen = (through * (drawn + trusted * error)) @ components.T
+        code = jax.scipy.linalg.cho_solve((factor, True), precision * seen.T).T
+    return code
 
 
 def robust_components(
-    rows: Float[np.ndarray, "n pixels"], size: int
+    rows: Float[np.ndarray, "n pixels"], size: int, outlier: float = OUTLIER
 ) -> tuple[Float[np.ndarray, " pixels"], Float[np.ndarray, "d pixels"], Float[np.ndarray, " d"]]:
     """Find mean, leading principal components and their spread, leaving out what they explain badly.
 
@@ -181,10 +259,19 @@ def robust_components(
     """
     mean, components, spread = _principal(rows, size)
     for _ in range(REFITS):
-        fit = mean + (rows - mean) @ components.T @ components
+        fit = mean + np.asarray(_fit(rows - mean, components * spread[:, None], outlier))
         error = rows - fit
-        mean, components, spread = _principal(fit + error * np.exp(-0.5 * (error / OUTLIER) ** 2), size)
+        mean, components, spread = _principal(fit + error * np.exp(-0.5 * (error / outlier) ** 2), size)
     return mean, components, spread
+
+
+@jax.jit
+def _fit(rows, components, outlier):
+    """Draw every row by components, robustly."""
+    through = jnp.ones(components.shape[1:])
+    factor = _factor(components, through, _CLEAN)
+    code = lambda row: _robust_code(row[None], components, through, factor, _CLEAN, outlier)[0]
+    return jax.vmap(code)(rows) @ components
 
 
 def _principal(rows, size):

@@ -22,11 +22,19 @@ class NormalLikelihood(eqx.Module):
         self.log_sd = jnp.asarray(math.log(sd), jnp.float32)
         self.learn = learn
 
+    @property
+    def precision(self) -> Float[Array, ""]:
+        """One over the variance, which has a gradient only if the standard deviation is learned."""
+        return jnp.exp(-2.0 * self._log_sd)
+
+    @property
+    def _log_sd(self):
+        return self.log_sd if self.learn else jax.lax.stop_gradient(self.log_sd)
+
     def log_prob(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, ""]:
         """Evaluate log p(x | canvas), in nats per image."""
-        log_sd = self.log_sd if self.learn else jax.lax.stop_gradient(self.log_sd)
         squares = jnp.sum((image - canvas) ** 2)
-        return -0.5 * squares * jnp.exp(-2.0 * log_sd) - image.size * (log_sd + 0.5 * LOG_2PI)
+        return -0.5 * squares * self.precision - image.size * (self._log_sd + 0.5 * LOG_2PI)
 
     def mean(self, canvas: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Return the mean of p(x | canvas)."""

@@ -86,7 +86,7 @@ def _concrete(model, image, temperature, key):
     noise_key, presence_key = jax.random.split(key)
     trajectory = model.infer(image, key=noise_key)
     presences = estimators.relaxed_presences(trajectory.steps.presence_logit, temperature, key=presence_key)
-    log_likelihood = lambda canvas: model.likelihood.log_prob(image, canvas)
+    log_likelihood = lambda objects: model.ground.explain(image, objects, model.likelihood).log_likelihood
     surrogate = estimators.concrete(trajectory, model.count_log_prior, presences, log_likelihood)
     bound = objective.marginal(trajectory, model.count_log_prior)
     return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))

@@ -7,7 +7,7 @@ Every function acts on one image of shape [channels, height, width] with values 
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,10 +17,10 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from airjax import count, windows
 from airjax.family import Family, Scene, Step, Trajectory, rounded
-from airjax.grounds import BlackGround, Ground
-from airjax.layers import Normal
+from airjax.grounds import BlackGround, Explained, Ground, Layers
+from airjax.layers import LSTMState, Normal
 from airjax.likelihood import Likelihood
-from airjax.patches.base import PatchModel
+from airjax.patches.base import Code, PatchModel
 from airjax.recogniser import Recogniser
 
 UNROLL = 4
@@ -49,6 +49,15 @@ class WherePrior(eqx.Module):
     def __call__(self) -> Normal:
         """Return the distribution, whose parameters get gradients only if they are learned."""
         return self.normal if self.learn else jax.lax.stop_gradient(self.normal)
+
+
+class _Progress(NamedTuple):
+    """What a step of inference leaves to the next: state, latents of its object, all objects, and what they explain."""
+
+    state: LSTMState
+    latents: Float[Array, " z"]
+    objects: Layers
+    explained: Explained
 
 
 class AIR(Family):
@@ -140,19 +149,31 @@ class AIR(Family):
             patch = jnp.concatenate([colours * mask, mask])
         return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
 
-    def compose(self, canvas: Float[Array, "c h w"], placed: Float[Array, "k h w"]) -> Float[Array, "c h w"]:
-        """Put a placed object onto a canvas: add it, or let it cover what is there."""
-        return canvas * (1.0 - placed[-1:]) + placed[:-1] if self.over else canvas + placed
+    def compose(self, objects: Layers, placed: Float[Array, "k h w"]) -> Layers:
+        """Put a placed object before others: add it, or let it cover what is there."""
+        if objects.through is None:
+            return Layers(objects.colours + placed, None)
+        past = 1.0 - placed[-1:]
+        return Layers(objects.colours * past + placed[:-1], objects.through * past)
+
+    @property
+    def _nothing(self):
+        """No object."""
+        return Layers(jnp.zeros(self.image_shape), jnp.ones((1, *self.image_shape[1:])) if self.over else None)
+
+    @property
+    def mean_ground(self) -> Float[Array, "c h w"]:
+        """What is expected of a scene without objects."""
+        return self.ground.lay(jnp.zeros(self.ground.code_size), self._nothing)
 
     def _level(self):
         """Take the mean colour of the ground, from which the colours of objects start."""
-        ground = self.ground.decode(jnp.zeros(self.ground.code_size))
-        return jax.lax.stop_gradient(jnp.clip(jnp.mean(ground, axis=(1, 2), keepdims=True), 0.1, 0.9))
+        return jax.lax.stop_gradient(jnp.clip(jnp.mean(self.mean_ground, axis=(1, 2), keepdims=True), 0.1, 0.9))
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
         n_key, where_key, what_key = jax.random.split(key, 3)
-        ground = self.ground.prior_sample(key=self._ground_key(key))
+        ground = self.ground.prior_sample(key=jax.random.fold_in(key, self.max_objects))
         n = jax.random.categorical(n_key, self.count_log_prior)
         draw_where = lambda k: self.where_prior().sample(key=k)
         draw_what = lambda k: self.patches.prior_sample(key=k)
@@ -160,9 +181,9 @@ class AIR(Family):
         what = jax.vmap(draw_what)(jax.random.split(what_key, self.max_objects))
         objects = jax.vmap(self.place)(where, what)
         present = (jnp.arange(self.max_objects) < n)[:, None, None, None]
-        put = lambda canvas, placed: (self.compose(canvas, placed), None)
-        canvas, _ = jax.lax.scan(put, self.ground.decode(ground), present * objects)
-        return Scene(n, where, what, self.likelihood.mean(canvas))
+        put = lambda before, placed: (self.compose(before, placed), None)
+        layers, _ = jax.lax.scan(put, self._nothing, present * objects)
+        return Scene(n, where, what, self.likelihood.mean(self.ground.lay(ground, layers)))
 
     # The inference network
 
@@ -174,19 +195,26 @@ class AIR(Family):
         With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants
         and so is what q sees of them: log p has gradients by the generative model alone, log q by the recogniser alone.
         """
-        ground = self.ground.encode(image, self._ground_noise(key), pathwise=pathwise)
-        empty = self.ground.decode(ground.value)
-        seen = None if self.difference else self.recogniser.look(_left(image, empty))
-        start = (self.recogniser.lstm.start, jnp.zeros(3 + self.patches.code_size), empty)
+        nothing = self._nothing
+        empty = self.ground.explain(image, nothing, self.likelihood)
+        seen = None if self.difference else self.recogniser.look(_left(image, empty.canvas))
+        start = _Progress(self.recogniser.lstm.start, jnp.zeros(3 + self.patches.code_size), nothing, empty)
 
-        def step(carry, step_noise):
-            state, latents, canvas = carry
-            state, found = self._step(image, seen, state, latents, canvas, empty, step_noise, pathwise)
-            return (state, jnp.concatenate([found.where, found.what]), found.canvas), found
+        def step(before, noise):
+            after, found = self._step(image, seen, before, empty.canvas, noise, pathwise)
+            return after, (found, after.explained.code)
 
-        _, steps = jax.lax.scan(step, start, self._noise(key), unroll=min(self.max_objects, UNROLL))
-        empty_log_likelihood = self.likelihood.log_prob(image, empty)
-        return Trajectory(steps, ground, empty, empty_log_likelihood)
+        _, (steps, codes) = jax.lax.scan(step, start, self._noise(key), unroll=min(self.max_objects, UNROLL))
+        likeliest = jnp.argmax(count.stick_breaking(steps.presence_logit))
+        ground = jnp.concatenate([empty.code[None], codes])[likeliest]
+        lay = lambda objects: self.ground.lay(ground, objects)
+        zero = jnp.zeros(())
+        return Trajectory(
+            steps=steps._replace(canvas=jax.vmap(lay)(steps.objects)),
+            ground=Code(ground, zero, zero, zero),
+            empty_canvas=lay(nothing),
+            empty_log_likelihood=empty.log_likelihood,
+        )
 
     def _noise(self, key):
         """Draw what each step's window, code and fixation are made of; without a key, what is central."""
@@ -195,25 +223,19 @@ class AIR(Family):
             return jnp.zeros((self.max_objects, 3)), None, jnp.zeros((self.max_objects, cells))
         return jnp.split(jax.random.normal(key, (self.max_objects, 3 + code + cells)), (3, 3 + code), axis=1)
 
-    def _ground_key(self, key):
-        return jax.random.fold_in(key, self.max_objects)
-
-    def _ground_noise(self, key):
-        size = (self.ground.code_size,)
-        return jnp.zeros(size) if key is None else jax.random.normal(self._ground_key(key), size)
-
-    def _step(self, image, seen, state, latents, canvas, empty, noise, pathwise):
-        prior = self.where_prior()
+    def _step(self, image, seen, before, empty, noise, pathwise):
+        prior, canvas = self.where_prior(), before.explained.canvas
         left = _left(image, canvas)
         seen = self.recogniser.look(left) if seen is None else seen
         for_where, for_what, for_attention = noise
-        presence_logit, posterior, state = self.recogniser(seen, latents, state, left, for_attention)
+        presence_logit, posterior, state = self.recogniser(seen, before.latents, before.state, left, for_attention)
         where = posterior.shape_noise(for_where, pathwise=pathwise)
         behind = canvas if self.residual_glimpses else empty
         behind = behind if pathwise else jax.lax.stop_gradient(behind)
         glimpse = windows.read(self._shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
         what = self.patches.encode(glimpse, for_what, pathwise=pathwise)
-        canvas = self.compose(canvas, self.place(where, what.value))
+        objects = self.compose(before.objects, self.place(where, what.value))
+        explained = self.ground.explain(image, objects, self.likelihood)
         found = Step(
             presence_logit=presence_logit,
             where=where,
@@ -221,10 +243,11 @@ class AIR(Family):
             kl=posterior.kl(prior) + what.kl,
             log_p=prior.log_prob(where) + what.log_p,
             log_q=posterior.log_prob(where) + what.log_q,
-            log_likelihood=self.likelihood.log_prob(image, canvas),
-            canvas=canvas,
+            log_likelihood=explained.log_likelihood,
+            canvas=explained.canvas,
+            objects=objects,
         )
-        return state, found
+        return _Progress(state, jnp.concatenate([where, what.value]), objects, explained), found
 
     def _shown(self, image, behind):
         """Show to patches what differs from the canvas behind, in the form of what they draw."""

@@ -40,7 +40,7 @@ HEADERS = {
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(ground=LinearGround((1, 12, 12), code_size=2), over=True, rough=0.5)
+    return tiny_model(ground=LinearGround((1, 12, 12), components=2), over=True, rough=0.5)
 
 
 @pytest.fixture(scope="module")

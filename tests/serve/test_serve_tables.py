@@ -299,8 +299,9 @@ def test_while_the_model_is_compiled_that_is_said(browser, table_page):
     page.route("**/api/table", lambda route: held.append(route))
     page.goto(table_page)
     expect(page.locator("#warming")).to_contain_text("Warming up")
-    while not held:  # the page says it before it asks
-        page.wait_for_timeout(20)
+    for _ in range(100):  # the page says it before it asks
+        if not held:
+            page.wait_for_timeout(50)
     held.pop().continue_()
     expect(page.locator("#warming")).to_be_hidden()
     page.close()

@@ -4,6 +4,7 @@ import { decode, paint } from "./pictures.js";
 
 const FINE = 400;
 const REMEMBERED = 40;
+const HAIR = 0.01;
 
 export class Pad {
   /** Draw on `canvas`; `changed(drawing)` is called after every change, `drawing` telling whether the pen is down. */
@@ -82,7 +83,7 @@ export class Pad {
     };
     const stroke = (event) => {
       context.beginPath();
-      context.moveTo(...last); // to itself: a dot
+      context.moveTo(last[0] + HAIR, last[1]); // or a press would be a line of no length, which isn't drawn
       const passed = event.getCoalescedEvents?.() ?? [];
       for (const point of passed.length ? passed : [event]) {
         last = place(point);
