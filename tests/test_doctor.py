@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from airjax import console, doctor
 from airjax.config import DataConfig
@@ -99,8 +100,20 @@ def test_noise_is_seen_through(tmp_path, digits):
 
 
 @pytest.mark.parametrize("kind", ["grid", "texture"])
-def test_a_pattern_behind_the_objects_is_doubted(tmp_path, shapes, kind):
-    found = doctor.propose(write(tmp_path / "a", behind(shapes.images, kind)))
+def test_a_pattern_behind_the_objects_is_looked_past_and_learned(shapes, kind):
+    found = doctor.propose_for(behind(shapes.images, kind))
+    assert found.ground == found.settings["ground"] == "linear"
+    assert not any("pattern" in doubt for doubt in found.doubts)
+    assert found.side * 60 == pytest.approx(np.median(sides(shapes)), rel=0.12)
+    shares = np.bincount(shapes.counts, minlength=5) / len(shapes)
+    np.testing.assert_allclose(np.pad(found.counts, (0, 5))[:5], shares, atol=0.07)
+
+
+def test_a_pattern_that_is_another_everywhere_is_doubted(shapes):
+    rng = np.random.default_rng(0)
+    clouds = ndimage.gaussian_filter(rng.standard_normal(shapes.images.shape), (0, 2, 2))
+    ground = np.clip(60 + 300 * clouds, 0, 120).astype(np.uint8)
+    found = doctor.propose_for(np.maximum(shapes.images, ground))
     assert any("pattern" in doubt for doubt in found.doubts)
 
 

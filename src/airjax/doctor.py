@@ -19,6 +19,7 @@ from airjax import plots
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
 from airjax.data.folder import list_pictures, read_pictures, report_unreadable
+from airjax.grounds import linear_grounds
 from airjax.images import fit, plain
 
 LOOKED_AT = 600
@@ -44,6 +45,8 @@ MOST = 12
 """Objects in a picture beyond which inference one by one is the wrong tool."""
 GRAINY = 0.05
 """Noise of the ground above which pictures are smoothed before they are cut into pieces."""
+PATTERNED = 0.04
+"""Mean error of a plain ground above which one with a pattern is tried."""
 FEW = 500
 """Pictures below which learning without labels is doubtful."""
 
@@ -238,13 +241,15 @@ def _border(images: np.ndarray) -> np.ndarray:
 
 
 def _ground(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
-    """Choose the simplest ground that explains images' borders: one colour, one picture, or a colour for each."""
+    """Choose the simplest ground that explains borders: one colour, one picture, or a colour or pattern for each."""
     border = _border(images)
     each = np.median(border, axis=1)[:, None, None, :]
     one = np.median(border, axis=(0, 1))[None, None, None, :]
     still = np.median(images, axis=0, keepdims=True)
     unexplained = lambda ground: np.mean(np.abs(border - _border(np.broadcast_to(ground, images.shape))))
     least = min(map(unexplained, (one, still, each)))
+    if least > PATTERNED and unexplained(pattern := linear_grounds(images)) < 0.5 * least:
+        return "linear", pattern
     enough = 1.25 * least + 0.01
     if unexplained(one) <= enough:
         return "constant", one
@@ -350,7 +355,7 @@ def _doubts(found: Report, settings: dict[str, Any]):
     if found.pictures < FEW:
         yield f"{found.pictures} pictures are few to learn from without labels; some thousands are good"
     if found.pattern > 0.06 or found.side > 0.9:
-        yield "the ground has a pattern, for which objects would be spent; --ground linear may learn it"
+        yield "the ground has a pattern, for which objects would be spent: it varies too much to be learned"
         return
     if found.covered > 0.5:
         yield f"{100 * found.covered:.0f} % of the pictures differ from the ground: there is hardly a ground to see"

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
 
 from airjax.likelihood import Likelihood, NormalLikelihood
 
@@ -16,6 +16,9 @@ STARTERS = 1_000
 
 REFITS = 4
 """Times that the components of a linear ground are found anew without the pixels that they explain badly."""
+
+COMPONENTS = 24
+"""Components that explain patterns like gratings and smooth textures."""
 
 LOOKS = 8
 """Times that its code is found anew without those pixels."""
@@ -223,6 +226,15 @@ class LinearGround(eqx.Module):
         canvas = self.lay(code, objects)
         spread = channels * jnp.sum(jnp.log(jnp.diagonal(factor)))
         return Explained(code, canvas, likelihood.log_prob(image, canvas) - 0.5 * jnp.sum(code**2) - spread)
+
+
+def linear_grounds(images: Float32[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n h w c"]:
+    """Find what lies behind the objects of images that no model has seen, by a linear ground of their own."""
+    pixels = np.moveaxis(images, -1, 1)
+    ground = LinearGround(pixels.shape[1:], components=COMPONENTS).start(np.rint(255 * pixels).astype(np.uint8))
+    nothing, likelihood = Layers(jnp.zeros(pixels.shape[1:]), None), NormalLikelihood(_CLEAN**-0.5)
+    explain = jax.jit(lambda image: ground.explain(image, nothing, likelihood).canvas)
+    return np.moveaxis(np.stack([explain(image) for image in pixels]), 1, -1)
 
 
 def _factor(components, through, precision):
