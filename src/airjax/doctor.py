@@ -16,7 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from airjax import plots
-from airjax.config import DATA_SETS, DataConfig
+from airjax.config import DATA_SETS, DataConfig, ModelConfig
 from airjax.data import load_scenes
 from airjax.data.folder import list_pictures, read_pictures, report_unreadable
 from airjax.grounds import linear_grounds
@@ -248,7 +248,7 @@ def _ground(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
     still = np.median(images, axis=0, keepdims=True)
     unexplained = lambda ground: np.mean(np.abs(border - _border(np.broadcast_to(ground, images.shape))))
     least = min(map(unexplained, (one, still, each)))
-    if least > PATTERNED and unexplained(pattern := linear_grounds(images)) < 0.5 * least:
+    if least > PATTERNED and unexplained(pattern := linear_grounds(images, ModelConfig.ground_size)) < 0.5 * least:
         return "linear", pattern
     enough = 1.25 * least + 0.01
     if unexplained(one) <= enough:

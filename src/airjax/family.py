@@ -27,7 +27,7 @@ class Step(NamedTuple):
         kl: KL of this step's posteriors over where and what from their priors, in nats.
         log_p: log p(z^t) of the sample, in nats.
         log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
-        log_likelihood: log p(x | objects up to this step), in nats.
+        log_likelihood: log p(x | objects up to this step), in nats, or a lower bound on it (`grounds.Explained`).
         canvas: the ground with the objects placed so far.
         objects: the objects so far, to be put before a ground; None: they have no such order (`airjax.scenes3d`).
         taught: what a step learns by besides the bound, to be maximised (`airjax.scenes3d`); None: nothing.

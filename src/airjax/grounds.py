@@ -17,9 +17,6 @@ STARTERS = 1_000
 REFITS = 4
 """Times that the components of a linear ground are found anew without the pixels that they explain badly."""
 
-COMPONENTS = 24
-"""Components that explain patterns like gratings and smooth textures."""
-
 LOOKS = 8
 """Times that its code is found anew without those pixels."""
 
@@ -50,9 +47,9 @@ class Explained(NamedTuple):
     """An image, explained by objects and the ground behind them.
 
     Attributes:
-        code: the ground's code, at its posterior's mean.
+        code: the ground's code, at the mean of q(code | x, objects).
         canvas: that ground with the objects before it.
-        log_likelihood: log p(x | objects), the ground's code integrated out, in nats.
+        log_likelihood: log p(x | objects), the ground's code integrated out, or a lower bound on it, in nats.
     """
 
     code: Float[Array, " d"]
@@ -218,23 +215,23 @@ class LinearGround(eqx.Module):
         if not isinstance(likelihood, NormalLikelihood):
             raise ValueError("a linear ground needs a normal likelihood")
         channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
-        through = jnp.ones(components.shape[1:]) if objects.through is None else objects.through.reshape(-1)
+        through = None if objects.through is None else objects.through.reshape(-1)
         factor = _factor(components, through, likelihood.precision)
         left = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
-        inferred = left, components, through, factor, likelihood.precision
-        code = _robust_code(*jax.lax.stop_gradient(inferred), self.outlier).reshape(-1)
+        given = left, components, through, factor, likelihood.precision
+        code = _robust_code(*jax.lax.stop_gradient(given), self.outlier).reshape(-1)
         canvas = self.lay(code, objects)
         spread = channels * jnp.sum(jnp.log(jnp.diagonal(factor)))
         return Explained(code, canvas, likelihood.log_prob(image, canvas) - 0.5 * jnp.sum(code**2) - spread)
 
 
-def linear_grounds(images: Float32[np.ndarray, "n h w c"]) -> Float32[np.ndarray, "n h w c"]:
+def linear_grounds(images: Float32[np.ndarray, "n h w c"], components: int) -> Float32[np.ndarray, "n h w c"]:
     """Find what lies behind the objects of images that no model has seen, by a linear ground of their own."""
     pixels = np.moveaxis(images, -1, 1)
-    ground = LinearGround(pixels.shape[1:], components=COMPONENTS).start(np.rint(255 * pixels).astype(np.uint8))
+    ground = LinearGround(pixels.shape[1:], components=components).start(np.rint(255 * pixels).astype(np.uint8))
     nothing, likelihood = Layers(jnp.zeros(pixels.shape[1:]), None), NormalLikelihood(_CLEAN**-0.5)
-    explain = jax.jit(lambda image: ground.explain(image, nothing, likelihood).canvas)
-    return np.moveaxis(np.stack([explain(image) for image in pixels]), 1, -1)
+    explain = jax.jit(lambda ground, image: ground.explain(image, nothing, likelihood).canvas)
+    return np.moveaxis(np.stack([explain(ground, image) for image in pixels]), 1, -1)
 
 
 def _factor(components, through, precision):
@@ -243,8 +240,11 @@ def _factor(components, through, precision):
     Products of pairs of components are the same for all images of a batch, which share one product of matrices.
     """
     size = len(components)
-    pairs = (components[:, None] * components).reshape(size**2, -1)
-    return jnp.linalg.cholesky(jnp.eye(size) + precision * (pairs @ through**2).reshape(size, size))
+    if through is None:
+        products = components @ components.T
+    else:
+        products = ((components[:, None] * components).reshape(size**2, -1) @ through**2).reshape(size, size)
+    return jnp.linalg.cholesky(jnp.eye(size) + precision * products)
 
 
 def _robust_code(left, components, through, factor, precision, outlier):
@@ -252,7 +252,7 @@ def _robust_code(left, components, through, factor, precision, outlier):
 
     Every look replaces these by what the last one made of them, and finds the mean of the code's posterior.
     """
-    code = jnp.zeros((len(left), len(components)))
+    code, through = jnp.zeros((len(left), len(components))), 1.0 if through is None else through
     for _ in range(LOOKS):
         drawn = through * (code @ components)
         error = left - drawn
@@ -280,9 +280,8 @@ def robust_components(
 @jax.jit
 def _fit(rows, components, outlier):
     """Draw every row by components, robustly."""
-    through = jnp.ones(components.shape[1:])
-    factor = _factor(components, through, _CLEAN)
-    code = lambda row: _robust_code(row[None], components, through, factor, _CLEAN, outlier)[0]
+    factor = _factor(components, None, _CLEAN)
+    code = lambda row: _robust_code(row[None], components, None, factor, _CLEAN, outlier)[0]
     return jax.vmap(code)(rows) @ components
 
 
