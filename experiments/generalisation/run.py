@@ -119,7 +119,7 @@ def table(results: list[dict]) -> str:
     )
     lines = [head, ["---"] * len(head)]
     for counts, shown in UNSEEN.items():
-        for model in MODELS:
+        for model in dict.fromkeys(r["model"] for r in results):
             runs = [r for r in results if (r["model"], r["counts"]) == (model, counts)]
             mode, posterior = ([100 * r["unseen"][f"count_accuracy_{k}"] for r in runs] for k in ("mode", "posterior"))
             own = np.mean([100 * r["seen"]["count_accuracy_mode"] for r in runs])
@@ -133,8 +133,9 @@ def table(results: list[dict]) -> str:
 def accuracy_figure(results: list[dict]) -> Figure:
     """Plot each seed's accuracy on the unseen count, a panel for each training set."""
     figure = Figure(figsize=(5.5, 2.6), layout="constrained")
+    models = list(dict.fromkeys(r["model"] for r in results))
     for panel, (counts, shown) in zip(figure.subplots(1, 2, sharey=True), UNSEEN.items()):
-        for place, model in enumerate(MODELS):
+        for place, model in enumerate(models):
             for kind, offset, marker in (("mode", -0.12, "o"), ("posterior", 0.12, "^")):
                 runs = [r["unseen"] for r in results if (r["model"], r["counts"]) == (model, counts)]
                 heights = [100 * r[f"count_accuracy_{kind}"] for r in runs]
@@ -142,7 +143,7 @@ def accuracy_figure(results: list[dict]) -> Figure:
                 colour = {"mode": "#3a6bff", "posterior": "#ff9f1a"}[kind]
                 panel.plot([place + offset] * len(heights), heights, marker, color=colour, alpha=0.6, label=label)
         panel.set(title=f"learnt {set(counts)}, shown {shown}", ylim=(-3, 103))
-        panel.set_xticks(range(len(MODELS)), [name.replace(" ", "\n", 1) for name in NAMES.values()])
+        panel.set_xticks(range(len(models)), [NAMES[model].replace(" ", "\n", 1) for model in models])
         panel.grid(axis="y", alpha=0.3)
     figure.axes[0].set_ylabel("count accuracy, %")
     figure.axes[0].legend(frameon=False, fontsize=7)
@@ -154,7 +155,7 @@ def reconstruction_figure(draw: alone.PictureModel, options: argparse.Namespace)
     scenes: Scenes = load_npz(unseen_path(options, 3))[:SHOWN]
     images = inference.channels_first(scenes.images)
     rows, boxes = [images / np.float32(255)], [np.full((SHOWN, 3, 4), np.nan)]
-    for model in MODELS:
+    for model in options.models:
         found = inference.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images, batch=SHOWN)
         rows.append(found.canvases[np.arange(SHOWN), found.count])
         boxes.append(np.where(np.arange(3)[:, None] < found.count[:, None, None], found.windows, np.nan))
@@ -168,6 +169,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = common.parser(__doc__, "generalisation")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), help="models to train")
     options = parser.parse_args()
     if options.smoke:
         options.seeds = 1
@@ -179,7 +181,7 @@ def main() -> None:
     """Run everything."""
     options = arguments()
     make_unseen(options)
-    cases = [(model, counts, seed) for seed in range(options.seeds) for counts in UNSEEN for model in MODELS]
+    cases = [(model, counts, seed) for seed in range(options.seeds) for counts in UNSEEN for model in options.models]
     results = common.on_cores([partial(train_and_show, *case, options) for case in cases], options.cores)
     draw = train_draw(options)
     common.write_results({"runs": results, "draw": draw_bounds(draw, options)}, options.out)

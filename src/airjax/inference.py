@@ -15,6 +15,9 @@ from airjax.model import AIR
 INK = 0.15
 """A box is tight around the pixels that an object changes by at least this much."""
 
+TOGETHER = 128
+"""Trajectories at a time when bounds are sampled: more of them don't fit into a processor's cache."""
+
 
 class Found(eqx.Module):
     """What inference found in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
@@ -241,10 +244,14 @@ def window_box(where: Float[Array, "3"], shape: tuple[int, ...]) -> Float[Array,
 def _bound(
     model: Family, images: UInt8[Array, "b c h w"], samples: int, keys: UInt32[Array, "b 2"]
 ) -> dict[str, Array]:
-    def one(image, key):
-        count_key, noise_key = jax.random.split(key)
-        infer = lambda k: model.infer(image / 255.0, key=k)
-        trajectories: Trajectory = jax.vmap(infer)(jax.random.split(noise_key, samples))
+    count_keys, noise_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    each = jax.vmap(lambda key: jax.random.split(key, samples), out_axes=1)(noise_keys)
+    infer = jax.vmap(lambda image, key: _without_pictures(model.infer(image, key=key)))
+    trajectories: Trajectory = jax.lax.map(
+        lambda keys: infer(images / 255.0, keys), each, batch_size=max(1, TOGETHER // len(images))
+    )
+
+    def one(trajectories, count_key):
         first = jax.tree.map(lambda x: x[0], trajectories)
         prior = model.count_log_prior
         return dict(
@@ -254,4 +261,10 @@ def _bound(
             count_posterior=jnp.exp(objective.count_posterior(trajectories, prior)),
         )
 
-    return jax.vmap(one)(images, keys)
+    return jax.vmap(one, in_axes=(1, 0))(trajectories, count_keys)
+
+
+def _without_pictures(trajectory: Trajectory) -> Trajectory:
+    """Keep of a trajectory what bounds are made of, few numbers."""
+    steps = trajectory.steps._replace(where=None, what=None, canvas=None, objects=None)
+    return trajectory._replace(steps=steps, ground=trajectory.ground._replace(value=None), empty_canvas=None)
