@@ -24,7 +24,7 @@ ATTEND = ("--attention", "64", "--no-learn-count")
 SMALL = ("--canvas", "64", "--digit-side", "9", "18", "--scale", "0.24", "--scale-sd", "0.15", "--window", "20")
 LINEAR = (*ATTEND, "--ground", "linear", "--anneal-steps", "300")
 SETTINGS = {
-    "sprites": ("--learn-count-after", "1300"),
+    "sprites": ATTEND,
     "small": (*ATTEND, *SMALL, "--patch-hidden", "256", "--sd", "0.2", "--count-ratio", "1e-5"),
     "noise": (*ATTEND, "--background", "noise", "--ground", "constant", "--sd", "0.2"),
     "grid": (*LINEAR, "--background", "grid", "--compose", "over", "--sd", "0.2"),
