@@ -10,9 +10,11 @@ expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +24,8 @@ import jax
 import numpy as np
 import pixels
 from matplotlib.figure import Figure
+from scipy.special import softmax
+from sklearn.cluster import MiniBatchKMeans
 from sklearn.neural_network import MLPClassifier
 
 from airjax import alone, inference
@@ -35,15 +39,17 @@ from airjax.run import load_model
 
 CLASSES = {"sum": 19, "order": 2}
 """The number of classes of each task."""
-RUNS = {"air": (), "difference": ("--config", "difference")}
+RUNS = {"air": ("--attention", "64"), "difference": ("--config", "difference")}
 """Flags of `airjax train` that make each model of objects."""
 ALONE = {"autoencoder": "conv", "draw": "draw"}
 """The patch model that makes each model of whole scenes."""
 NAMES = {
     "air": "AIR",
     "air_sorted": "AIR, objects from left to right",
+    "air_words": "AIR, from left to right, in words",
     "difference": "Difference AIR",
     "difference_sorted": "Difference AIR, from left to right",
+    "difference_words": "Difference AIR, from left to right, in words",
     "autoencoder": "convolutional autoencoder",
     "draw": "DRAW",
     "pixels": "CNN on pixels",
@@ -52,6 +58,10 @@ POOL_SEED, TEST_SEED = 1_000_005, 1_000_006
 """The generator's seeds of the scenes that have labels, which no data set of a run has."""
 CODE_SIZE = 100
 """Of the models of whole scenes: what AIR spends on two objects."""
+WORDS = 100
+"""Words in the dictionary of objects, which is made without labels."""
+BLUR = 0.8
+"""Squared distance over which an object's share in a word falls by e, in mean squared distances to the nearest word."""
 LEAST_SD = 0.3
 """Features that vary less are not blown up: codes have unit variance a priori, and what is unused hardly any."""
 
@@ -85,11 +95,25 @@ def train_run(name: str, options: argparse.Namespace, core: int) -> dict:
 
 
 def of_objects(folder: Path, split: Split) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Describe scenes by presence, where and what of every step: as inferred, and with objects from left to right."""
+    """Describe scenes by presence, where and what of every step: as inferred, from left to right, and in words."""
     model = load_model(folder)
     found = [inference.find(model, inference.channels_first(scenes.images)) for scenes in split]
     yield folder.name, [flatten(f) for f in found]
     yield f"{folder.name}_sorted", [flatten(f, left_to_right=True) for f in found]
+    yield f"{folder.name}_words", [flatten(f, left_to_right=True) for f in in_words(found)]
+
+
+def in_words(found: list[inference.Found]) -> list[inference.Found]:
+    """Replace codes by their shares in the words of a dictionary: means of the codes of the first scenes, no labels."""
+    codes, presence = found[0].what.reshape(-1, found[0].what.shape[-1]), found[0].presence.reshape(-1)
+    words = MiniBatchKMeans(WORDS, n_init=3, random_state=0).fit(codes, sample_weight=presence)
+    blur = BLUR * np.average(words.transform(codes).min(axis=1) ** 2, weights=presence)
+
+    def shares(what: np.ndarray) -> np.ndarray:
+        distances = words.transform(what.reshape(-1, what.shape[-1])) ** 2
+        return (WORDS * softmax(-distances / blur, axis=1)).reshape(*what.shape[:-1], WORDS).astype(np.float32)
+
+    return [replace(f, what=shares(f.what)) for f in found]
 
 
 def flatten(found: inference.Found, *, left_to_right: bool = False) -> np.ndarray:
@@ -112,6 +136,17 @@ def of_scene(name: str, options: argparse.Namespace, split: Split) -> list[np.nd
     return [alone.codes(model.patches, inference.channels_first(scenes.images)) for scenes in split]
 
 
+def kept_codes(name: str, options: argparse.Namespace, split: Split) -> list[np.ndarray]:
+    """Give the codes of a model of whole scenes, which is trained unless it has been before."""
+    path = options.out / f"{name}.npz"
+    if not path.exists():
+        buffer = io.BytesIO()
+        np.savez(buffer, *of_scene(name, options, split))
+        write_atomically(path, buffer.getvalue())
+    with np.load(path, allow_pickle=False) as arrays:
+        return list(arrays.values())
+
+
 def perceptron(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """Learn with one hidden layer, the same for every representation."""
     mean, sd = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), LEAST_SD)
@@ -126,29 +161,34 @@ def convolutions(steps: int, inputs: np.ndarray, labels: np.ndarray, seed: int) 
     return partial(pixels.predict, network)
 
 
-def learning_curve(fit: Fit, inputs: list[np.ndarray], split: Split, task: str, options: argparse.Namespace) -> dict:
-    """Score a classifier on the test scenes, by the number of labels: a list over seeds."""
+def learning_curve(
+    fit: Fit, inputs: list[np.ndarray], split: Split, task: str, seed: int, options: argparse.Namespace
+) -> dict[str, float]:
+    """Score a classifier on the test scenes, by the number of labels."""
     labels = [targets(scenes, task) for scenes in split]
     (learnt, learnt_labels), (shown, shown_labels) = ((x[y >= 0], y[y >= 0]) for x, y in zip(inputs, labels))
-    scores: dict[int, list[float]] = {size: [] for size in options.sizes}
-    for seed in range(options.seeds):
-        order = np.random.default_rng(seed).permutation(len(learnt))
-        for size in options.sizes:
-            predict = fit(learnt[order[:size]], learnt_labels[order[:size]], seed)
-            scores[size].append(float(np.mean(predict(shown) == shown_labels)))
+    order = np.random.default_rng(seed).permutation(len(learnt))
+    scores = {}
+    for size in options.sizes:
+        predict = fit(learnt[order[:size]], learnt_labels[order[:size]], seed)
+        scores[str(size)] = float(np.mean(predict(shown) == shown_labels))
     return scores
 
 
 def scored(
-    name: str, fit: Fit, make_inputs: Callable[[], list[np.ndarray]], split: Split, options: argparse.Namespace
-) -> dict:
-    """Score a representation on every task, unless it has been before."""
-    path = options.out / f"{name}.json"
-    if not path.exists():
-        inputs = make_inputs()
-        found = {task: learning_curve(fit, inputs, split, task, options) for task in CLASSES}
-        write_atomically(path, json.dumps(found).encode())
-    return json.loads(path.read_text())
+    name: str, fit: Fit, inputs: list[np.ndarray], split: Split, options: argparse.Namespace
+) -> dict[str, dict[str, list[float]]]:
+    """Score a representation on every task by the number of labels, a list over seeds; not again what was before."""
+    found: dict[str, dict[str, list[float]]] = {task: {str(size): [] for size in options.sizes} for task in CLASSES}
+    for seed in range(options.seeds):
+        path = options.out / f"{name}_seed_{seed}.json"
+        if not path.exists():
+            scores = {task: learning_curve(fit, inputs, split, task, seed, options) for task in CLASSES}
+            write_atomically(path, json.dumps(scores).encode())
+        for task, scores in json.loads(path.read_text()).items():
+            for size, score in scores.items():
+                found[task][size].append(score)
+    return found
 
 
 def score_everything(split: Split, options: argparse.Namespace) -> dict[str, dict]:
@@ -156,12 +196,12 @@ def score_everything(split: Split, options: argparse.Namespace) -> dict[str, dic
     results = {}
     for name in RUNS:
         for representation, inputs in of_objects(options.out / name, split):
-            results[representation] = scored(representation, perceptron, lambda x=inputs: x, split, options)
+            results[representation] = scored(representation, perceptron, inputs, split, options)
     for name in ALONE:
-        results[name] = scored(name, perceptron, partial(of_scene, name, options, split), split, options)
+        results[name] = scored(name, perceptron, kept_codes(name, options, split), split, options)
     images = [inference.channels_first(scenes.images) for scenes in split]
     fit = partial(convolutions, options.cnn_steps)
-    return results | {"pixels": scored("pixels", fit, lambda: images, split, options)}
+    return results | {"pixels": scored("pixels", fit, images, split, options)}
 
 
 def table(results: dict[str, dict], options: argparse.Namespace) -> str:
