@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from airjax.data import Scenes
+from airjax.inference import Found
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -105,6 +106,32 @@ def test_sorted_objects_are_the_same_in_whatever_order_they_were_found(represent
     np.testing.assert_array_equal(rows[:, :, 0].sum(axis=1), count)
     np.testing.assert_array_equal(rows[rows[:, :, 0] == 0], 0)
     assert (np.diff(rows[4:, :, 2], axis=1) > 0).all()
+
+
+def test_objects_that_look_alike_share_words_and_those_that_are_not_there_make_none(representation):
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(representation.WORDS, size=(400, 2))
+    what = (100.0 * rng.normal(size=(representation.WORDS, 4)))[kinds] + rng.normal(size=(400, 2, 4))
+    what, presence = what.astype(np.float32), np.ones((400, 2), np.float32)
+    what[:, 1], presence[:, 1] = 1e4 * rng.normal(size=(400, 4)), 0.0
+    nothing = lambda *shape: np.zeros((400, *shape), np.float32)
+    found = Found(
+        count=np.ones(400, np.int32),
+        count_probs=nothing(3),
+        boxes=nothing(2, 4),
+        windows=nothing(2, 4),
+        presence=presence,
+        where=nothing(2, 3),
+        what=what,
+        ground=nothing(0),
+        canvases=nothing(3, 1, 2, 2),
+    )
+    (shares,) = (told.what for told in representation.in_words([found]))
+    np.testing.assert_allclose(shares.sum(axis=2), representation.WORDS, rtol=1e-4)
+    word = shares[:, 0].argmax(axis=1)
+    same = kinds[:, :1] == kinds[:, 0]
+    assert (word[:, None] == word)[same].mean() > 0.9
+    assert (word[:, None] == word)[~same].mean() < 0.02
 
 
 @pytest.mark.slow

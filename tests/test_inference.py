@@ -131,6 +131,15 @@ def test_bounds_are_those_of_the_objective(model, tiny_images):
     np.testing.assert_allclose(shares, count_probs.mean(0), atol=0.15)
 
 
+def test_bounds_do_not_depend_on_how_many_trajectories_are_taken_together(model, tiny_images):
+    keys = np.asarray(jax.random.split(KEY, 10))
+    by = lambda batch: inference.bound_each(model, tiny_images, samples=5, keys=keys, batch=batch)
+    at_once, one_by_one = by(4), by(inference.TOGETHER)
+    twice_two_and_one = by(inference.TOGETHER // 2)
+    for found in (one_by_one, twice_two_and_one):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, at_once)
+
+
 def test_bounds_by_a_key_for_each_image_follow_the_image_and_not_its_place(model, tiny_images):
     keys = np.asarray(jax.random.split(KEY, 10))
     in_order = inference.bound_each(model, tiny_images, samples=3, keys=keys, batch=4)

@@ -103,6 +103,11 @@ def draw_bounds(model: alone.PictureModel, options: argparse.Namespace) -> dict:
     return bounds
 
 
+def models_of(results: list[dict]) -> list[str]:
+    """List the models that were trained, in order."""
+    return [model for model in MODELS if any(r["model"] == model for r in results)]
+
+
 def table(results: list[dict]) -> str:
     """Write accuracies on the unseen counts as a table in Markdown: mean, lowest and highest seed."""
     head = (
@@ -119,7 +124,7 @@ def table(results: list[dict]) -> str:
     )
     lines = [head, ["---"] * len(head)]
     for counts, shown in UNSEEN.items():
-        for model in dict.fromkeys(r["model"] for r in results):
+        for model in models_of(results):
             runs = [r for r in results if (r["model"], r["counts"]) == (model, counts)]
             mode, posterior = ([100 * r["unseen"][f"count_accuracy_{k}"] for r in runs] for k in ("mode", "posterior"))
             own = np.mean([100 * r["seen"]["count_accuracy_mode"] for r in runs])
@@ -133,7 +138,7 @@ def table(results: list[dict]) -> str:
 def accuracy_figure(results: list[dict]) -> Figure:
     """Plot each seed's accuracy on the unseen count, a panel for each training set."""
     figure = Figure(figsize=(5.5, 2.6), layout="constrained")
-    models = list(dict.fromkeys(r["model"] for r in results))
+    models = models_of(results)
     for panel, (counts, shown) in zip(figure.subplots(1, 2, sharey=True), UNSEEN.items()):
         for place, model in enumerate(models):
             for kind, offset, marker in (("mode", -0.12, "o"), ("posterior", 0.12, "^")):

@@ -5,7 +5,7 @@
 Trains ten seeds of the default configuration, ten with attention and one of the paper's estimator (`nvil`), and
 evaluates each on 10,000 scenes made from MNIST's test digits. A convolutional network that is taught the true counts of
 the same scenes shows what there is to reach. Writes `results.json` and the figures to --out. README.md beside this file
-has the expected numbers. `--smoke` does the same with tiny runs on the embedded digits, in a minute or two.
+has the expected numbers. `--smoke` does the same with tiny runs on the embedded digits, in a few minutes.
 """
 
 import argparse
@@ -23,8 +23,7 @@ from airjax import inference, metrics
 from airjax.checkpoint import write_atomically
 from airjax.data import load_scenes
 from airjax.figures import CURVES
-from airjax.logs import read_metrics
-from airjax.plots import curves_figure, save_figure
+from airjax.plots import save_figure
 from airjax.run import read_record
 
 MODELS = {"default": (), "attention": ("--attention", "64")}
@@ -76,12 +75,11 @@ def main() -> None:
     summary = {model: common.summarise(scores) for model, scores in grouped.items()}
     counter = supervised(options.out / "nvil", options)
     common.write_results({"summary": summary, "runs": grouped, "nvil": results["nvil"], COUNTER: counter}, options.out)
-    for model, scores in grouped.items():
-        curves = {run["run"]: read_metrics(options.out / run["run"]) for run in scores}
-        save_figure(curves_figure(curves, CURVES), options.out / f"{model}.png")
+    figures = {model: [run["run"] for run in scores] for model, scores in grouped.items()}
     if "default" in options.models:
-        series = {name: read_metrics(options.out / name) for name in ("default_0", "nvil")}
-        save_figure(curves_figure(series, CURVES), options.out / "marginal_and_nvil.png")
+        figures["marginal_and_nvil"] = ["default_0", "nvil"]
+    for figure, names in figures.items():
+        save_figure(common.curves({name: options.out / name for name in names}, CURVES), options.out / f"{figure}.png")
     print(json.dumps(summary | {COUNTER: counter["count_accuracy"]}, indent=1))
 
 

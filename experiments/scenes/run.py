@@ -24,13 +24,13 @@ ATTEND = ("--attention", "64", "--no-learn-count")
 SMALL = ("--canvas", "64", "--digit-side", "9", "18", "--scale", "0.24", "--scale-sd", "0.15", "--window", "20")
 LINEAR = (*ATTEND, "--ground", "linear", "--anneal-steps", "300")
 SETTINGS = {
-    "sprites": ATTEND,
+    "sprites": (),
     "small": (*ATTEND, *SMALL, "--patch-hidden", "256", "--sd", "0.2", "--count-ratio", "1e-5"),
     "noise": (*ATTEND, "--background", "noise", "--ground", "constant", "--sd", "0.2"),
     "grid": (*LINEAR, "--background", "grid", "--compose", "over", "--sd", "0.2"),
     "texture": (*LINEAR, "--compose", "over", "--sd", "0.25"),
 }
-"""The flags of each kind of scenes, beside those that name the scenes of sprites."""
+"""The flags of each kind of scenes, beside those that name the scenes; sprites bring attention by themselves."""
 STEPS = {"sprites": 2_000, "small": 2_000, "noise": 2_000, "grid": 2_000, "texture": 2_000}
 SPRITES = {"sprites": ("sprites",), "texture": ("sprites", "--channels", "3", "--background", "texture")}
 

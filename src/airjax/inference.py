@@ -1,6 +1,7 @@
 """From a trained model and images to counts, boxes and codes, in batches."""
 
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -16,7 +17,7 @@ INK = 0.15
 """A box is tight around the pixels that an object changes by at least this much."""
 
 TOGETHER = 128
-"""Trajectories at a time when bounds are sampled: more of them don't fit into a processor's cache."""
+"""Trajectories at a time when bounds are sampled on a CPU: what more of them leave does not fit into its cache."""
 
 
 class Found(eqx.Module):
@@ -247,9 +248,9 @@ def _bound(
     count_keys, noise_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
     each = jax.vmap(lambda key: jax.random.split(key, samples), out_axes=1)(noise_keys)
     infer = jax.vmap(lambda image, key: _without_pictures(model.infer(image, key=key)))
-    trajectories: Trajectory = jax.lax.map(
-        lambda keys: infer(images / 255.0, keys), each, batch_size=max(1, TOGETHER // len(images))
-    )
+    sample = partial(infer, images / 255.0)
+    at_once = max(1, TOGETHER // len(images)) if jax.default_backend() == "cpu" else samples
+    trajectories: Trajectory = jax.lax.map(sample, each, batch_size=at_once)
 
     def one(trajectories, count_key):
         first = jax.tree.map(lambda x: x[0], trajectories)
