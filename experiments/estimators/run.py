@@ -23,6 +23,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from airjax import checkpoint, inference, losses
 from airjax.build import build_baseline
@@ -177,13 +178,14 @@ def table(runs: list[dict], variances: list[dict], samples: int) -> str:
 
 
 def draw(runs: list[dict], variances: list[dict]) -> Figure:
-    """Plot accuracy and bound, mean over seeds, and bars of the gradients' variance."""
+    """Plot wrong counts and bound, mean over seeds, and bars of the gradients' variance."""
     figure = Figure(figsize=(11, 6), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     for index, case in enumerate(cases_of(runs)):
         curves = [run["curve"] for run in runs if run["case"] == case]
         mean = {name: np.mean([found[name] for found in curves], axis=0) for name in curves[0]}
-        for panel, (x, y) in zip(panels, (("step", "accuracy"), ("seconds", "accuracy"), ("seconds", "elbo"))):
+        mean["counts wrong"] = 1 - mean["accuracy"]
+        for panel, (x, y) in zip(panels, (("step", "counts wrong"), ("seconds", "counts wrong"), ("seconds", "elbo"))):
             panel.plot(mean[x], mean[y], color=f"C{index}", label=case, linewidth=1.2)
             panel.set(xlabel=x, title=f"held-out {y}")
         for panel, part in zip(panels[3:], PARTS):
@@ -192,8 +194,13 @@ def draw(runs: list[dict], variances: list[dict]) -> Figure:
             panel.bar(places, [found[part] for found in mine], 0.09, color=f"C{index}")
             panel.set_xticks(range(len(mine)), [f"step {found['step']}" for found in mine])
             panel.set(yscale="log", title=f"variance / squared mean, {part}")
-    for panel in panels[1:3]:
-        panel.set_xscale("log")
+    for panel, axes in zip(panels, ("y", "xy", "x")):
+        for axis in axes:
+            panel.set(**{f"{axis}scale": "log"})
+            there = getattr(panel, f"{axis}axis")
+            there.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            there.set_major_formatter("{x:g}")
+            there.set_minor_formatter(NullFormatter())
     lowest = min(run["curve"]["elbo"][-1] for run in runs)
     panels[2].set_ylim(bottom=lowest - 50)
     panels[5].axis("off")
