@@ -41,6 +41,7 @@ def test_a_file_of_a_presets_name_does_not_hide_it(tmp_path, monkeypatch):
 
 def test_an_unknown_name_is_refused_and_the_known_ones_named():
     with pytest.raises(
-        FileNotFoundError, match=r"fats is neither a file nor one of crockery, crockery-round, difference, fast, paper"
+        FileNotFoundError,
+        match=r"fats is neither a file nor one of accurate, crockery, crockery-round, difference, fast, paper",
     ):
         presets.load("fats")

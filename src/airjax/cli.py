@@ -69,7 +69,8 @@ def train(
         data: A folder of pictures; an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]); or multi-mnist,
             multi-digits, sprites, omniglot.
         out: The run's folder.
-        config: fast, paper (sizes), difference, or a TOML file of settings named like the flags below; flags win.
+        config: fast, accurate, paper (sizes), difference, or a TOML file of settings named like the flags below; flags
+            win.
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
