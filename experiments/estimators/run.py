@@ -194,13 +194,14 @@ def draw(runs: list[dict], variances: list[dict]) -> Figure:
             panel.bar(places, [found[part] for found in mine], 0.09, color=f"C{index}")
             panel.set_xticks(range(len(mine)), [f"step {found['step']}" for found in mine])
             panel.set(yscale="log", title=f"variance / squared mean, {part}")
-    for panel, axes in zip(panels, ("y", "xy", "x")):
-        for axis in axes:
-            panel.set(**{f"{axis}scale": "log"})
-            there = getattr(panel, f"{axis}axis")
-            there.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            there.set_major_formatter("{x:g}")
-            there.set_minor_formatter(NullFormatter())
+    for panel in panels[:2]:
+        panel.set_yscale("log")
+    for panel in panels[1:3]:
+        panel.set_xscale("log")
+    for axis in (panels[0].yaxis, panels[1].yaxis, panels[1].xaxis, panels[2].xaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     lowest = min(run["curve"]["elbo"][-1] for run in runs)
     panels[2].set_ylim(bottom=lowest - 50)
     panels[5].axis("off")

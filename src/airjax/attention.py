@@ -71,9 +71,11 @@ def unexplained(left: Float[Array, "c h w"]) -> Unexplained:
     error = jnp.sum(left**2, axis=0)
     rows, columns = cells(*error.shape)
     (down, y, centre_y), (across, x, centre_x) = (_blur(*size) for size in zip((rows, columns), error.shape))
-    around = down @ error @ across.T
+    # As one einsum: `down @ error` has the columns of a batch's images, and XLA rounds them by their place in it.
+    weigh = lambda rows, columns: jnp.einsum("ih,hw,jw->ij", rows, error, columns)
+    around = weigh(down, across)
     grid = jnp.stack(jnp.meshgrid(centre_x, centre_y), axis=-1)
-    moment = jnp.stack([down @ error @ (across * x).T, (down * y) @ error @ across.T], axis=-1)
+    moment = jnp.stack([weigh(down, across * x), weigh(down * y, across)], axis=-1)
     # Where nothing is left, the centre is the cell's own.
     centre = (moment + FAINT * grid) / (around + FAINT)[..., None]
     return Unexplained(around.reshape(-1), centre.reshape(-1, 2))
