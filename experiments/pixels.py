@@ -1,7 +1,5 @@
 """A convolutional network that learns a class from pixels, end to end: what a frozen representation has to beat."""
 
-from itertools import pairwise
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,7 +14,7 @@ WEIGHT_DECAY = 1e-2
 
 
 class Network(eqx.Module):
-    """Three convolutions of stride 2, a hidden layer with dropout, and the classes."""
+    """Three convolutions, the first of stride 2, with maxima of 2 x 2 after two; a hidden layer, and the classes."""
 
     convolutions: list[eqx.nn.Conv2d]
     hidden: eqx.nn.Linear
@@ -25,21 +23,30 @@ class Network(eqx.Module):
 
     def __init__(self, side: int, classes: int, *, key: PRNGKeyArray):
         """Make the network for grey images of this side."""
-        *keys, hidden, last = jax.random.split(key, 5)
-        channels = (1, 16, 32, 64)
+        first, second, third, hidden, last = jax.random.split(key, 5)
         self.convolutions = [
-            eqx.nn.Conv2d(*pair, kernel_size=3, stride=2, padding=1, key=k) for pair, k in zip(pairwise(channels), keys)
+            eqx.nn.Conv2d(1, 16, kernel_size=5, stride=2, padding=2, key=first),
+            eqx.nn.Conv2d(16, 32, kernel_size=3, padding=1, key=second),
+            eqx.nn.Conv2d(32, 64, kernel_size=3, padding=1, key=third),
         ]
-        self.hidden = eqx.nn.Linear(channels[-1] * (-(-side // 8)) ** 2, 256, key=hidden)
+        self.hidden = eqx.nn.Linear(64 * ((side + 1) // 2 // 2 // 2) ** 2, 256, key=hidden)
         self.classes = eqx.nn.Linear(256, classes, key=last)
         self.dropout = eqx.nn.Dropout(0.5)
 
     def __call__(self, image: Float[Array, "1 h w"], *, key: PRNGKeyArray | None) -> Float[Array, " classes"]:
         """Compute the classes' logits; without a key, without dropout."""
-        for convolution in self.convolutions:
-            image = jax.nn.relu(convolution(image))
-        hidden = jax.nn.relu(self.hidden(image.reshape(-1)))
+        first, second, third = (lambda x, layer=layer: jax.nn.relu(layer(x)) for layer in self.convolutions)
+        features = third(_halved(second(_halved(first(image)))))
+        hidden = jax.nn.relu(self.hidden(features.reshape(-1)))
         return self.classes(self.dropout(hidden, key=key, inference=key is None))
+
+
+def _halved(image: Float[Array, "c h w"]) -> Float[Array, "c h//2 w//2"]:
+    """Take the maximum of every 2 x 2 pixels; XLA's own pooling is slow to differentiate on a CPU."""
+    _, h, w = image.shape
+    top, bottom = (image[:, row : h // 2 * 2 : 2, : w // 2 * 2] for row in (0, 1))
+    rows = jnp.maximum(top, bottom)
+    return jnp.maximum(rows[:, :, ::2], rows[:, :, 1::2])
 
 
 def train(

@@ -81,15 +81,15 @@ def special(name: str, data: DataConfig) -> Scenes:
 
 def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train AIR, or finish it, and score it on held-out scenes of its own kind."""
-    flags = (*common.SMOKE, "--canvas", "16") if options.smoke else ()
-    run, samples = folder(options, name, seed), 2 if options.smoke else 10
+    flags = (*common.SMOKE, "--canvas", "16", "--batch", "8") if options.smoke else ()
+    run, samples = folder(options, name, seed), common.SMOKE_SAMPLES if options.smoke else 10
     own = common.train_and_evaluate(run, *RUNS[name], *flags, "--seed", str(seed), samples=samples, core=core)
     return {"model": name, "seed": seed, "shown": "own"} | own
 
 
 def redrawn(seed: int, options: argparse.Namespace, core: int) -> dict:
     """Score AIR on its held-out scenes as MuJoCo draws them."""
-    run, samples = folder(options, "air", seed), 2 if options.smoke else 10
+    run, samples = folder(options, "air", seed), common.SMOKE_SAMPLES if options.smoke else 10
     scores = common.evaluate(run, "--renderer", "mujoco", samples=samples, core=core, name="mujoco")
     return {"model": "air", "seed": seed, "shown": "mujoco"} | scores
 
@@ -136,7 +136,7 @@ def reconstructions(scenes: Scenes, models: list[AIR3D]) -> Figure:
     """Show scenes, and below them what each model makes of them."""
     shown = scenes[:COLUMNS]
     images = inference.channels_first(shown.images)
-    found = [inference.find(model, images, batch=len(images)) for model in models]
+    found = [inference.find(model, images) for model in models]
     drawn = [each.canvases[np.arange(len(images)), each.count].transpose(0, 2, 3, 1) for each in found]
     return plots.sample_figure(np.concatenate([shown.images / 255.0, *drawn]), columns=len(images))
 
@@ -172,7 +172,9 @@ def main() -> None:
     beside = [models[name, 0] for name in ("air", *TAUGHT)]
     plots.save_figure(reconstructions(scenes["repeats"], beside), options.out / "side_by_side.png")
     plots.save_figure(reconstructions(scenes["three"], [models["to_two", 0]]), options.out / "three.png")
-    draw_turntable(models["air", 0], scenes["repeats"][:TURNED], options.out / "turntable.gif")
+    turned = scenes["repeats"][:TURNED]
+    found = inference.find(models["air", 0], inference.channels_first(turned.images))
+    draw_turntable(models["air", 0], turned, found, options.out / "turntable.gif")
     print(table(results))
 
 

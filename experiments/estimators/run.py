@@ -223,8 +223,8 @@ def arguments() -> argparse.Namespace:
     options.flags = ("--evaluate-every", str(options.steps // 20))
     if not options.smoke:
         options.flags += ("--steps", str(options.steps), "--held-out-scenes", "2000")
-    options.samples = 5 if options.smoke else 50
-    options.baseline_steps = 5 if options.smoke else 300
+    options.samples = common.SMOKE_SAMPLES if options.smoke else 50
+    options.baseline_steps = common.SMOKE_SAMPLES if options.smoke else 300
     return options
 
 

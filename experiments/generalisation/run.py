@@ -161,7 +161,7 @@ def reconstruction_figure(draw: alone.PictureModel, options: argparse.Namespace)
     images = inference.channels_first(scenes.images)
     rows, boxes = [images / np.float32(255)], [np.full((SHOWN, 3, 4), np.nan)]
     for model in options.models:
-        found = inference.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images, batch=SHOWN)
+        found = inference.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images)
         rows.append(found.canvases[np.arange(SHOWN), found.count])
         boxes.append(np.where(np.arange(3)[:, None] < found.count[:, None, None], found.windows, np.nan))
     rows.append(np.asarray(jax.vmap(draw.patches.decode)(alone.codes(draw.patches, images))))
@@ -178,7 +178,7 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.smoke:
         options.seeds = 1
-    options.samples = 5 if options.smoke else 50
+    options.samples = common.SMOKE_SAMPLES if options.smoke else 50
     return options
 
 

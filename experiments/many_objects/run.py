@@ -150,7 +150,7 @@ def arguments() -> argparse.Namespace:
         ("--steps", str(options.steps), "--held-out-scenes", "2000"),
     )
     if options.smoke:
-        options.kinds, options.canvases, options.samples, options.flags = ["digits"], [64], 1, ()
+        options.kinds, options.canvases, options.samples, options.flags = ["digits"], [64], common.SMOKE_SAMPLES, ()
     return options
 
 

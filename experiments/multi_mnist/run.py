@@ -67,7 +67,7 @@ def main() -> None:
 
     def run(model: str, seed: int, core: int) -> dict:
         words = (*common.digits(options), *MODELS[model], "--seed", str(seed))
-        samples = 5 if options.smoke else options.samples
+        samples = common.SMOKE_SAMPLES if options.smoke else options.samples
         return common.train_and_evaluate(options.out / f"{model}_{seed}", *words, samples=samples, core=core)
 
     results = common.on_cores([partial(run, *case) for case in runs], options.cores)

@@ -86,7 +86,7 @@ def parts_figure(options: argparse.Namespace) -> Figure:
     """Show held-out characters, their reconstruction, and what each step drew, in its own colour and window."""
     scenes = held_out(options)
     images = inference.channels_first(scenes.images[np.arange(SHOWN) * len(scenes) // SHOWN])
-    found = inference.find(load_model(folder_of(0, options)), images, batch=SHOWN)
+    found = inference.find(load_model(folder_of(0, options)), images)
     present = np.arange(MAX_PARTS) < found.count[:, None]
     drawn = np.diff(found.canvases[:, :, 0], axis=1) * present[..., None, None]
     coloured = np.einsum("knhw,nc->khwc", drawn, [to_rgb(colour) for colour in STEP_COLOURS[:MAX_PARTS]])
@@ -103,7 +103,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     if options.smoke:
-        options.seeds, options.samples, data = 1, 2, common.digits(options)
+        options.seeds, options.samples, data = 1, common.SMOKE_SAMPLES, common.digits(options)
     else:
         folder = ("--data-dir", str(options.data_dir)) if options.data_dir else ()
         options.samples, data = 50, ("omniglot", *folder, "--steps", str(options.steps))

@@ -107,7 +107,7 @@ def arguments() -> argparse.Namespace:
     if options.smoke:
         options.steps = 4
     options.air_flags = ("--seed", str(options.seed), *(() if options.smoke else ("--steps", str(options.steps))))
-    options.samples = 5 if options.smoke else 100
+    options.samples = common.SMOKE_SAMPLES if options.smoke else 100
     return options
 
 

@@ -58,6 +58,8 @@ POOL_SEED, TEST_SEED = 1_000_005, 1_000_006
 """The generator's seeds of the scenes that have labels, which no data set of a run has."""
 CODE_SIZE = 100
 """Of the models of whole scenes: what AIR spends on two objects."""
+EPOCHS, LEAST_STEPS = 100, 200
+"""Of the network on pixels: how often it sees each scene, in `--cnn-steps` at most, and its fewest steps."""
 WORDS = 100
 """Words in the dictionary of objects, which is made without labels."""
 BLUR = 0.8
@@ -91,7 +93,8 @@ def targets(scenes: Scenes, task: str) -> np.ndarray:
 def train_run(name: str, options: argparse.Namespace, core: int) -> dict:
     """Train AIR or Difference AIR, and score it."""
     flags = (*common.digits(options), *RUNS[name], *(() if options.smoke else ("--steps", str(options.steps))))
-    return common.train_and_evaluate(options.out / name, *flags, samples=5, core=core)
+    samples = common.SMOKE_SAMPLES if options.smoke else 5
+    return common.train_and_evaluate(options.out / name, *flags, samples=samples, core=core)
 
 
 def of_objects(folder: Path, split: Split) -> Iterator[tuple[str, list[np.ndarray]]]:
@@ -155,8 +158,9 @@ def perceptron(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[n
     return lambda inputs: network.predict((inputs - mean) / sd)
 
 
-def convolutions(steps: int, inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Learn from pixels."""
+def convolutions(most: int, inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Learn from pixels, in at most so many steps."""
+    steps = min(most, max(LEAST_STEPS, EPOCHS * len(inputs) // pixels.BATCH))
     network = pixels.train(inputs, labels, classes=int(labels.max()) + 1, steps=steps, seed=seed)
     return partial(pixels.predict, network)
 
@@ -233,7 +237,7 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = common.parser(__doc__, "representation")
     parser.add_argument("--steps", type=int, default=TrainConfig().steps, help="of the models without labels")
-    parser.add_argument("--cnn-steps", type=int, default=2_000)
+    parser.add_argument("--cnn-steps", type=int, default=4_000, help="of the network on pixels, at most")
     parser.add_argument("--seeds", type=int, default=5, help="draws of labelled scenes and classifiers")
     options = parser.parse_args()
     options.sizes = (10, 30, 100, 300, 1_000, 3_000, 10_000)

@@ -46,7 +46,7 @@ def train(kind: str, seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train one seed on one kind of scenes, and score it."""
     steps = () if options.smoke else ("--steps", str(STEPS[kind]))
     flags = (*scenes(kind, options), *SETTINGS[kind], *steps, "--seed", str(seed))
-    samples = 5 if options.smoke else 10
+    samples = common.SMOKE_SAMPLES if options.smoke else 10
     return common.train_and_evaluate(options.out / f"{kind}_{seed}", *flags, samples=samples, core=core)
 
 

@@ -76,11 +76,9 @@ def box_scores(found: inference.Found, scenes: Scenes) -> dict[str, float | None
     }
 
 
-def quick_scores(model: Family, scenes: Scenes) -> dict[str, float]:
-    """Compute the few scores that are logged during training, on few scenes."""
-    images = inference.channels_first(scenes.images)
-    found = inference.find(model, images)
-    bounds = inference.bound(model, images, samples=1, key=jax.random.PRNGKey(0))
+def quick_scores(model: Family, scenes: Scenes, found: inference.Found) -> dict[str, float]:
+    """Compute the few scores that are logged during training, on few scenes and what was found in them."""
+    bounds = inference.bound(model, inference.channels_first(scenes.images), samples=1, key=jax.random.PRNGKey(0))
     logged = {"held_out_elbo": float(np.mean(bounds.elbo))}
     if scenes.counts is not None:
         logged["held_out_count_accuracy"] = metrics.count_accuracy(found.count, scenes.counts)

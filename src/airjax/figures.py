@@ -47,13 +47,13 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
         read_record(other)
     scenes = load_scenes(read_record(folder).config.data, "held-out")[:COUNTED]
     paths = [pictures / f"{name}.png" for name in ("attention", "samples", "curves")]
-    draw_attention(model, scenes[:SHOWN], paths[0])
+    found = inference.find(model, inference.channels_first(scenes.images))
+    draw_found(scenes[:SHOWN], found, paths[0])
     sample_scenes(model, paths[1])
     series = {str(run): read_metrics(run) for run in (folder, *compare)}
     logged = {name for lines in series.values() for line in lines for name in line}
     plots.save_figure(plots.curves_figure(series, [name for name in CURVES if name in logged]), paths[2])
     if scenes.counts is not None:
-        found = inference.find(model, inference.channels_first(scenes.images))
         matrix = np.array(evaluate.confusion(model, found.count, scenes))
         paths.append(pictures / "confusion.png")
         plots.save_figure(plots.confusion_figure(matrix), paths[-1])
@@ -62,15 +62,19 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
         join_pictures(steps, paths[-1])
     if isinstance(model, AIR3D):
         paths.append(pictures / "turntable.gif")
-        draw_turntable(model, scenes[:TURNED], paths[-1])
+        draw_turntable(model, scenes[:TURNED], found, paths[-1])
     return paths
 
 
 def draw_attention(model: Family, scenes: Scenes, path: Path) -> None:
     """Draw the paper's figure of a few scenes: windows step by step, reconstruction after each object."""
-    found = inference.find(model, inference.channels_first(scenes.images), batch=len(scenes))
-    canvases = _for_plots(found.canvases)
-    figure = plots.attention_figure(scenes.images / 255.0, found.windows, found.count, canvases)
+    draw_found(scenes, inference.find(model, inference.channels_first(scenes.images), batch=len(scenes)), path)
+
+
+def draw_found(scenes: Scenes, found: inference.Found, path: Path) -> None:
+    """Do as `draw_attention` with what was found in these scenes, and perhaps in others after them."""
+    windows, counts, canvases = (array[: len(scenes)] for array in (found.windows, found.count, found.canvases))
+    figure = plots.attention_figure(scenes.images / 255.0, windows, counts, _for_plots(canvases))
     plots.save_figure(figure, path)
 
 
@@ -105,12 +109,18 @@ def join_pictures(pictures: Sequence[Path], path: Path) -> None:
     _save_frames(frames, [STEP_MS] * (len(frames) - 1) + [LAST_MS], path)
 
 
-def draw_turntable(model: AIR3D, scenes: Scenes, path: Path) -> None:
-    """Make a moving picture (GIF): scenes above, and what was inferred from each below, seen from all around."""
-    found = inference.find(model, inference.channels_first(scenes.images), batch=len(scenes))
-    azimuth = azimuths(model.stage, found.ground)
+def draw_turntable(model: AIR3D, scenes: Scenes, found: inference.Found, path: Path) -> None:
+    """Make a moving picture (GIF): scenes above, and what was found in each below, seen from all around.
+
+    Args:
+        model: whose stage the objects stand on.
+        scenes: the n scenes to show.
+        found: what was found in them, and perhaps in others after them.
+        path: the file to write.
+    """
+    counts, what, ground = (array[: len(scenes)] for array in (found.count, found.what, found.ground))
     side = MAGNIFIED * scenes.images.shape[1]
-    around = turntable(model.stage, found.count, found.what, azimuth, frames=TURN_FRAMES, side=side)
+    around = turntable(model.stage, counts, what, azimuths(model.stage, ground), frames=TURN_FRAMES, side=side)
     above = np.kron(scenes.images / 255.0, np.ones((MAGNIFIED, MAGNIFIED, 1)))
     rows = [np.concatenate([above, _for_plots(views)]) for views in around]
     sheets = [plots.contact_sheet(row, len(scenes))[0] for row in rows]

@@ -11,7 +11,7 @@ from airjax.config import Config
 from airjax.data import Scenes
 from airjax.evaluate import quick_scores
 from airjax.family import Family
-from airjax.figures import draw_attention
+from airjax.figures import draw_found
 from airjax.logs import MetricsLog
 from airjax.loop import Chunk, chunks
 
@@ -92,8 +92,9 @@ class _Fit:
         settings = self.config.train
         due = lambda every: done // every > before // every or done == settings.steps
         if due(settings.evaluate_every) and len(self.held_out):
-            self.log.write(done, quick_scores(state.model, self.held_out))
+            found = inference.find(state.model, inference.channels_first(self.held_out.images))
+            self.log.write(done, quick_scores(state.model, self.held_out, found))
             picture = self.folder / run.PICTURES / f"step_{done:09d}.png"
-            draw_attention(state.model, self.held_out[:PICTURED], picture)
+            draw_found(self.held_out[:PICTURED], found, picture)
         if due(settings.checkpoint_every):
             checkpoint.save(self.folder / run.CHECKPOINTS, done, state, keep=settings.keep)

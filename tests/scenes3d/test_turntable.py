@@ -1,7 +1,5 @@
 """Scenes seen from all around: the first view is the camera's own, and a full turn ends where it began."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +7,7 @@ from test_model3d import make
 
 from airjax import figures
 from airjax.data.tables import tables
+from airjax.inference import Found
 from airjax.scenes3d import LAID_TABLE, ONE_SOLID, ROUND_TABLE
 from airjax.scenes3d.turntable import turntable
 
@@ -53,13 +52,14 @@ def test_a_picture_larger_than_the_scene_shows_the_same(scenes):
     assert np.abs(halved - small[0]).mean() < 0.02
 
 
-def test_a_moving_picture_turns_what_was_inferred(tmp_path, monkeypatch):
+def test_a_moving_picture_turns_what_was_inferred(tmp_path):
     model = make()
     scenes = tables(model.stage, 2, seed=0, counts=(1,), canvas=12)
     count, what = inferred(scenes)
-    found = SimpleNamespace(count=count, what=what, ground=np.zeros((2, 0), np.float32))
-    monkeypatch.setattr(figures.inference, "find", lambda *_, **__: found)
-    figures.draw_turntable(model, scenes, tmp_path / "a.gif")
+    nothing = lambda *shape: np.zeros((2, *shape), np.float32)
+    unused = dict(count_probs=nothing(2), boxes=nothing(1, 4), windows=nothing(1, 4), presence=nothing(1))
+    found = Found(count, where=nothing(1, 3), what=what, ground=nothing(0), canvases=nothing(2, 3, 12, 12), **unused)
+    figures.draw_turntable(model, scenes, found, tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as moving:
         assert moving.n_frames == figures.TURN_FRAMES
         shown = []
