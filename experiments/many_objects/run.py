@@ -93,17 +93,17 @@ def scores_of(scenes: Scenes, found: inference.Found, rows: np.ndarray) -> dict[
 
 def scores_figure(results: list[dict], options: argparse.Namespace) -> Figure:
     """Plot the scores by the true number of objects: a row a kind, a line a model and canvas."""
-    figure = Figure(figsize=(9, 2.8 * len(SIDES)), layout="constrained")
-    panels = figure.subplots(len(SIDES), len(SCORES), squeeze=False)
+    figure = Figure(figsize=(9, 2.8 * len(options.kinds)), layout="constrained")
+    panels = figure.subplots(len(options.kinds), len(SCORES), squeeze=False)
     for result in results:
-        row, marker = list(SIDES).index(result["kind"]), {"air": "o-", "difference": "^--"}[result["model"]]
+        row, marker = options.kinds.index(result["kind"]), {"air": "o-", "difference": "^--"}[result["model"]]
         colour = f"C{options.canvases.index(result['canvas'])}"
         label = f"{NAMES[result['model']]}, {result['canvas']} px"
         for panel, name in zip(panels[row], SCORES):
             # AP is not defined without objects.
             heights = [np.nan if scores[name] is None else scores[name] for scores in result["by_count"]]
             panel.plot(COUNTS, heights, marker, color=colour, markersize=3, linewidth=1, label=label)
-    for (kind, name), panel in zip(product(SIDES, SCORES), panels.flat):
+    for (kind, name), panel in zip(product(options.kinds, SCORES), panels.flat):
         panel.set(title=f"{kind}: {SCORES[name]}", xlabel="true number of objects", xticks=COUNTS)
         panel.grid(alpha=0.3)
         if name != "error":
@@ -113,10 +113,10 @@ def scores_figure(results: list[dict], options: argparse.Namespace) -> Figure:
 
 
 def scenes_figure(options: argparse.Namespace) -> Figure:
-    """Show digits on the middle canvas, from 0 to 9 of them: true boxes, and what each model draws in which boxes."""
+    """Show objects of the first kind on the middle canvas, 0 to 9: true boxes, and what each model draws in which."""
     rows, boxes = [], []
     for model in MODELS:
-        folder = folder_of("digits", options.canvases[len(options.canvases) // 2], model, options)
+        folder = folder_of(options.kinds[0], options.canvases[len(options.canvases) // 2], model, options)
         scenes, found = held_out(folder)
         first = np.array([np.flatnonzero(scenes.counts == count)[0] for count in COUNTS])
         if not rows:
@@ -142,13 +142,10 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = common.parser(__doc__, "many_objects")
     parser.add_argument("--steps", type=int, default=TrainConfig().steps)
+    parser.add_argument("--kinds", nargs="+", choices=SIDES, default=list(SIDES), help="of objects")
     parser.add_argument("--canvases", type=int, nargs="+", default=[64, 96, 128])
     options = parser.parse_args()
-    options.kinds, options.samples, options.flags = (
-        list(SIDES),
-        5,
-        ("--steps", str(options.steps), "--held-out-scenes", "2000"),
-    )
+    options.samples, options.flags = 5, ("--steps", str(options.steps), "--held-out-scenes", "2000")
     if options.smoke:
         options.kinds, options.canvases, options.samples, options.flags = ["digits"], [64], common.SMOKE_SAMPLES, ()
     return options
