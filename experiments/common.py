@@ -23,7 +23,8 @@ from airjax.checkpoint import write_atomically
 from airjax.logs import read_metrics
 from airjax.plots import curves_figure
 
-SMOKE = ("--steps", "20", "--chunk", "2", "--scenes", "200", "--held-out-scenes", "100", "--hidden", "32")
+_FEW = ("--steps", "20", "--chunk", "2", "--batch", "16")
+SMOKE = (*_FEW, "--scenes", "200", "--held-out-scenes", "100", "--hidden", "32")
 """Flags of `airjax train` for a run that takes seconds and learns nothing much."""
 SMOKE_SAMPLES = 1
 """Samples of such a run's bounds: as many as during training, so that one program serves both."""

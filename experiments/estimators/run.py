@@ -224,7 +224,7 @@ def arguments() -> argparse.Namespace:
     if not options.smoke:
         options.flags += ("--steps", str(options.steps), "--held-out-scenes", "2000")
     options.samples = common.SMOKE_SAMPLES if options.smoke else 50
-    options.baseline_steps = common.SMOKE_SAMPLES if options.smoke else 300
+    options.baseline_steps = 5 if options.smoke else 300
     return options
 
 
