@@ -81,7 +81,7 @@ def special(name: str, data: DataConfig) -> Scenes:
 
 def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train AIR, or finish it, and score it on held-out scenes of its own kind."""
-    flags = (*common.SMOKE, "--canvas", "16", "--batch", "8") if options.smoke else ()
+    flags = (*common.SMOKE, "--canvas", "16") if options.smoke else ()
     run, samples = folder(options, name, seed), common.SMOKE_SAMPLES if options.smoke else 10
     own = common.train_and_evaluate(run, *RUNS[name], *flags, "--seed", str(seed), samples=samples, core=core)
     return {"model": name, "seed": seed, "shown": "own"} | own
