@@ -35,8 +35,10 @@ class Network(eqx.Module):
 
     def __call__(self, image: Float[Array, "1 h w"], *, key: PRNGKeyArray | None) -> Float[Array, " classes"]:
         """Compute the classes' logits; without a key, without dropout."""
-        first, second, third = (lambda x, layer=layer: jax.nn.relu(layer(x)) for layer in self.convolutions)
-        features = third(_halved(second(_halved(first(image)))))
+        *halved, last = self.convolutions
+        for convolution in halved:
+            image = _halved(jax.nn.relu(convolution(image)))
+        features = jax.nn.relu(last(image))
         hidden = jax.nn.relu(self.hidden(features.reshape(-1)))
         return self.classes(self.dropout(hidden, key=key, inference=key is None))
 

@@ -47,7 +47,8 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
         read_record(other)
     scenes = load_scenes(read_record(folder).config.data, "held-out")[:COUNTED]
     paths = [pictures / f"{name}.png" for name in ("attention", "samples", "curves")]
-    found = inference.find(model, inference.channels_first(scenes.images))
+    looked_at = scenes[:SHOWN] if scenes.counts is None else scenes
+    found = inference.find(model, inference.channels_first(looked_at.images))
     draw_found(scenes[:SHOWN], found, paths[0])
     sample_scenes(model, paths[1])
     series = {str(run): read_metrics(run) for run in (folder, *compare)}
