@@ -170,13 +170,15 @@ def in_batches(
     batch: int,
 ) -> dict[str, np.ndarray]:
     """Apply `function(chunk, index)` to chunks, the last one padded so that one compilation serves all."""
-    parts = []
+    whole: dict[str, np.ndarray] = {}
     for index, start in enumerate(range(0, len(images), batch)):
         chunk = images[start : start + batch]
         padding = [(0, batch - len(chunk))] + [(0, 0)] * (images.ndim - 1)
         result = function(jnp.asarray(np.pad(chunk, padding)), index)
-        parts.append({name: np.asarray(value)[: len(chunk)] for name, value in result.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        for name, value in result.items():
+            rows = np.asarray(value)[: len(chunk)]
+            whole.setdefault(name, np.empty((len(images), *rows.shape[1:]), rows.dtype))[start : start + batch] = rows
+    return whole
 
 
 @eqx.filter_jit
@@ -226,8 +228,8 @@ def tight_box(change: Float[Array, "c h w"], ink: float | Float[Array, ""] = INK
     edges = []
     for axis in (0, 1):
         hit = jnp.any(visible, axis=axis)
-        first, last = jnp.argmax(hit), hit.size - jnp.argmax(hit[::-1])
-        edges.append((first, last))
+        index = jnp.arange(hit.size)
+        edges.append((jnp.min(index, initial=hit.size, where=hit), jnp.max(index + 1, initial=0, where=hit)))
     (x0, x1), (y0, y1) = edges
     box = jnp.stack([x0, y0, x1, y1]).astype(jnp.float32)
     return jnp.where(jnp.any(visible), box, jnp.nan)
