@@ -3,13 +3,9 @@
 import gc
 import math
 import os
-from importlib import metadata
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # none: commands under test leave nothing in the user's cache
-if metadata.version("jax").startswith("0.10."):
-    # Its older code generator compiles in less than half the time; later versions have only the new one.
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
 import equinox as eqx
 import hypothesis
