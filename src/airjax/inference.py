@@ -177,7 +177,9 @@ def in_batches(
         result = function(jnp.asarray(np.pad(chunk, padding)), index)
         for name, value in result.items():
             rows = np.asarray(value)[: len(chunk)]
-            whole.setdefault(name, np.empty((len(images), *rows.shape[1:]), rows.dtype))[start : start + batch] = rows
+            if name not in whole:
+                whole[name] = np.empty((len(images), *rows.shape[1:]), rows.dtype)
+            whole[name][start : start + batch] = rows
     return whole
 
 
