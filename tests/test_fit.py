@@ -1,6 +1,8 @@
 """Training in a folder: killed, gone on with, diverging."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 import runs
@@ -11,8 +13,8 @@ from airjax.run import read_record
 
 # Kills the process in the middle of writing its third checkpoint, when its hash is there and half of its data.
 KILLED = """
-import os, signal, sys
-from airjax import checkpoint
+import math, os, signal, sys
+from airjax import checkpoint, fit
 from airjax.cli import main
 
 write, writes = checkpoint.write_atomically, []
@@ -25,6 +27,7 @@ def write_or_die(path, content):
     os.kill(os.getpid(), signal.SIGKILL)
 
 checkpoint.write_atomically = write_or_die
+fit.SAVED_EVERY = math.inf
 sys.exit(main())
 """
 
@@ -132,3 +135,56 @@ def _assert_finite(run):
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(found[1]))
         for path in (run / "checkpoints").glob("*.away"):
             path.rename(path.with_suffix(".safetensors"))
+
+
+def test_checkpoints_come_by_the_clock_too(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("airjax.fit.SAVED_EVERY", 0.0)
+    command = train_command(tmp_path / "run", steps=6, chunk=2, checkpoint_every=100, evaluate_every=100)
+    assert call(capsys, *command).code == 0
+    assert _steps(tmp_path / "run") == [2, 4, 6]
+
+
+# A training whose second chunk of steps never returns: it waits, outside of Python, for a lock that it holds itself.
+STUCK = """
+import ctypes, functools, sys
+from airjax import fit, train, watchdog
+from airjax.cli import main
+
+run_chunk, chunks = train.run_chunk, []
+
+def stuck(*arguments):
+    chunks.append(1)
+    if len(chunks) == 2:
+        mutex = ctypes.create_string_buffer(64)
+        print("STUCK", file=sys.stderr, flush=True)
+        for _ in range(2):
+            ctypes.CDLL(None).pthread_mutex_lock(mutex)
+    return run_chunk(*arguments)
+
+train.run_chunk = stuck
+fit.SAVED_EVERY = 0.0
+fit.Watchdog = functools.partial(watchdog.Watchdog, least=%s, patience=0.5)
+sys.exit(main())
+"""
+
+
+def test_a_training_that_stands_still_is_ended_with_a_sentence_and_goes_on(capsys, caplog, tmp_path):
+    command = train_command(tmp_path / "run", steps=8, chunk=4)
+    ended = spawn(*command, program=(runs.PYTHON, "-c", STUCK % 5.0))
+    assert ended.code == 4
+    assert "training stands still: no processor time used" in ended.err
+    assert "the last good checkpoint is step 4" in ended.err
+    assert call(capsys, *command).code == 0
+    assert "going on from step 4 of 8" in caplog.text
+
+
+def test_an_interrupt_ends_a_training_that_stands_still(tmp_path):
+    command = train_command(tmp_path / "run", steps=8, chunk=4)
+    with subprocess.Popen(
+        [runs.PYTHON, "-c", STUCK % 1e6, *command], stderr=subprocess.PIPE, env=runs.ENVIRONMENT, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert any("STUCK" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        assert "interrupted while a computation did not return" in process.stderr.read()
+    assert process.returncode == 4

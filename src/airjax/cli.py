@@ -16,6 +16,7 @@ from airjax.console import (
     BROKEN_PIPE,
     USER_ERROR,
     check_free,
+    end_stalled,
     exit_code,
     flag,
     keep_compiled,
@@ -81,7 +82,7 @@ def train(
     resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
-    fit(resolved, learnt, held_out, out, progress=not quiet)
+    fit(resolved, learnt, held_out, out, progress=not quiet, stalled=end_stalled)
     _logger.info("trained; pictures are in %s", out / "pictures")
 
 

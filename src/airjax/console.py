@@ -17,6 +17,8 @@ BROKEN_PIPE = 141
 """Exit code where nobody reads the output any more: 128 and SIGPIPE's number, as the shell has it."""
 NOT_FINITE = 3
 """Exit code of a training run that met a number that is not finite."""
+STALLED = 4
+"""Exit code of a training run that stood still."""
 _logger = logging.getLogger("airjax")
 
 
@@ -102,6 +104,12 @@ def report(error: Exception) -> None:
     if isinstance(error, OSError) and error.filename and error.strerror:
         sentence = f"{error.filename}: {error.strerror}"
     print(f"airjax: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def end_stalled(sentence: str) -> None:
+    """End the process at once, whatever its other threads wait for."""
+    print(f"\nairjax: {sentence}; start the same command again to go on", file=sys.stderr, flush=True)
+    os._exit(STALLED)
 
 
 def exit_code(error: Exception) -> int | None:

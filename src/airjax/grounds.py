@@ -216,13 +216,13 @@ class LinearGround(eqx.Module):
             raise ValueError("a linear ground needs a normal likelihood")
         channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
         through = None if objects.through is None else objects.through.reshape(-1)
-        factor = _factor(components, through, likelihood.precision)
+        root, log_det = _inverse_root(_precision(components, through, likelihood.precision))
         left = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
-        given = left, components, through, factor, likelihood.precision
+        given = left, components, through, root, likelihood.precision
         code = _robust_code(*jax.lax.stop_gradient(given), self.outlier).reshape(-1)
         canvas = self.lay(code, objects)
-        spread = channels * jnp.sum(jnp.log(jnp.diagonal(factor)))
-        return Explained(code, canvas, likelihood.log_prob(image, canvas) - 0.5 * jnp.sum(code**2) - spread)
+        log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + channels * log_det)
+        return Explained(code, canvas, log_likelihood)
 
 
 def linear_grounds(images: Float32[np.ndarray, "n h w c"], components: int) -> Float32[np.ndarray, "n h w c"]:
@@ -234,8 +234,8 @@ def linear_grounds(images: Float32[np.ndarray, "n h w c"], components: int) -> F
     return np.moveaxis(np.stack([explain(ground, image) for image in pixels]), 1, -1)
 
 
-def _factor(components, through, precision):
-    """Factorise the precision of codes' posterior, `1 + B B' / s^2`, B being what is seen of the components.
+def _precision(components, through, precision):
+    """Compute the precision of codes' posterior, `1 + B B' / s^2`, B being what is seen of the components.
 
     Products of pairs of components are the same for all images of a batch, which share one product of matrices.
     """
@@ -244,10 +244,35 @@ def _factor(components, through, precision):
         products = components @ components.T
     else:
         products = ((components[:, None] * components).reshape(size**2, -1) @ through**2).reshape(size, size)
-    return jnp.linalg.cholesky(jnp.eye(size) + precision * products)
+    return jnp.eye(size) + precision * products
 
 
-def _robust_code(left, components, through, factor, precision, outlier):
+@jax.custom_jvp
+def _inverse_root(matrix: Float[Array, "k k"]) -> tuple[Float[Array, "k k"], Float[Array, ""]]:
+    """Invert the Cholesky factor L of a positive definite matrix L L', and find the matrix's log-determinant.
+
+    By Gaussian elimination, which leaves L' and L^-1 of the matrix and the identity beside it. LAPACK's routines must
+    not be called here: in a compiled program, batches of small triangular solves wait for one another in XLA's threads.
+    The derivative is that of the log-determinant alone; none flows through the root.
+    """
+    size = len(matrix)
+
+    def eliminate(k, rows):
+        pivot = rows[k] / jnp.sqrt(rows[k, k])
+        below = jnp.where(jnp.arange(size) > k, rows[:, k] / jnp.sqrt(rows[k, k]), 0.0)
+        return (rows - below[:, None] * pivot).at[k].set(pivot)
+
+    rows = jax.lax.fori_loop(0, size, eliminate, jnp.concatenate([matrix, jnp.eye(size, dtype=matrix.dtype)], axis=1))
+    return rows[:, size:], 2.0 * jnp.sum(jnp.log(jnp.diagonal(rows)))
+
+
+@_inverse_root.defjvp
+def _(primals, tangents):
+    root, log_det = _inverse_root(*primals)
+    return (root, log_det), (jnp.zeros_like(root), jnp.sum((root.T @ root) * tangents[0]))
+
+
+def _robust_code(left, components, through, root, precision, outlier):
     """Explain what is `left` of some channels by components, but for pixels that in some channel they explain badly.
 
     Every look replaces these by what the last one made of them, and finds the mean of the code's posterior.
@@ -258,7 +283,7 @@ def _robust_code(left, components, through, factor, precision, outlier):
         error = left - drawn
         trusted = jnp.exp(-0.5 * jnp.max(error**2, axis=0) / outlier**2)
         seen = (through * (drawn + trusted * error)) @ components.T
-        code = jax.scipy.linalg.cho_solve((factor, True), precision * seen.T).T
+        code = precision * seen @ root.T @ root
     return code
 
 
@@ -280,8 +305,8 @@ def robust_components(
 @jax.jit
 def _fit(rows, components, outlier):
     """Draw every row by components, robustly."""
-    factor = _factor(components, None, _CLEAN)
-    code = lambda row: _robust_code(row[None], components, None, factor, _CLEAN, outlier)[0]
+    root, _ = _inverse_root(_precision(components, None, _CLEAN))
+    code = lambda row: _robust_code(row[None], components, None, root, _CLEAN, outlier)[0]
     return jax.vmap(code)(rows) @ components
 
 
