@@ -27,6 +27,7 @@ test: $(READY) ## check format, lint and types, and run the tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 docs: $(READY_DOCS) ## build the documentation in build/docs, running every example (some minutes)
@@ -40,7 +41,7 @@ bench: $(READY) ## measure speed, beside peers where their checkouts are named (
 	    $(if $(GENJAX),--genjax $(GENJAX) --genjax-python $(GENJAX_PYTHON))
 
 clean: ## remove the environment and what tools leave behind, but no runs
-	rm -rf $(VENV) build dist docs/gallery .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build dist .import_linter_cache docs/gallery .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A candidate is tried by running it: a name on the PATH may be a shim that only fails.

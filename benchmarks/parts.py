@@ -21,8 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from airjax import inference, presets, train
 from airjax.config import Config, ModelConfig, TrainConfig
+from airjax.data.batches import channels_first
+from airjax.inference.infer import bound, find
+from airjax.learning import trainer
+from airjax.runs import presets
 
 CHUNK = 50
 """Steps in a dispatch."""
@@ -46,7 +49,7 @@ def seconds_of(work: Callable[[], Any], repeats: int) -> list[float]:
 def load(scenes: Path) -> tuple[np.ndarray, np.ndarray]:
     """Read images [n, 1, h, w] and counts of an .npz file."""
     with np.load(scenes, allow_pickle=False) as data:
-        return inference.channels_first(data["images"]), data["counts"]
+        return channels_first(data["images"]), data["counts"]
 
 
 class Training:
@@ -57,14 +60,14 @@ class Training:
         self.fixed = (jnp.asarray(images), model, settings)
         self.done = 0
         start = time.perf_counter()
-        self.state = jax.block_until_ready(train.init(model, settings, images.shape[1:]))
+        self.state = jax.block_until_ready(trainer.init(model, settings, images.shape[1:]))
         self.clock = time.perf_counter() - start
 
     def advance(self, steps: int) -> float:
         """Take `steps` steps; return their seconds."""
         start = time.perf_counter()
-        indices = train.batch_indices(self.settings, self.scenes, self.done, steps)
-        self.state, _ = jax.block_until_ready(train.run_chunk(self.fixed, self.state, jnp.asarray(indices)))
+        indices = trainer.batch_indices(self.settings, self.scenes, self.done, steps)
+        self.state, _ = jax.block_until_ready(trainer.run_chunk(self.fixed, self.state, jnp.asarray(indices)))
         taken = time.perf_counter() - start
         self.done, self.clock = self.done + steps, self.clock + taken
         return taken
@@ -92,18 +95,18 @@ def time_to(config: Config, images: np.ndarray, held_out: Path) -> dict:
         training.advance(min(CHUNK, config.train.steps - training.done))
         if training.done % LOOK_EVERY and training.done != config.train.steps:
             continue
-        score = float(np.mean(inference.find(training.state.model, looked_at, batch=500).count == counts))
+        score = float(np.mean(find(training.state.model, looked_at, batch=500).count == counts))
         curve.append({"step": training.done, "seconds": training.clock, "accuracy": score})
         reached = training.clock if reached is None and score >= ACCURACY else reached
     return {"seed": config.train.seed, "seconds": reached, "accuracy": curve[-1]["accuracy"], "curve": curve}
 
 
 def infer(config: Config, images: np.ndarray, *, batch: int) -> dict:
-    """Time `inference.find`: images a second in batches, and one image alone."""
-    model = train.init(config.model, config.train, images.shape[1:]).model
+    """Time `find`: images a second in batches, and one image alone."""
+    model = trainer.init(config.model, config.train, images.shape[1:]).model
     many = images[: batch * 16]
-    batched = seconds_of(lambda: inference.find(model, many, batch=batch), 5)
-    single = seconds_of(lambda: inference.find(model, images[:1], batch=1), 50)
+    batched = seconds_of(lambda: find(model, many, batch=batch), 5)
+    single = seconds_of(lambda: find(model, images[:1], batch=1), 50)
     return {
         "batch": batch,
         "images_per_s": [len(many) / s for s in batched],
@@ -152,11 +155,11 @@ def growth(config: Config, *, quick: bool = False) -> dict:
     counts = (1, 2) if quick else (1, 2, 3, 4, 6, 8, 12, 16)
     sides = (32, 50) if quick else (32, 50, 64, 96, 128, 192, 256)
     batches = (16, 64) if quick else (16, 32, 64, 128, 256, 512, 1024)
-    model = train.init(base, settings, (1, 50, 50)).model
+    model = trainer.init(base, settings, (1, 50, 50)).model
     images, key = scenes_of(50, 100), jax.random.PRNGKey(0)
     bounds = {}
     for samples in (1, 5) if quick else (1, 5, 10, 20, 50, 100):
-        work = lambda k=samples: inference.bound(model, images, samples=k, key=key).elbo
+        work = lambda k=samples: bound(model, images, samples=k, key=key).elbo
         bounds[samples] = 1e3 * statistics.median(seconds_of(work, 3)) / len(images)
     return {
         "max_objects": {n: timed(replace(base, max_objects=n)) for n in counts},
@@ -170,8 +173,8 @@ def make_run(config: Config, images: np.ndarray, folder: Path) -> None:
     """Leave a run of one step and a picture in `folder`, for starts of the command line."""
     from PIL import Image
 
-    from airjax import fit
     from airjax.data import Scenes
+    from airjax.runs import fit
 
     short = replace(config, train=replace(config.train, steps=1))
     few = Scenes(images[:128, 0])

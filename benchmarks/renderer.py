@@ -15,31 +15,31 @@ import jax.numpy as jnp
 import numpy as np
 from parts import seconds_of
 
-from airjax import scenes3d
+from airjax import render3d
 
-CAMERA, SETTING = scenes3d.orbit(0.3, 0.8, 4.5), scenes3d.daylight()
+CAMERA, SETTING = render3d.orbit(0.3, 0.8, 4.5), render3d.daylight()
 
 
-def poses_of(*shape: int) -> scenes3d.Pose:
+def poses_of(*shape: int) -> render3d.Pose:
     """Draw poses on the table."""
     draw = lambda low, high, *last: jnp.asarray(np.random.default_rng(0).uniform(low, high, shape + last), jnp.float32)
-    return scenes3d.Pose(draw(-1, 1, 2), draw(0, 6, *()), draw(0.3, 0.5), draw(0, 1, 3))
+    return render3d.Pose(draw(-1, 1, 2), draw(0, 6, *()), draw(0.3, 0.5), draw(0, 1, 3))
 
 
-def one_object(pose: scenes3d.Pose, kinds: tuple[scenes3d.Kind, ...], side: int) -> jax.Array:
+def one_object(pose: render3d.Pose, kinds: tuple[render3d.Kind, ...], side: int) -> jax.Array:
     """Draw an object as each of these kinds, alone on the table."""
     rays = CAMERA.rays((side, side))
-    empty = scenes3d.empty_table(rays, SETTING, 1)
-    return jax.vmap(lambda layer: empty.add(layer).image)(scenes3d.draw_each(rays, pose, SETTING, kinds))
+    empty = render3d.empty_table(rays, SETTING, 1)
+    return jax.vmap(lambda layer: empty.add(layer).image)(render3d.draw_each(rays, pose, SETTING, kinds))
 
 
-def scene(pose: scenes3d.Pose, side: int) -> jax.Array:
+def scene(pose: render3d.Pose, side: int) -> jax.Array:
     """Draw three objects, whose kinds are only known at run time."""
-    identities = (pose.rotation * 1e3).astype(int) % len(scenes3d.KINDS)
-    return scenes3d.render(CAMERA, identities, pose, SETTING, (side, side))
+    identities = (pose.rotation * 1e3).astype(int) % len(render3d.KINDS)
+    return render3d.render(CAMERA, identities, pose, SETTING, (side, side))
 
 
-def measure(draw, poses: scenes3d.Pose, rounds: int) -> dict[str, float]:
+def measure(draw, poses: render3d.Pose, rounds: int) -> dict[str, float]:
     """Time drawing a batch, and drawing with gradients: milliseconds an image."""
     loss = lambda pose: jnp.sum((draw(pose) - 0.5) ** 2)
     milliseconds = {}
@@ -60,7 +60,7 @@ def main() -> None:
     one, three = poses_of(options.batch), poses_of(options.batch, 3)
     result = {}
     for side in options.sides:
-        kinds = {kind.name: (kind,) for kind in scenes3d.KINDS} | {"all kinds": scenes3d.KINDS}
+        kinds = {kind.name: (kind,) for kind in render3d.KINDS} | {"all kinds": render3d.KINDS}
         cases = {
             name: (lambda pose, kinds=kinds[name], side=side: one_object(pose, kinds, side), one) for name in kinds
         }

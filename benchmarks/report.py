@@ -12,8 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from airjax import presets
-from airjax.checkpoint import write_atomically
+from airjax.files import write_atomically
+from airjax.runs import presets
 
 PUBLISHED_STEPS = {"pyro": 50_000, "genjax_mvd": 22 * 938}
 """Steps after which peers publish 98.4 % (Pyro's tutorial) and 98.2 % (GenJAX, PLDI 2024)."""

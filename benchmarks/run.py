@@ -24,9 +24,9 @@ import report
 from rich.console import Console
 from rich.progress import Progress
 
-from airjax.checkpoint import write_atomically
 from airjax.config import DataConfig
 from airjax.data import load_scenes
+from airjax.files import write_atomically
 
 HERE = Path(__file__).parent
 PRESETS = ("paper", "default", "fast")

@@ -34,7 +34,10 @@ html_theme_options = {
 }
 
 default_role = "py:obj"  # docstrings have names in single backticks
-nitpick_ignore = [("py:class", "airjax.patches.base.Part"), ("py:class", "airjax.sampling.M")]  # type variables
+nitpick_ignore = [
+    ("py:class", "airjax.models.patches.base.Part"),
+    ("py:class", "airjax.inference.sampling.M"),
+]  # type variables
 nitpick_ignore_regex = [("py:.*", r"(?!airjax\.).*"), ("py:obj", r"(?s).*")]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"

@@ -17,11 +17,11 @@ import numpy as np
 import optax
 from PIL import Image
 
-from airjax import scenes3d
+from airjax import render3d
 from airjax.data.tables import tables
-from airjax.scenes3d.in_mujoco import MuJoCoRenderer, redraw
+from airjax.render3d.mujoco_renderer import MuJoCoRenderer, redraw
 
-STAGE, OBJECTS, SIDE = scenes3d.LAID_TABLE, 3, 32
+STAGE, OBJECTS, SIDE = render3d.LAID_TABLE, 3, 32
 STEPS = (0.04, 0.04, 0.1) * OBJECTS
 """How far positions and rotations are moved for a difference: edges by about half a pixel."""
 
@@ -30,7 +30,7 @@ def lay_again(labels: np.ndarray, true: np.ndarray, wrong: np.ndarray, steps: in
     """Descend on the error of pixels to a table drawn by MuJoCo: all guesses at poses [objects, 3]."""
     draw = MuJoCoRenderer(STAGE, (SIDE, SIDE))
     host = lambda latents: draw(labels, latents.reshape(OBJECTS, 3)).transpose(2, 0, 1)
-    render = scenes3d.differentiable(host, (3, SIDE, SIDE), STEPS)
+    render = render3d.differentiable(host, (3, SIDE, SIDE), STEPS)
     target, optimiser = render(jnp.asarray(true.ravel())), optax.adam(optax.cosine_decay_schedule(0.05, steps))
 
     @jax.jit

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import airjax
-from airjax import plots
 from airjax.data import embedded_digits
+from airjax.runs import plots
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--samples", type=int, default=100)

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from airjax.data import embedded_digits, multi_digits
-from airjax.plots import save_figure
+from airjax.runs.plots import save_figure
 from airjax.sklearn import AIR
 
 

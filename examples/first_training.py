@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 import airjax
-from airjax import figures, fit
 from airjax.data import load_scenes
-from airjax.inference import channels_first
+from airjax.data.batches import channels_first
+from airjax.runs import figures, fit
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=250)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from airjax import cli
+from airjax.interfaces import cli
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--pictures", type=int, default=1_000)

@@ -20,10 +20,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 import airjax
-from airjax import figures
 from airjax.data import load_scenes
-from airjax.inference import channels_first
-from airjax.layers import MLP, Normal
+from airjax.data.batches import channels_first
+from airjax.learning import trainer
+from airjax.models import windows
+from airjax.models.layers import MLP, Normal
+from airjax.runs import figures
 
 POINTS = 12
 """Dots along a stroke."""
@@ -64,7 +66,7 @@ class StrokePatches(eqx.Module):
         t = jnp.linspace(0.0, 1.0, POINTS)
         weights = jnp.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2])
         dots = jnp.einsum("kt,skx->stx", weights, controls).reshape(-1, 2)
-        pixels = airjax.windows.pixel_centres(self.side)
+        pixels = windows.pixel_centres(self.side)
         rows, columns = jnp.exp(-0.5 * ((pixels - dots.T[..., None]) * jnp.exp(-self.log_width)) ** 2)
         ink = jnp.einsum("d,di,dj->ij", jnp.repeat(jax.nn.softplus(pressure - 4.0), POINTS), rows, columns)
         return -jnp.expm1(-ink)[None]
@@ -83,12 +85,12 @@ def main() -> None:
 
     settings, training = airjax.ModelConfig(window=28), airjax.TrainConfig(steps=options.steps)
     patches = StrokePatches(settings.window, strokes=4, key=jax.random.PRNGKey(0))
-    state = airjax.train.init(settings, training, images.shape[1:], patches)
+    state = trainer.init(settings, training, images.shape[1:], patches)
     for first in range(0, options.steps, training.chunk):
-        rows = airjax.train.batch_indices(training, len(images), first, min(training.chunk, options.steps - first))
-        state, info = airjax.train.run_chunk((jnp.asarray(images), settings, training), state, jnp.asarray(rows))
+        rows = trainer.batch_indices(training, len(images), first, min(training.chunk, options.steps - first))
+        state, info = trainer.run_chunk((jnp.asarray(images), settings, training), state, jnp.asarray(rows))
         print(f"step {first + len(rows)}: ELBO {info.elbo.mean():.1f}", flush=True)
-    scores = airjax.evaluate.evaluate(state.model, held_out, key=jax.random.PRNGKey(1), samples=10)
+    scores = airjax.evaluate(state.model, held_out, key=jax.random.PRNGKey(1), samples=10)
     print(f"held-out count accuracy {scores['count_accuracy_mode']:.2%}, ELBO {scores['elbo']:.1f} nats")
     figures.draw_attention(state.model, held_out[:10], options.out)
 

@@ -18,25 +18,25 @@ import numpy as np
 import optax
 from PIL import Image
 
-from airjax import scenes3d
+from airjax import render3d
 
-CAMERA, SETTING = scenes3d.orbit(0.25, 0.75, 4.0), scenes3d.daylight()
-TRUE = scenes3d.Pose(
+CAMERA, SETTING = render3d.orbit(0.25, 0.75, 4.0), render3d.daylight()
+TRUE = render3d.Pose(
     position=jnp.array([[-0.75, 0.45], [0.75, 0.55], [0.1, -0.65], [-0.1, 1.1]]),
     rotation=jnp.array([-2.2, 0.0, 0.3, 0.5]),
     size=jnp.array([0.5, 0.42, 0.48, 0.3]),
     colour=jnp.array([[0.85, 0.35, 0.2], [0.15, 0.5, 0.35], [0.15, 0.25, 0.65], [0.9, 0.75, 0.2]]),
 )
-IDENTITIES = jnp.array([scenes3d.KINDS.index(kind) for kind in (*scenes3d.CROCKERY, scenes3d.CUBE)])
+IDENTITIES = jnp.array([render3d.KINDS.index(kind) for kind in (*render3d.CROCKERY, render3d.CUBE)])
 
 
 @partial(jax.jit, static_argnums=1)
-def draw(poses: scenes3d.Pose, side: int) -> jax.Array:
+def draw(poses: render3d.Pose, side: int) -> jax.Array:
     """Draw the table with 0, 1, ..., 4 objects."""
-    return scenes3d.render(CAMERA, IDENTITIES, poses, SETTING, (side, side))
+    return render3d.render(CAMERA, IDENTITIES, poses, SETTING, (side, side))
 
 
-def lay_again(target: jax.Array, poses: scenes3d.Pose, steps: int) -> tuple[list[scenes3d.Pose], jax.Array]:
+def lay_again(target: jax.Array, poses: render3d.Pose, steps: int) -> tuple[list[render3d.Pose], jax.Array]:
     """Descend from `poses` to those that `target` shows: the guess after each quarter of the steps, and all errors."""
     optimiser = optax.adam(0.02)
     error = lambda poses: jnp.mean((draw(poses, target.shape[-1])[-1] - target) ** 2)
@@ -65,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     target = draw(TRUE, 32)[-1]
     rng = np.random.default_rng(0)
-    spread = scenes3d.Pose(*map(jnp.asarray, (0.12, 0.3, 0.05, 0.1)))
+    spread = render3d.Pose(*map(jnp.asarray, (0.12, 0.3, 0.05, 0.1)))
     wrong = jax.tree.map(lambda x, sd: x + sd * rng.standard_normal(x.shape).astype(x.dtype), TRUE, spread)
     guesses, errors = lay_again(target, wrong, options.steps)
     rows = np.asarray(draw(TRUE, options.side)), np.stack([draw(guess, options.side)[-1] for guess in guesses])

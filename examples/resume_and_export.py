@@ -16,8 +16,8 @@ from unittest.mock import patch
 import equinox as eqx
 
 import airjax
-from airjax import checkpoint, fit, logs, plots, run
 from airjax.data import load_scenes
+from airjax.runs import checkpoint, fit, log, plots, record
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=300)
@@ -49,7 +49,7 @@ try:
     with patch.object(checkpoint, "save", save_then_stop):
         fit.fit(config, *scenes, stopped, progress=False)
 except KeyboardInterrupt:
-    print(f"stopped; the last checkpoint is of step {checkpoint.newest_step(stopped / run.CHECKPOINTS)}")
+    print(f"stopped; the last checkpoint is of step {checkpoint.newest_step(stopped / record.CHECKPOINTS)}")
 
 # %%
 # The same call goes on, as ``airjax train`` does when it is given once more, even after ``kill -9``. On one machine's
@@ -71,5 +71,5 @@ print(f"loaded again, the same weights: {bool(eqx.tree_equal(model, airjax.load(
 # %%
 # Their logs lie on top of each other, too.
 
-curves = {folder.name: logs.read_metrics(folder) for folder in (whole, stopped)}
+curves = {folder.name: log.read_metrics(folder) for folder in (whole, stopped)}
 plots.save_figure(plots.curves_figure(curves, ["elbo"]), Path("resume_and_export.png"))

@@ -19,10 +19,10 @@ import optax
 from matplotlib.figure import Figure
 
 import airjax
-from airjax import plots
+from airjax.data.batches import channels_first
 from airjax.data.tables import tables
-from airjax.inference import channels_first
-from airjax.scenes3d.turntable import azimuths, draw_from, turntable
+from airjax.render3d.turntable import azimuths, draw_from, turntable
+from airjax.runs import plots
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--model", default="crockery", help="a run's folder, or a trained model's name or folder")

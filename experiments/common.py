@@ -19,9 +19,9 @@ from typing import TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
-from airjax.checkpoint import write_atomically
-from airjax.logs import read_metrics
-from airjax.plots import curves_figure
+from airjax.files import write_atomically
+from airjax.runs.log import read_metrics
+from airjax.runs.plots import curves_figure
 
 _FEW = ("--steps", "20", "--chunk", "2", "--batch", "16")
 SMOKE = (*_FEW, "--scenes", "200", "--held-out-scenes", "100", "--hidden", "32")

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from airjax.inference import in_batches
+from airjax.data.batches import in_batches
 
 BATCH = 64
 WEIGHT_DECAY = 1e-2

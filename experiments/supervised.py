@@ -16,17 +16,21 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
-from airjax import checkpoint, count, inference, train
 from airjax.config import TrainConfig
 from airjax.data import Scenes
-from airjax.likelihood import NormalLikelihood
-from airjax.logs import MetricsLog
-from airjax.metrics import count_accuracy
-from airjax.scenes3d import Pose, Stage, daylight, render
-from airjax.scenes3d.circle import TURN
-from airjax.scenes3d.model import AIR3D
-from airjax.scenes3d.recogniser import Posterior
-from airjax.scenes3d.scores import pose_scores
+from airjax.data.batches import channels_first
+from airjax.inference import infer
+from airjax.inference.metrics import count_accuracy
+from airjax.inference.poses import pose_scores
+from airjax.learning import trainer
+from airjax.models import count
+from airjax.models.air3d.model import AIR3D
+from airjax.models.air3d.recogniser import Posterior
+from airjax.models.likelihood import NormalLikelihood
+from airjax.render3d import Pose, Stage, daylight, render
+from airjax.render3d.smooth import TURN
+from airjax.runs import checkpoint
+from airjax.runs.log import MetricsLog
 
 DRAWN = 250
 """Scenes whose canvases are drawn at once."""
@@ -72,7 +76,7 @@ def lessons(stage: Stage, scenes: Scenes) -> Lessons:
     order = np.argsort(kinds, axis=1, kind="stable")
     labels = np.maximum(np.take_along_axis(scenes.labels, order, axis=1), 0)
     poses = np.nan_to_num(np.take_along_axis(scenes.poses, order[..., None], axis=1))
-    images, shape = inference.channels_first(scenes.images), scenes.images.shape[1:3]
+    images, shape = channels_first(scenes.images), scenes.images.shape[1:3]
     canvases = _canvases(stage, shape, jnp.asarray(labels[:, :-1]), jnp.asarray(poses[:, :-1]))
     return Lessons(*map(jnp.asarray, (images, canvases, scenes.counts, labels, poses)))
 
@@ -126,22 +130,22 @@ def fit(stage: Stage, scenes: Scenes, held_out: Scenes, config: TrainConfig, fol
         truth: the stage by which held-out scenes are scored.
 
     Raises:
-        train.NotFiniteError: log q is no longer finite.
+        trainer.NotFiniteError: log q is no longer finite.
     """
     known, kept = lessons(stage, scenes), folder / "checkpoints"
     shape, objects = known.images.shape[1:], known.labels.shape[1]
     key = jax.random.PRNGKey(config.seed)
     model = AIR3D(shape, stage, NormalLikelihood(0.2), count.uniform(objects), enumerated=False, key=key)
-    state = State(model, optax.adam(train.learning_rate(config)).init(eqx.filter(model, eqx.is_array)))
+    state = State(model, optax.adam(trainer.learning_rate(config)).init(eqx.filter(model, eqx.is_array)))
     done, state = checkpoint.restore_newest(kept, state) or (0, state)
     with MetricsLog(folder, done or None) as log:
         while done < config.steps:
             chunk = min(config.evaluate_every, config.steps - done)
-            rows = train.batch_indices(config, len(scenes), done, chunk)
+            rows = trainer.batch_indices(config, len(scenes), done, chunk)
             state, told = _run_chunk((known, config), state, jnp.asarray(rows))
             done += chunk
             if not np.isfinite(told).all():
-                raise train.NotFiniteError(f"log q is not finite by step {done} (seed {config.seed})")
+                raise trainer.NotFiniteError(f"log q is not finite by step {done} (seed {config.seed})")
             quick = scores(truth, state.model, held_out[:QUICK_SCENES])
             seen = {f"held_out_{k.removesuffix('_mode')}": v for k, v in quick.items() if v is not None}
             log.write(done, {"log_q": float(told.mean()), **seen})
@@ -155,7 +159,7 @@ def _run_chunk(
 ) -> tuple[State, Float[Array, " steps"]]:
     """Take a step for every row of `indices`; tell the mean of log q at each, in nats per scene."""
     known, config = fixed
-    optimiser = optax.adam(train.learning_rate(config))
+    optimiser = optax.adam(trainer.learning_rate(config))
 
     def step(state, rows):
         batch = jax.tree.map(lambda x: x[rows], known)
@@ -169,5 +173,5 @@ def _run_chunk(
 
 def scores(truth: Stage, model: AIR3D, scenes: Scenes) -> dict[str, float | None]:
     """Score a network as AIR is scored, whatever it knows itself of what looks the same."""
-    found = inference.find(model, inference.channels_first(scenes.images))
+    found = infer.find(model, channels_first(scenes.images))
     return {"count_accuracy_mode": count_accuracy(found.count, scenes.counts), **pose_scores(truth, found, scenes)}

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from exact import enumerated, value_and_flat_gradient
 
-from airjax import count, train
 from airjax.config import ModelConfig, TrainConfig
-from airjax.grounds import LinearGround
-from airjax.likelihood import NormalLikelihood
-from airjax.model import AIR, WherePrior
-from airjax.patches.mlp import MLPPatches
+from airjax.learning import trainer
+from airjax.models import count
+from airjax.models.air import AIR, WherePrior
+from airjax.models.background import LinearGround
+from airjax.models.likelihood import NormalLikelihood
+from airjax.models.patches.mlp import MLPPatches
 
 # The models here are tiny: compiling them takes most of the time, running them none.
 jax.config.update("jax_disable_most_optimizations", True)
@@ -141,11 +142,11 @@ def train_tiny(tiny_images):
     """Train from scratch in chunks of the given numbers of steps: the last state, and every step's information."""
 
     def run(chunks, *, model_config=TINY, config=TINY_TRAIN, patches=None):
-        state = train.init(model_config, config, tiny_images.shape[1:], patches)
+        state = trainer.init(model_config, config, tiny_images.shape[1:], patches)
         fixed, infos, first = (jnp.asarray(tiny_images), model_config, config), [], 0
         for steps in chunks:
-            rows = jnp.asarray(train.batch_indices(config, len(tiny_images), first, steps))
-            state, info = train.run_chunk(fixed, state, rows)
+            rows = jnp.asarray(trainer.batch_indices(config, len(tiny_images), first, steps))
+            state, info = trainer.run_chunk(fixed, state, rows)
             infos.append(jax.tree.map(np.asarray, info))
             first += steps
         return state, jax.tree.map(lambda *x: np.concatenate(x), *infos)

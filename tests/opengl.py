@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from airjax.scenes3d.in_mujoco import MuJoCoRenderer
+from airjax.render3d.mujoco_renderer import MuJoCoRenderer
 
 
 def by_mujoco(stage, shape):

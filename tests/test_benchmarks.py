@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from airjax import presets
+from airjax.runs import presets
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

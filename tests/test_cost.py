@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from airjax import presets, train
+from airjax.learning import trainer
+from airjax.runs import presets
 
 STORED = Path(__file__).with_name("cost.json")
 PRESETS = ["default", "fast", "paper"]
@@ -23,9 +24,9 @@ MARGINS = {"operations": 0.05, "bytes": 0.15, "temporary_bytes": 0.25, "instruct
 def cost_of(name: str) -> dict[str, float]:
     """Compile one training step as users run it, and ask XLA what it costs."""
     config = presets.load(name)
-    state = jax.eval_shape(lambda: train.init(config.model, config.train, (1, 50, 50)))
+    state = jax.eval_shape(lambda: trainer.init(config.model, config.train, (1, 50, 50)))
     batch = jax.ShapeDtypeStruct((config.train.batch, 1, 50, 50), jnp.uint8)
-    compiled = jax.jit(lambda s, b: train.step(config.model, config.train, s, b)).lower(state, batch).compile()
+    compiled = jax.jit(lambda s, b: trainer.step(config.model, config.train, s, b)).lower(state, batch).compile()
     analysis = compiled.cost_analysis()
     return {
         "operations": analysis["flops"],

@@ -4,16 +4,16 @@ import ast
 import re
 from pathlib import Path
 
+import commands
 import equinox as eqx
 import numpy as np
 import pytest
-import runs
+from commands import exported
 from opengl import by_mujoco
 from PIL import Image
-from runs import exported
 
 from airjax.config import ModelConfig
-from airjax.scenes3d import LAID_TABLE
+from airjax.render3d import LAID_TABLE
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = {"count_prior": "uniform", "learn_count": False, "embed_channels": 2, "embed_hidden": 8, "head_hidden": 8}
@@ -27,7 +27,7 @@ def sees_two(model):
 
 def _run(name, *arguments, folder):
     """Run an example within a folder; return what it printed."""
-    said = runs.spawn(*arguments, program=(runs.PYTHON, str(EXAMPLES / f"{name}.py")), cwd=folder)
+    said = commands.spawn(*arguments, program=(commands.PYTHON, str(EXAMPLES / f"{name}.py")), cwd=folder)
     assert said.code == 0, said.err
     return said.out
 
@@ -93,7 +93,7 @@ def test_what_the_page_on_scikit_learn_shows_runs():
     page = (EXAMPLES.parent / "docs" / "sklearn.md").read_text()
     program = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     quick = program.replace("steps=1_000", "steps=2").replace("4_000", "40").replace("1_000", "20")
-    said = runs.spawn(program=(runs.PYTHON, "-c", quick + "\nprint(reader)"))
+    said = commands.spawn(program=(commands.PYTHON, "-c", quick + "\nprint(reader)"))
     assert said.out.startswith("Pipeline"), said.err
 
 

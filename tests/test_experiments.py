@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from airjax.data import Scenes
-from airjax.inference import Found
+from airjax.inference.infer import Found
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 

@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax import count
 from airjax.config import TrainConfig
 from airjax.data.tables import tables
-from airjax.layers import Normal
-from airjax.likelihood import NormalLikelihood
-from airjax.scenes3d import LAID_TABLE, ONE_SOLID
-from airjax.scenes3d.circle import TURN
-from airjax.scenes3d.model import AIR3D
+from airjax.models import count
+from airjax.models.air3d.model import AIR3D
+from airjax.models.layers import Normal
+from airjax.models.likelihood import NormalLikelihood
+from airjax.render3d import LAID_TABLE, ONE_SOLID
+from airjax.render3d.smooth import TURN
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SIDE = 12

@@ -14,20 +14,23 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import numpy as np
 import supervised
 from matplotlib.figure import Figure
 
-from airjax import inference, plots
 from airjax.config import DataConfig, TrainConfig
 from airjax.data import Scenes, load_scenes
 from airjax.data.tables import tables
-from airjax.figures import TURNED, draw_turntable
-from airjax.run import load_model, read_record
-from airjax.scenes3d import LAID_TABLE
-from airjax.scenes3d.model import AIR3D
+from airjax.inference import infer
+from airjax.models.air3d.model import AIR3D
+from airjax.render3d import LAID_TABLE
+from airjax.runs import plots
+from airjax.runs.figures import TURNED, draw_turntable
+from airjax.runs.record import load_model, read_record
 
 RUNS = {
     "air": ("crockery",),
@@ -135,8 +138,8 @@ def table(results: list[dict]) -> str:
 def reconstructions(scenes: Scenes, models: list[AIR3D]) -> Figure:
     """Show scenes, and below them what each model makes of them."""
     shown = scenes[:COLUMNS]
-    images = inference.channels_first(shown.images)
-    found = [inference.find(model, images) for model in models]
+    images = channels_first(shown.images)
+    found = [infer.find(model, images) for model in models]
     drawn = [each.canvases[np.arange(len(images)), each.count].transpose(0, 2, 3, 1) for each in found]
     return plots.sample_figure(np.concatenate([shown.images / 255.0, *drawn]), columns=len(images))
 
@@ -173,7 +176,7 @@ def main() -> None:
     plots.save_figure(reconstructions(scenes["repeats"], beside), options.out / "side_by_side.png")
     plots.save_figure(reconstructions(scenes["three"], [models["to_two", 0]]), options.out / "three.png")
     turned = scenes["repeats"][:TURNED]
-    found = inference.find(models["air", 0], inference.channels_first(turned.images))
+    found = infer.find(models["air", 0], channels_first(turned.images))
     draw_turntable(models["air", 0], turned, found, options.out / "turntable.gif")
     print(table(results))
 

@@ -14,6 +14,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import equinox as eqx
@@ -25,13 +27,14 @@ from jax.flatten_util import ravel_pytree
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from airjax import checkpoint, inference, losses
-from airjax.build import build_baseline
 from airjax.config import TrainConfig
 from airjax.data import load_scenes
-from airjax.logs import read_metrics
-from airjax.plots import save_figure
-from airjax.run import CHECKPOINTS, read_record
+from airjax.learning import losses
+from airjax.learning.baseline import build_baseline
+from airjax.runs import checkpoint
+from airjax.runs.log import read_metrics
+from airjax.runs.plots import save_figure
+from airjax.runs.record import CHECKPOINTS, read_record
 
 CASES = {
     "marginal": {"objective": "marginal"},
@@ -94,7 +97,7 @@ def gradient_variances(options: argparse.Namespace) -> list[dict]:
     record = read_record(folder)
     paths = sorted((folder / CHECKPOINTS).glob("*.safetensors"))
     scenes = load_scenes(replace(record.config.data, scenes=BATCH * (1 + options.baseline_steps)), "train")
-    images = jnp.asarray(inference.channels_first(scenes.images), jnp.float32) / 255
+    images = jnp.asarray(channels_first(scenes.images), jnp.float32) / 255
     found = []
     for path in (paths[0], paths[(len(paths) - 1) // 2], paths[-1]):
         state = checkpoint.restore(path, record.blank_state())

@@ -13,19 +13,22 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from airjax import alone, inference
-from airjax.build import build_patches
 from airjax.config import ModelConfig, TrainConfig
 from airjax.data import Scenes, embedded_digits, load_mnist, load_npz, multi_digits, save_npz
-from airjax.likelihood import NormalLikelihood
-from airjax.plots import sample_figure, save_figure
-from airjax.run import load_model
+from airjax.inference import infer
+from airjax.learning import vae
+from airjax.models.build import build_patches
+from airjax.models.likelihood import NormalLikelihood
+from airjax.runs.plots import sample_figure, save_figure
+from airjax.runs.record import load_model
 
 UNSEEN = {(0, 1, 2): 3, (0, 1, 3): 2}
 """The count to be shown, by the counts to learn from."""
@@ -83,22 +86,22 @@ def make_unseen(options: argparse.Namespace) -> None:
         save_npz(unseen_path(options, count), scenes)
 
 
-def train_draw(options: argparse.Namespace) -> alone.PictureModel:
+def train_draw(options: argparse.Namespace) -> vae.PictureModel:
     """Train DRAW on whole scenes of {0, 1, 2} digits."""
     bank = embedded_digits("train") if options.smoke else load_mnist("train", options.data_dir)
     scenes = multi_digits(bank, 200 if options.smoke else 60_000, seed=0)
-    images = inference.channels_first(scenes.images)
+    images = channels_first(scenes.images)
     patches = build_patches(ModelConfig(patches="draw", code_size=100), images.shape[1:], key=jax.random.PRNGKey(0))
-    model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=4 if options.smoke else DRAW_STEPS))
+    model, _ = vae.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=4 if options.smoke else DRAW_STEPS))
     return model
 
 
-def draw_bounds(model: alone.PictureModel, options: argparse.Namespace) -> dict:
+def draw_bounds(model: vae.PictureModel, options: argparse.Namespace) -> dict:
     """Bound log p(x) of DRAW on scenes of each unseen count."""
     bounds = {}
     for count in UNSEEN.values():
-        images = inference.channels_first(load_npz(unseen_path(options, count)).images[:1_000])
-        found = alone.bound(model, images, samples=options.samples, key=jax.random.PRNGKey(0))
+        images = channels_first(load_npz(unseen_path(options, count)).images[:1_000])
+        found = vae.bound(model, images, samples=options.samples, key=jax.random.PRNGKey(0))
         bounds[count] = {"elbo": float(found.elbo.mean()), "iw_bound": float(found.iw_bound.mean())}
     return bounds
 
@@ -155,16 +158,16 @@ def accuracy_figure(results: list[dict]) -> Figure:
     return figure
 
 
-def reconstruction_figure(draw: alone.PictureModel, options: argparse.Namespace) -> Figure:
+def reconstruction_figure(draw: vae.PictureModel, options: argparse.Namespace) -> Figure:
     """Show scenes of three digits, and what the models and DRAW, which never saw three, make of them."""
     scenes: Scenes = load_npz(unseen_path(options, 3))[:SHOWN]
-    images = inference.channels_first(scenes.images)
+    images = channels_first(scenes.images)
     rows, boxes = [images / np.float32(255)], [np.full((SHOWN, 3, 4), np.nan)]
     for model in options.models:
-        found = inference.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images)
+        found = infer.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images)
         rows.append(found.canvases[np.arange(SHOWN), found.count])
         boxes.append(np.where(np.arange(3)[:, None] < found.count[:, None, None], found.windows, np.nan))
-    rows.append(np.asarray(jax.vmap(draw.patches.decode)(alone.codes(draw.patches, images))))
+    rows.append(np.asarray(jax.vmap(draw.patches.decode)(vae.codes(draw.patches, images))))
     boxes.append(boxes[0])
     sheet = np.clip(np.concatenate(rows)[:, 0], 0, 1)
     return sample_figure(sheet, np.concatenate(boxes), columns=SHOWN)

@@ -14,17 +14,19 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from airjax import evaluate, inference, metrics
 from airjax.config import TrainConfig
 from airjax.data import Scenes, load_scenes
-from airjax.plots import sample_figure, save_figure
-from airjax.run import load_model, read_record
+from airjax.inference import evaluate, infer, metrics
+from airjax.runs.plots import sample_figure, save_figure
+from airjax.runs.record import load_model, read_record
 
 MODELS = {"air": (), "difference": ("--difference",)}
 """Flags of `airjax train` that make each model."""
@@ -69,10 +71,10 @@ def model_flags(kind: str, canvas: int) -> tuple[str, ...]:
     return (*sizes, *price, "--attention", "64", "--no-learn-where")
 
 
-def held_out(folder: Path) -> tuple[Scenes, inference.Found]:
+def held_out(folder: Path) -> tuple[Scenes, infer.Found]:
     """Load a run's held-out scenes, and what it finds in them."""
     scenes = load_scenes(read_record(folder).config.data, "held-out")
-    return scenes, inference.find(load_model(folder), inference.channels_first(scenes.images), batch=BATCH)
+    return scenes, infer.find(load_model(folder), channels_first(scenes.images), batch=BATCH)
 
 
 def by_count(folder: Path) -> list[dict]:
@@ -81,7 +83,7 @@ def by_count(folder: Path) -> list[dict]:
     return [scores_of(scenes, found, np.flatnonzero(scenes.counts == count)) for count in COUNTS]
 
 
-def scores_of(scenes: Scenes, found: inference.Found, rows: np.ndarray) -> dict[str, float | None]:
+def scores_of(scenes: Scenes, found: infer.Found, rows: np.ndarray) -> dict[str, float | None]:
     """Score some of the scenes: the share of right counts, AP50, and the mean of inferred minus true count."""
     some, there = scenes[rows], jax.tree.map(lambda array: array[rows], found)
     return {

@@ -15,17 +15,19 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import numpy as np
 import pixels
 
-from airjax import inference, metrics
-from airjax.checkpoint import write_atomically
 from airjax.data import load_scenes
-from airjax.figures import CURVES
-from airjax.plots import save_figure
-from airjax.run import read_record
+from airjax.files import write_atomically
+from airjax.inference import metrics
+from airjax.runs.figures import CURVES
+from airjax.runs.plots import save_figure
+from airjax.runs.record import read_record
 
 MODELS = {"nvil": ("--objective", "nvil"), "default": (), "accurate": ("--config", "accurate")}
 """Flags of `airjax train`, by the name that a model's runs begin with."""
@@ -39,10 +41,10 @@ def supervised(folder: Path, options: argparse.Namespace) -> dict:
     if not path.exists():
         config = read_record(folder).config
         taught, held_out = (load_scenes(config.data, split) for split in ("train", "held-out"))
-        images, counts = inference.channels_first(taught.images), taught.counts.astype(np.int32)
+        images, counts = channels_first(taught.images), taught.counts.astype(np.int32)
         classes = int(counts.max()) + 1
         network = pixels.train(images, counts, classes=classes, steps=config.train.steps, seed=0)
-        said = pixels.predict(network, inference.channels_first(held_out.images))
+        said = pixels.predict(network, channels_first(held_out.images))
         confusion = metrics.confusion(said, held_out.counts, classes - 1).tolist()
         scores = {"count_accuracy": metrics.count_accuracy(said, held_out.counts), "confusion": confusion}
         write_atomically(path, json.dumps(scores).encode())

@@ -13,17 +13,19 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from airjax import inference
 from airjax.config import TrainConfig
 from airjax.data import Scenes, load_scenes
-from airjax.plots import STEP_COLOURS, sample_figure, save_figure
-from airjax.run import load_model, read_record
+from airjax.inference import infer
+from airjax.runs.plots import STEP_COLOURS, sample_figure, save_figure
+from airjax.runs.record import load_model, read_record
 
 MAX_PARTS = 4
 SETTINGS = (
@@ -85,8 +87,8 @@ def table(found: np.ndarray) -> str:
 def parts_figure(options: argparse.Namespace) -> Figure:
     """Show held-out characters, their reconstruction, and what each step drew, in its own colour and window."""
     scenes = held_out(options)
-    images = inference.channels_first(scenes.images[np.arange(SHOWN) * len(scenes) // SHOWN])
-    found = inference.find(load_model(folder_of(0, options)), images)
+    images = channels_first(scenes.images[np.arange(SHOWN) * len(scenes) // SHOWN])
+    found = infer.find(load_model(folder_of(0, options)), images)
     present = np.arange(MAX_PARTS) < found.count[:, None]
     drawn = np.diff(found.canvases[:, :, 0], axis=1) * present[..., None, None]
     coloured = np.einsum("knhw,nc->khwc", drawn, [to_rgb(colour) for colour in STEP_COLOURS[:MAX_PARTS]])

@@ -18,14 +18,14 @@ import common
 import jax
 import numpy as np
 
-from airjax import alone
-from airjax.build import build_patches
 from airjax.config import ModelConfig, TrainConfig
 from airjax.data import embedded_digits, load_mnist
-from airjax.likelihood import NormalLikelihood
-from airjax.logs import read_metrics
-from airjax.plots import sample_figure, save_figure
-from airjax.run import load_model, read_record
+from airjax.learning import vae
+from airjax.models.build import build_patches
+from airjax.models.likelihood import NormalLikelihood
+from airjax.runs.log import read_metrics
+from airjax.runs.plots import sample_figure, save_figure
+from airjax.runs.record import load_model, read_record
 
 KINDS = ("mlp", "conv", "draw")
 SHOWN = 20
@@ -58,15 +58,15 @@ def within_air(kind: str, options: argparse.Namespace, core: int) -> dict:
     }
 
 
-def by_itself(kind: str, options: argparse.Namespace) -> tuple[alone.PictureModel, dict]:
+def by_itself(kind: str, options: argparse.Namespace) -> tuple[vae.PictureModel, dict]:
     """Train a patch model on single digits, and score it on others."""
     learnt, held_out = (bank_images(options, split) for split in ("train", "held-out"))
     patches = build_patches(ModelConfig(patches=kind), learnt.shape[1:], key=jax.random.PRNGKey(options.seed))
     start = time.perf_counter()
     settings = TrainConfig(seed=options.seed, steps=options.steps)
-    model, _ = alone.fit(patches, NormalLikelihood(0.3), learnt, settings)
+    model, _ = vae.fit(patches, NormalLikelihood(0.3), learnt, settings)
     seconds = time.perf_counter() - start
-    bounds = alone.bound(model, held_out, samples=options.samples, key=jax.random.PRNGKey(0))
+    bounds = vae.bound(model, held_out, samples=options.samples, key=jax.random.PRNGKey(0))
     named = {"alone_elbo": bounds.elbo.mean(), "alone_iw_bound": bounds.iw_bound.mean(), "alone_seconds": seconds}
     return model, {name: float(value) for name, value in named.items()}
 
@@ -77,7 +77,7 @@ def bank_images(options: argparse.Namespace, split: str) -> np.ndarray:
     return bank.images[:, None]
 
 
-def draw_figures(models: list[alone.PictureModel], options: argparse.Namespace) -> None:
+def draw_figures(models: list[vae.PictureModel], options: argparse.Namespace) -> None:
     """Draw a row of prior samples a model; and held-out digits with, below them, every model's mean of them."""
     digits = bank_images(options, "held-out")[:SHOWN]
     keys = jax.random.split(jax.random.PRNGKey(0), SHOWN)
@@ -85,7 +85,7 @@ def draw_figures(models: list[alone.PictureModel], options: argparse.Namespace) 
     for model in models:
         draw = jax.vmap(model.patches.decode)
         samples.append(draw(jax.vmap(lambda key, model=model: model.patches.prior_sample(key=key))(keys)))
-        redrawn.append(draw(alone.codes(model.patches, digits)))
+        redrawn.append(draw(vae.codes(model.patches, digits)))
     for name, rows in (("samples", samples), ("reconstructions", redrawn)):
         figure = sample_figure(np.concatenate(rows)[:, 0], columns=SHOWN)
         save_figure(figure, options.out / f"{name}.png")

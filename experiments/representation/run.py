@@ -18,6 +18,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import jax
@@ -28,14 +30,15 @@ from scipy.special import softmax
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.neural_network import MLPClassifier
 
-from airjax import alone, inference
-from airjax.build import build_patches
-from airjax.checkpoint import write_atomically
 from airjax.config import ModelConfig, TrainConfig
 from airjax.data import Scenes, embedded_digits, load_mnist, multi_digits
-from airjax.likelihood import NormalLikelihood
-from airjax.plots import save_figure
-from airjax.run import load_model
+from airjax.files import write_atomically
+from airjax.inference import infer
+from airjax.learning import vae
+from airjax.models.build import build_patches
+from airjax.models.likelihood import NormalLikelihood
+from airjax.runs.plots import save_figure
+from airjax.runs.record import load_model
 
 CLASSES = {"sum": 19, "order": 2}
 """The number of classes of each task."""
@@ -100,13 +103,13 @@ def train_run(name: str, options: argparse.Namespace, core: int) -> dict:
 def of_objects(folder: Path, split: Split) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Describe scenes by presence, where and what of every step: as inferred, from left to right, and in words."""
     model = load_model(folder)
-    found = [inference.find(model, inference.channels_first(scenes.images)) for scenes in split]
+    found = [infer.find(model, channels_first(scenes.images)) for scenes in split]
     yield folder.name, [flatten(f) for f in found]
     yield f"{folder.name}_sorted", [flatten(f, left_to_right=True) for f in found]
     yield f"{folder.name}_words", [flatten(f, left_to_right=True) for f in in_words(found)]
 
 
-def in_words(found: list[inference.Found]) -> list[inference.Found]:
+def in_words(found: list[infer.Found]) -> list[infer.Found]:
     """Replace codes by their shares in the words of a dictionary: means of the codes of the first scenes, no labels."""
     codes, presence = found[0].what.reshape(-1, found[0].what.shape[-1]), found[0].presence.reshape(-1)
     words = MiniBatchKMeans(WORDS, n_init=3, random_state=0).fit(codes, sample_weight=presence)
@@ -119,7 +122,7 @@ def in_words(found: list[inference.Found]) -> list[inference.Found]:
     return [replace(f, what=shares(f.what)) for f in found]
 
 
-def flatten(found: inference.Found, *, left_to_right: bool = False) -> np.ndarray:
+def flatten(found: infer.Found, *, left_to_right: bool = False) -> np.ndarray:
     """Put presence, where and what of all steps in one row; steps beyond the count are zeros."""
     present = np.arange(found.presence.shape[1]) < found.count[:, None]
     rows = np.where(present[..., None], np.concatenate([present[..., None], found.where, found.what], axis=2), 0)
@@ -132,11 +135,11 @@ def flatten(found: inference.Found, *, left_to_right: bool = False) -> np.ndarra
 def of_scene(name: str, options: argparse.Namespace, split: Split) -> list[np.ndarray]:
     """Train a model of whole scenes on those that AIR learns from, and give its codes."""
     bank = embedded_digits("train") if options.smoke else load_mnist("train", options.data_dir)
-    images = inference.channels_first(multi_digits(bank, 200 if options.smoke else 60_000, seed=0).images)
+    images = channels_first(multi_digits(bank, 200 if options.smoke else 60_000, seed=0).images)
     config = ModelConfig(patches=ALONE[name], code_size=CODE_SIZE)
     patches = build_patches(config, images.shape[1:], key=jax.random.PRNGKey(0))
-    model, _ = alone.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=options.steps))
-    return [alone.codes(model.patches, inference.channels_first(scenes.images)) for scenes in split]
+    model, _ = vae.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=options.steps))
+    return [vae.codes(model.patches, channels_first(scenes.images)) for scenes in split]
 
 
 def kept_codes(name: str, options: argparse.Namespace, split: Split) -> list[np.ndarray]:
@@ -203,7 +206,7 @@ def score_everything(split: Split, options: argparse.Namespace) -> dict[str, dic
             results[representation] = scored(representation, perceptron, inputs, split, options)
     for name in ALONE:
         results[name] = scored(name, perceptron, kept_codes(name, options, split), split, options)
-    images = [inference.channels_first(scenes.images) for scenes in split]
+    images = [channels_first(scenes.images) for scenes in split]
     fit = partial(convolutions, options.cnn_steps)
     return results | {"pixels": scored("pixels", fit, images, split, options)}
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import numpy as np
 
-from airjax.figures import draw_figures
+from airjax.runs.figures import draw_figures
 
 ATTEND = ("--attention", "64", "--no-learn-count")
 """Windows go to what is left to explain, and the price of an object stays."""

@@ -12,9 +12,9 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
 
-from airjax.checkpoint import write_atomically
-from airjax.scenes3d import Stage
-from airjax.scenes3d.circle import TURN
+from airjax.files import write_atomically
+from airjax.render3d import Stage
+from airjax.render3d.smooth import TURN
 
 LEARNING_RATE = 0.1
 """Adam's, at first, for positions in table coordinates and rotations in radians alike; it falls to 0 along a cosine."""

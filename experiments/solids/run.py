@@ -15,6 +15,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from airjax.data.batches import channels_first
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import common
 import descent
@@ -24,14 +26,15 @@ import supervised
 from jaxtyping import Bool, Float32, UInt8
 from matplotlib.figure import Figure
 
-from airjax import inference, plots
 from airjax.config import TrainConfig
 from airjax.data import Scenes, load_scenes
-from airjax.run import load_model, read_record
-from airjax.scenes3d import ONE_SOLID
-from airjax.scenes3d.model import AIR3D
-from airjax.scenes3d.scores import pose_scores, rotation_error
-from airjax.scenes3d.turntable import turntable
+from airjax.inference import infer
+from airjax.inference.poses import pose_scores, rotation_error
+from airjax.models.air3d.model import AIR3D
+from airjax.render3d import ONE_SOLID
+from airjax.render3d.turntable import turntable
+from airjax.runs import plots
+from airjax.runs.record import load_model, read_record
 
 STARTS = (1, 10)
 """Random starts for each kind, of direct descent."""
@@ -81,7 +84,7 @@ def descend(starts: int, scenes: Scenes, options: argparse.Namespace) -> descent
     """Descend on pictures, unless that has been done."""
     path, steps = options.out / f"descent_{starts}.npz", 3 if options.smoke else 100
     if not path.exists():
-        images, key = inference.channels_first(scenes.images), jax.random.PRNGKey(starts)
+        images, key = channels_first(scenes.images), jax.random.PRNGKey(starts)
         descent.descend(ONE_SOLID, images, starts=starts, steps=steps, key=key).save(path)
     return descent.load(path)
 
@@ -95,14 +98,14 @@ def right(what: Float32[np.ndarray, "n 4"], scenes: Scenes) -> Bool[np.ndarray, 
     return (what[:, 3] == labels) & (away < NEAR) & ((symmetry == 0) | (turned < TURNED))
 
 
-def scores(method: str, seed: int, found: inference.Found, scenes: Scenes, ms: float) -> dict:
+def scores(method: str, seed: int, found: infer.Found, scenes: Scenes, ms: float) -> dict:
     """Score what a method found."""
     poses = pose_scores(ONE_SOLID, found, scenes)
     all_right = float(np.mean(right(found.what[:, 0], scenes) & (found.count == 1)))
     return {"method": method, "seed": seed, **poses, "right": all_right, "ms_per_image": ms}
 
 
-def placed(found: inference.Found, what: Float32[np.ndarray, "n 4"]) -> inference.Found:
+def placed(found: infer.Found, what: Float32[np.ndarray, "n 4"]) -> infer.Found:
     """Put one object of this pose in place of what was found in each scene, as far as it is scored."""
     return replace(found, count=np.ones(len(what), np.int32), what=what[:, None])
 
@@ -110,10 +113,10 @@ def placed(found: inference.Found, what: Float32[np.ndarray, "n 4"]) -> inferenc
 def milliseconds(model: AIR3D, images: UInt8[np.ndarray, "n 3 h w"]) -> float:
     """Take inference's processor time, the scene redrawn, for an image in a batch: the median of 20."""
     batch, times = np.resize(images, (TIMED, *images.shape[1:])), []
-    inference.find(model, batch, batch=TIMED)
+    infer.find(model, batch, batch=TIMED)
     for _ in range(20):
         begin = time.process_time()
-        inference.find(model, batch, batch=TIMED)
+        infer.find(model, batch, batch=TIMED)
         times.append(time.process_time() - begin)
     return 1e3 * float(np.median(times)) / TIMED
 
@@ -173,12 +176,12 @@ def main() -> None:
     learnt, held_out = load_scenes(data, "train"), load_scenes(data, "held-out")
     models = {("air", seed): load_model(air_folder(options, seed)) for seed in seeds}
     models |= {(name, seed): teach(name, seed, learnt, held_out, options) for name in TAUGHT for seed in seeds}
-    images, few = inference.channels_first(held_out.images), held_out[: options.descended]
+    images, few = channels_first(held_out.images), held_out[: options.descended]
     ms = {name: milliseconds(models[name, 0], images) for name in ("air", *TAUGHT)}
-    found = {case: inference.find(model, images) for case, model in models.items()}
+    found = {case: infer.find(model, images) for case, model in models.items()}
     results = [scores(*case, each, held_out, ms[case[0]]) for case, each in found.items()]
     fits = {f"descent_{starts}": descend(starts, few, options) for starts in STARTS}
-    first = inference.find(models["air", 0], inference.channels_first(few.images))
+    first = infer.find(models["air", 0], channels_first(few.images))
     for name, fit in fits.items():
         results.append(scores(name, 0, placed(first, fit.best), few, 1e3 * float(np.median(fit.seconds))))
     common.write_results({"air": air, "methods": results}, options.out)

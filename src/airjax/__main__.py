@@ -1,6 +1,6 @@
 """`python -m airjax` is the command `airjax`."""
 
-from airjax.cli import main
+from airjax.interfaces.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from airjax.data.tables import tables
-from airjax.scenes3d import LAID_TABLE, ONE_SOLID, ROUND_TABLE
+from airjax.render3d import LAID_TABLE, ONE_SOLID, ROUND_TABLE
 
 
 @pytest.fixture(scope="module")

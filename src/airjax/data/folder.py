@@ -16,8 +16,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from airjax.checkpoint import write_atomically
-from airjax.images import fit, open_picture, shape_of
+from airjax.data.images import fit, open_picture, shape_of
+from airjax.files import write_atomically
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """Files taken for pictures, whatever the case."""
@@ -113,7 +113,7 @@ def load_folder(
 
     Args:
         root: the folder.
-        image_shape: what to fit them to (`airjax.images.fit`).
+        image_shape: what to fit them to (`airjax.data.images.fit`).
         invert: whether dark turns light.
         seed: draws their order, so that every stretch of them is a sample.
         strict: whether a picture that can't be read is an error.

@@ -33,7 +33,7 @@ class Scenes:
         boxes: Corners `x0, y0, x1, y1` in pixels; the far edges are exclusive, so that one pixel is
             `[x, y, x + 1, y + 1]`.
         labels: Class of each object.
-        poses: Position `x, y` on a table and rotation, in radians, of each object (`airjax.scenes3d`).
+        poses: Position `x, y` on a table and rotation, in radians, of each object (`airjax.render3d`).
         azimuths: Direction, in radians, from which the table is seen, where that is not always the same.
 
     Raises:

@@ -15,7 +15,7 @@ from airjax.data.omniglot import load_omniglot
 from airjax.data.scenes import Scenes, load_npz
 from airjax.data.sprites import sprites
 from airjax.data.tables import tables
-from airjax.scenes3d.stage import STAGES
+from airjax.render3d.stage import STAGES
 
 Split = Literal["train", "held-out"]
 

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float32, Int32, Int64
 from airjax.config import BackgroundKind, ChannelsKind
 from airjax.data._placing import Draft, blank, blocks, check_common, check_whole, place, windows
 from airjax.data.backgrounds import add_background
+from airjax.data.images import shape_of
 from airjax.data.scenes import Scenes
-from airjax.images import shape_of
 
 SHAPES = ("circle", "square", "diamond")
 """What the labels 0, 1 and 2 mean."""

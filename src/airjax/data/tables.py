@@ -1,4 +1,4 @@
-"""Scenes of objects on a table, drawn by the renderer of `airjax.scenes3d`, with what they are and how they stand."""
+"""Scenes of objects on a table, drawn by the renderer of `airjax.render3d`, with what they are and how they stand."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32
 
 from airjax.data._placing import MAX_REDRAWS, check_common, stream, tight_boxes
 from airjax.data.scenes import Scenes
-from airjax.scenes3d import Stage
+from airjax.render3d import Stage
 
 BATCH = 128
 """Scenes that are drawn at once."""

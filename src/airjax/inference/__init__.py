@@ -1,0 +1,1 @@
+"""Inference with a trained model, scenes drawn from it, and scores."""

@@ -1,0 +1,107 @@
+"""Score a model on scenes (docs/model.md says how each number is defined)."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from airjax.data import Scenes
+from airjax.data.batches import channels_first
+from airjax.inference import infer, metrics
+from airjax.inference.poses import pose_scores
+from airjax.models.air3d.model import AIR3D
+from airjax.models.base import Family
+from airjax.render3d.mujoco_renderer import MuJoCoRenderer
+from airjax.render3d.stage import Stage
+
+
+def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int = 100) -> dict:
+    """Compute every score that `scenes` allow; the others are None.
+
+    Args:
+        model: a trained model.
+        scenes: images, and counts and boxes where they are known.
+        key: fixes the samples.
+        samples: K of the importance-weighted bound and of the count posterior.
+
+    Returns:
+        Plain numbers and lists, ready for JSON. Bounds are in nats per image.
+    """
+    images = channels_first(scenes.images)
+    found = infer.find(model, images)
+    bounds = infer.bound(model, images, samples=samples, key=key)
+    posterior_mode = np.argmax(bounds.count_posterior, axis=1)
+    return {
+        "scenes": len(scenes),
+        "count_accuracy_sampled": _accuracy(bounds.sampled_count, scenes),
+        "count_accuracy_mode": _accuracy(found.count, scenes),
+        "count_accuracy_posterior": _accuracy(posterior_mode, scenes),
+        "confusion": confusion(model, found.count, scenes),
+        **box_scores(found, scenes),
+        **(pose_scores(model.stage, found, scenes) if isinstance(model, AIR3D) else {}),
+        "elbo": float(np.mean(bounds.elbo, dtype=np.float64)),
+        f"iw_bound_{samples}": float(np.mean(bounds.iw_bound, dtype=np.float64)),
+    }
+
+
+def by_mujoco(model: Family, scenes: Scenes) -> Scenes:
+    """Draw scenes again by a renderer that a model in 3D was not built on.
+
+    Raises:
+        ValueError: it is a model of patches; see also `redraw`.
+    """
+    if not isinstance(model, AIR3D):
+        raise ValueError("renderer is for models of solids or crockery, got one of patches")
+    return redraw(model.stage, scenes)
+
+
+def redraw(stage: Stage, scenes: Scenes) -> Scenes:
+    """Draw scenes of a stage again by MuJoCo; all that is known about them stays.
+
+    Raises:
+        ValueError: counts, labels or poses are not known, or see `MuJoCoRenderer`.
+    """
+    if scenes.counts is None or scenes.labels is None or scenes.poses is None:
+        raise ValueError("scenes must have counts, labels and poses to be drawn again")
+    renderer = MuJoCoRenderer(stage, scenes.images.shape[1:3])
+    azimuths = np.full(len(scenes), stage.azimuth) if scenes.azimuths is None else scenes.azimuths
+    known = zip(scenes.counts, scenes.labels, scenes.poses, azimuths)
+    images = [renderer(labels[:count], poses[:count], float(azimuth)) for count, labels, poses, azimuth in known]
+    return replace(scenes, images=np.array(images, np.uint8).reshape(len(scenes), *scenes.images.shape[1:3], 3))
+
+
+def _accuracy(predicted: np.ndarray, scenes: Scenes) -> float | None:
+    return None if scenes.counts is None else metrics.count_accuracy(predicted, scenes.counts)
+
+
+def confusion(model: Family, predicted: np.ndarray, scenes: Scenes) -> list[list[int]] | None:
+    """Tabulate how often each count (row) was taken for each count (column)."""
+    if scenes.counts is None:
+        return None
+    largest = max(model.max_objects, int(scenes.counts.max(initial=0)))
+    return metrics.confusion(predicted, scenes.counts, largest).tolist()
+
+
+def box_scores(found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
+    """Compare the boxes of the objects found, up to q's most likely count, with the true ones."""
+    if scenes.boxes is None:
+        return {"mean_iou": None, "ap50": None}
+    present = np.arange(found.boxes.shape[1]) < found.count[:, None]
+    boxes = np.where(present[..., None], found.boxes, np.nan)
+    return {
+        "mean_iou": metrics.mean_iou(scenes.boxes, boxes),
+        "ap50": metrics.average_precision(scenes.boxes, boxes, found.presence),
+    }
+
+
+def quick_scores(model: Family, scenes: Scenes, found: infer.Found) -> dict[str, float]:
+    """Compute the few scores that are logged during training, on few scenes and what was found in them."""
+    bounds = infer.bound(model, channels_first(scenes.images), samples=1, key=jax.random.PRNGKey(0))
+    logged = {"held_out_elbo": float(np.mean(bounds.elbo))}
+    if scenes.counts is not None:
+        logged["held_out_count_accuracy"] = metrics.count_accuracy(found.count, scenes.counts)
+    if isinstance(model, AIR3D):
+        poses = pose_scores(model.stage, found, scenes)
+        logged |= {f"held_out_{name}": value for name, value in poses.items() if value is not None}
+    return logged

@@ -1,0 +1,250 @@
+"""From a trained model and images to counts, boxes and codes, in batches."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
+
+from airjax.data.batches import in_batches
+from airjax.learning import bounds
+from airjax.models import windows
+from airjax.models.air import AIR
+from airjax.models.base import Family, Trajectory, rounded
+
+INK = 0.15
+"""A box is tight around the pixels that an object changes by at least this much."""
+
+TOGETHER = 128
+"""Trajectories at a time when bounds are sampled on a CPU: what more of them leave does not fit into its cache."""
+
+
+class Found(eqx.Module):
+    """What inference found in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
+
+    Attributes:
+        count: mode of q(n | x) along the central trajectory (`AIR.infer` without a key).
+        count_probs: that q(n | x), n = 0..N.
+        boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; NaN where it draws nothing.
+        windows: corners of the attention windows, in pixels.
+        presence: probability that each step is reached and present, `q(n >= t | x)`.
+        where: (log scale, x, y) of the windows.
+        what: appearance codes; in 3D (x, y, rotation, identity).
+        ground: code of what lies behind the objects; in 3D, the camera's azimuth where that is not known.
+        canvases: reconstruction after 0, 1, ..., N objects.
+    """
+
+    count: Int32[np.ndarray, " n"]
+    count_probs: Float32[np.ndarray, "n counts"]
+    boxes: Float32[np.ndarray, "n N 4"]
+    windows: Float32[np.ndarray, "n N 4"]
+    presence: Float32[np.ndarray, "n N"]
+    where: Float32[np.ndarray, "n N 3"]
+    what: Float32[np.ndarray, "n N d"]
+    ground: Float32[np.ndarray, "n g"]
+    canvases: Float32[np.ndarray, "n counts c h w"]
+
+
+class Bounds(eqx.Module):
+    """What sampling tells of n images.
+
+    Attributes:
+        sampled_count: a sample from q(n | x).
+        elbo: evidence lower bound, one sample of z, in nats.
+        iw_bound: importance-weighted bound over K samples, in nats.
+        count_posterior: estimate of p(n | x) from the same samples, n = 0..N.
+    """
+
+    sampled_count: Int32[np.ndarray, " n"]
+    elbo: Float32[np.ndarray, " n"]
+    iw_bound: Float32[np.ndarray, " n"]
+    count_posterior: Float32[np.ndarray, "n counts"]
+
+
+class Views(eqx.Module):
+    """What the model looked at and what it drew, step by step, in n images.
+
+    Attributes:
+        glimpses: x_att, what the patch model saw: with `residual_glimpses` what was left of the image, which can be
+            negative.
+        objects: what it drew there, magnified from its window to the size of the image.
+    """
+
+    glimpses: Float32[np.ndarray, "n N c p p"]
+    objects: Float32[np.ndarray, "n N c h w"]
+
+
+def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
+    """Raise ValueError unless there are images, of the shape that the model was made for."""
+    if not len(images):
+        raise ValueError("images must hold at least one, got none")
+    (channels, height, width), (c, h, w) = model.image_shape, images.shape[1:]
+    if (c, h, w) != (channels, height, width):
+        raise ValueError(
+            f"images must have {width} x {height} pixels and {channels} channel(s), as in training; "
+            f"got {w} x {h} and {c}"
+        )
+
+
+def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
+    """Infer counts, boxes and codes along the central trajectory."""
+    check_images(model, images)
+    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
+
+
+def bound(
+    model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray, batch: int = 100
+) -> Bounds:
+    """Evaluate bounds and the posterior over counts with `samples` trajectories an image."""
+    keys_of = lambda index: jax.random.split(jax.random.fold_in(key, index), batch)
+    return _bounds(model, images, samples, keys_of, batch)
+
+
+def bound_each(
+    model: Family,
+    images: UInt8[np.ndarray, "n c h w"],
+    *,
+    samples: int,
+    keys: UInt32[np.ndarray, "n 2"],
+    batch: int = 100,
+) -> Bounds:
+    """Do as `bound` with a key for each image, so that an image's result doesn't depend on those beside it."""
+    padded = np.pad(keys, [(0, -len(keys) % batch), (0, 0)])
+    return _bounds(model, images, samples, lambda index: jnp.asarray(padded[index * batch :][:batch]), batch)
+
+
+def _bounds(model, images, samples, keys_of, batch) -> Bounds:
+    check_images(model, images)
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    return Bounds(**in_batches(lambda chunk, index: _bound(model, chunk, samples, keys_of(index)), images, batch))
+
+
+def view(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> Views:
+    """Cut out the glimpses of what `find` found in these images, and draw each object by itself."""
+    check_images(model, images)
+    arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
+    return Views(**jax.tree.map(np.asarray, _view(model, *arrays)))
+
+
+def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
+    """Describe each image in plain numbers and lists: its count, the posterior over counts, and its objects."""
+    found = find(model, images, batch=min(len(images), 256))
+    posterior = bound(model, images, samples=samples, key=key, batch=min(len(images), 100)).count_posterior
+    return [
+        {
+            "count": int(found.count[i]),
+            "count_posterior": rounded(posterior[i]),
+            **model.tell_ground(found.ground[i]),
+            "objects": describe_objects(model, found, i),
+        }
+        for i in range(len(images))
+    ]
+
+
+def describe_objects(model: Family, found: Found, i: int) -> list[dict]:
+    """Describe the objects of image `i` in plain numbers and lists."""
+    return [_describe_object(model, found, i, t) for t in range(found.count[i])]
+
+
+def _describe_object(model: Family, found: Found, i: int, t: int) -> dict:
+    return {
+        "box": None if np.isnan(found.boxes[i, t]).any() else rounded(found.boxes[i, t]),
+        "window": rounded(found.windows[i, t]),
+        "presence": round(float(found.presence[i, t]), 6),
+        **model.tell(found.what[i, t]),
+    }
+
+
+@eqx.filter_jit
+def _find(model: Family, images: UInt8[Array, "b c h w"]) -> dict[str, Array]:
+    return jax.vmap(lambda image: _find_one(model, image / 255.0))(images)
+
+
+def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
+    trajectory = model.infer(image, key=None)
+    steps = trajectory.steps
+    log_probs = trajectory.count_log_probs
+    canvases = jnp.concatenate([trajectory.empty_canvas[None], steps.canvas])
+    return dict(
+        count=jnp.argmax(log_probs).astype(jnp.int32),
+        count_probs=jnp.exp(log_probs),
+        boxes=jax.vmap(tight_box)(jnp.diff(canvases, axis=0)),
+        windows=jax.vmap(lambda where: window_box(where, image.shape))(steps.where),
+        presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
+        where=steps.where,
+        what=steps.what,
+        ground=trajectory.ground.value,
+        canvases=canvases,
+    )
+
+
+@eqx.filter_jit
+def _view(
+    model: AIR,
+    images: UInt8[Array, "n c h w"],
+    where: Float[Array, "n N 3"],
+    what: Float[Array, "n N d"],
+    canvases: Float[Array, "n counts c h w"],
+) -> dict[str, Array]:
+    def one(image, where, what, behind):
+        shown = model._shown(image / 255.0, behind)
+        glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], model.window)
+        return dict(glimpses=glimpse[: len(image)], objects=model.place(jnp.zeros(3), what)[: len(image)])
+
+    # Without residual glimpses, every one is cut from the image without its ground alone.
+    behind = canvases[:, :-1] if model.residual_glimpses else jnp.broadcast_to(canvases[:, :1], canvases[:, 1:].shape)
+    return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0, 0)))(images, where, what, behind)
+
+
+def tight_box(change: Float[Array, "c h w"], ink: float | Float[Array, ""] = INK) -> Float[Array, "4"]:
+    """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object changes; NaN if that is nothing."""
+    visible = jnp.max(jnp.abs(change), axis=0) > ink
+    edges = []
+    for axis in (0, 1):
+        hit = jnp.any(visible, axis=axis)
+        index = jnp.arange(hit.size)
+        edges.append((jnp.min(index, initial=hit.size, where=hit), jnp.max(index + 1, initial=0, where=hit)))
+    (x0, x1), (y0, y1) = edges
+    box = jnp.stack([x0, y0, x1, y1]).astype(jnp.float32)
+    return jnp.where(jnp.any(visible), box, jnp.nan)
+
+
+def window_box(where: Float[Array, "3"], shape: tuple[int, ...]) -> Float[Array, "4"]:
+    """Return the corners (x0, y0, x1, y1) of an attention window, in pixels of an image of `shape`."""
+    height, width = shape[-2:]
+    size = jnp.array([width, height])
+    centre, half = (where[1:] + 1.0) * size / 2, jnp.exp(where[0]) * size / 2
+    return jnp.concatenate([centre - half, centre + half])
+
+
+@eqx.filter_jit
+def _bound(
+    model: Family, images: UInt8[Array, "b c h w"], samples: int, keys: UInt32[Array, "b 2"]
+) -> dict[str, Array]:
+    count_keys, noise_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)
+    each = jax.vmap(lambda key: jax.random.split(key, samples), out_axes=1)(noise_keys)
+    infer = jax.vmap(lambda image, key: _without_pictures(model.infer(image, key=key)))
+    sample = partial(infer, images / 255.0)
+    at_once = max(1, TOGETHER // len(images)) if jax.default_backend() == "cpu" else samples
+    trajectories: Trajectory = jax.lax.map(sample, each, batch_size=at_once)
+
+    def one(trajectories, count_key):
+        first = jax.tree.map(lambda x: x[0], trajectories)
+        prior = model.count_log_prior
+        return dict(
+            sampled_count=jax.random.categorical(count_key, first.count_log_probs).astype(jnp.int32),
+            elbo=bounds.marginal(first, prior),
+            iw_bound=bounds.importance_weighted(trajectories, prior),
+            count_posterior=jnp.exp(bounds.count_posterior(trajectories, prior)),
+        )
+
+    return jax.vmap(one, in_axes=(1, 0))(trajectories, count_keys)
+
+
+def _without_pictures(trajectory: Trajectory) -> Trajectory:
+    """Keep of a trajectory what bounds are made of, few numbers."""
+    steps = trajectory.steps._replace(where=None, what=None, canvas=None, objects=None)
+    return trajectory._replace(steps=steps, ground=trajectory.ground._replace(value=None), empty_canvas=None)

@@ -1,0 +1,118 @@
+"""Scenes from the generative model, as it was learned or with a hand on its priors."""
+
+from typing import NamedTuple, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.inference.infer import tight_box
+from airjax.models.air import AIR
+from airjax.models.base import Family, Scene
+from airjax.models.patches.base import Code, PatchModel
+
+OBJECTS = 64
+"""Objects from the prior that are measured."""
+
+
+class Tempered(eqx.Module):
+    """A patch model whose prior is spread more widely, or less: codes are `temperature` times the prior's."""
+
+    patches: PatchModel
+    temperature: Float[Array, ""]
+
+    @property
+    def code_size(self) -> int:
+        """The number of dimensions of z_what."""
+        return self.patches.code_size
+
+    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
+        """Draw z_what."""
+        return self.temperature * self.patches.prior_sample(key=key)
+
+    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+        """Infer z_what as the patch model does."""
+        return self.patches.encode(glimpse, noise, pathwise=pathwise)
+
+    def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
+        """Draw the patch that `what` describes."""
+        return self.patches.decode(what)
+
+
+M = TypeVar("M", bound=Family)
+
+
+def with_count(model: M, count: int) -> M:
+    """Let all scenes of a model have `count` objects.
+
+    Raises:
+        ValueError: `count` is not in 0..N.
+    """
+    if not 0 <= count <= model.max_objects:
+        raise ValueError(f"count must be from 0 to {model.max_objects}, got {count}")
+    log_prior = np.where(np.arange(model.max_objects + 1) == count, 0.0, -np.inf)
+    fixed = jnp.asarray(log_prior, model.count_log_prior.dtype)
+    return eqx.tree_at(lambda m: m.count_log_prior, model, fixed)
+
+
+def steer(model: AIR, *, count: int | None = None, scale: float = 1.0, temperature: float = 1.0) -> AIR:
+    """Change the priors from which a model draws scenes; with the defaults, they stay as they are.
+
+    Args:
+        model: The model, which stays as it is.
+        count: The number of objects of every scene; None: p(n).
+        scale: By how much objects are larger than those of p(z_where).
+        temperature: By how much codes lie farther from the mean of p(z_what); at 0, every object looks the same.
+
+    Raises:
+        ValueError: `count` is not in 0..N, `scale` not positive and finite, `temperature` negative or not finite.
+    """
+    if not 0 < scale < np.inf:
+        raise ValueError(f"scale must be positive and finite, got {scale}")
+    if not 0 <= temperature < np.inf:
+        raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
+    mean = model.where_prior.normal.mean
+    parts = lambda m: (m.where_prior.normal.mean, m.patches)
+    steered = (mean.at[0].add(np.log(scale)), Tempered(model.patches, jnp.asarray(temperature, mean.dtype)))
+    return eqx.tree_at(parts, model if count is None else with_count(model, count), steered)
+
+
+@eqx.filter_jit
+def scenes(model: Family, n: int, *, key: PRNGKeyArray) -> Scene:
+    """Draw `n` scenes, stacked."""
+    return jax.vmap(lambda k: model.sample(key=k))(jax.random.split(key, n))
+
+
+class Typical(NamedTuple):
+    """What a model takes objects to be like, in pixels.
+
+    Attributes:
+        stroke: how thick strokes are.
+        width: the median width of objects.
+        height: their median height.
+    """
+
+    stroke: float
+    width: float
+    height: float
+
+
+def typical(model: AIR, *, key: PRNGKeyArray) -> Typical:
+    """Measure objects from the prior, in the middle of a scene.
+
+    A stroke of width w and length l holds ink w l and has edges of length 2 l, which are the ink's total variation.
+    """
+
+    def draw(where_key, what_key):
+        where = model.where_prior().sample(key=where_key).at[1:].set(0.0)
+        placed = model.place(where, model.patches.prior_sample(key=what_key))
+        ink = placed[-1:] if model.over else jnp.mean(placed, axis=0, keepdims=True)
+        # Measured by its own brightness, a faint object has a box, too.
+        return ink[0], tight_box(ink, jnp.max(ink) / 4)
+
+    ink, boxes = map(np.asarray, jax.jit(jax.vmap(draw))(*jax.random.split(key, (2, OBJECTS))))
+    edges = np.hypot(np.diff(ink, axis=1)[:, :, 1:], np.diff(ink, axis=2)[:, 1:]).sum()
+    width, height = np.nanmedian(boxes[:, 2:] - boxes[:, :2], axis=0)
+    return Typical(float(max(1.0, 2.0 * ink.sum() / max(edges, 1e-6))), float(width), float(height))

@@ -1,0 +1,343 @@
+"""The command line: parsing and printing only."""
+
+import dataclasses
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import cyclopts
+from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
+
+from airjax.config import DATA_SETS, ChannelsKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
+from airjax.interfaces.console import (
+    BROKEN_PIPE,
+    USER_ERROR,
+    check_free,
+    end_stalled,
+    exit_code,
+    flag,
+    keep_compiled,
+    key,
+    print_images,
+    print_report,
+    print_scores,
+    report,
+)
+
+_WHOLE = r"[+-]?[0-9_]+"
+_SPELLINGS = {int: _WHOLE, tuple[int, ...]: _WHOLE, ChannelsKind: _WHOLE, int | None: rf"{_WHOLE}|(?i:none)"}
+
+
+def _exact(kind: Any, tokens: Any) -> Any:
+    """Convert as cyclopts does, but without rounding: 1.5 is no number of steps."""
+    for token in tokens:
+        if kind in _SPELLINGS and not re.fullmatch(_SPELLINGS[kind], token.value):
+            raise CoercionError(token=token, target_type=int)
+    return cyclopts.convert(kind, tokens)
+
+
+app = App(
+    name="airjax",
+    help="Attend, Infer, Repeat: count, locate and redraw the objects of a scene, without labels.",
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), converter=_exact),
+)
+_logger = logging.getLogger("airjax")
+
+
+def _flags(title: str) -> Parameter:
+    return Parameter(name="*", group=Group(title))
+
+
+@app.command
+def train(
+    data: str,
+    *,
+    out: Path,
+    config: str | None = None,
+    quiet: bool = False,
+    scenes: Annotated[DataConfig | None, _flags("Data")] = None,
+    model: Annotated[ModelConfig | None, _flags("Model")] = None,
+    training: Annotated[TrainConfig | None, _flags("Training")] = None,
+) -> None:
+    """Train on a folder of pictures or a data set; the same command goes on after a stop.
+
+    What flags leave open is set by the look of one's own pictures (`airjax doctor`).
+
+    Args:
+        data: A folder of pictures; an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]); or multi-mnist,
+            multi-digits, sprites, omniglot.
+        out: The run's folder.
+        config: fast, accurate, paper (sizes), difference, or a TOML file of settings named like the flags below; flags
+            win.
+        quiet: Show no progress bar.
+    """
+    from airjax.data import load_scenes
+    from airjax.data.sources import pin
+    from airjax.runs.fit import fit
+
+    del config  # `_stand_ins` has read it already
+    resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
+    _logger.info("making scenes: %s", data)
+    learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
+    fit(resolved, learnt, held_out, out, progress=not quiet, stalled=end_stalled)
+    _logger.info("trained; pictures are in %s", out / "pictures")
+
+
+@app.command
+def evaluate(
+    run: Path,
+    *,
+    scenes: Path | None = None,
+    renderer: Literal["mujoco"] | None = None,
+    samples: int = 100,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Score a trained run on its held-out scenes.
+
+    Args:
+        run: A run's folder.
+        scenes: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
+        renderer: Draw the scenes again first, by another renderer than the model's: of those in 3D.
+        samples: Trajectories an image for the importance-weighted bound and the count posterior.
+        seed: Fixes them.
+        json: Print one JSON object.
+    """
+    from airjax.data import load_npz, load_scenes
+    from airjax.inference import evaluate as evaluation
+    from airjax.runs.record import load_model, read_record
+
+    model = load_model(run)
+    held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
+    if renderer == "mujoco":
+        held_out = evaluation.by_mujoco(model, held_out)
+    print_scores(evaluation.evaluate(model, held_out, key=key(seed), samples=samples), json)
+
+
+@app.command
+def infer(
+    run: str,
+    images: list[Path],
+    /,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    polarity: PolarityKind | None = None,
+    json: bool = False,
+    coco: Path | None = None,
+    parquet: Path | None = None,
+    overlay: Path | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Count, locate and describe the objects of pictures; the same command goes on after a stop.
+
+    Args:
+        run: A run's folder, or a trained model's name or folder.
+        images: Pictures of any size, or one folder of them.
+        samples: Trajectories an image for the count posterior.
+        seed: Fixes them.
+        polarity: Whether objects are lighter than the ground or darker; by default as in training.
+        json: Print one JSON object.
+        coco: Write COCO results (and NAME.images.json, the images they refer to).
+        parquet: Write a table with a row for every object.
+        overlay: Folder for the pictures with boxes drawn into them.
+        force: Replace outputs that exist.
+        quiet: Show no progress bar.
+    """
+    from airjax.interfaces import infer_files
+    from airjax.runs.pretrained import from_pretrained
+
+    pictures, outputs = infer_files.gather(images), infer_files.Outputs(coco, parquet, overlay)
+    trained, random = from_pretrained(run), key(seed)
+    invert = (polarity or trained.polarity) == "dark"
+    inference = infer_files.Inference(trained.model, pictures, invert=invert, samples=samples, key=random)
+    if not outputs.paths:
+        print_images(infer_files.readable(inference), json)
+    elif json:
+        raise ValueError("--json prints to the terminal; give it without --coco, --parquet and --overlay")
+    else:
+        infer_files.to_files(inference, outputs, force=force, progress=not quiet)
+
+
+@app.command
+def doctor(data: str, *, out: Path | None = None, json: bool = False, force: bool = False) -> None:
+    """Look at pictures before training: whether AIR is the right tool, and which settings suit them.
+
+    Args:
+        data: A folder of pictures, an .npz file or a data set.
+        out: Draw what stands out from the ground into this picture.
+        json: Print one JSON object.
+        force: Replace the picture if it exists.
+    """
+    from airjax.interfaces import doctor as looks
+
+    if out is not None:
+        check_free(out, force)
+    report, sample, pieces = looks.examine(data)
+    if out is not None:
+        looks.draw(sample, pieces, out)
+    print_report(report, json)
+
+
+@app.command
+def export(run: Path, *, out: Path, half: bool = False) -> None:
+    """Write a run's model as config.json and model.safetensors, to be shared and loaded by any command.
+
+    Args:
+        run: A run's folder.
+        out: The folder to make.
+        half: Store weights in 16 bits.
+    """
+    from airjax.runs.pretrained import save_pretrained
+
+    save_pretrained(run, out, half=half)
+
+
+@app.command
+def sample(run: Path, *, out: Path, n: int = 40, seed: int = 0, force: bool = False) -> None:
+    """Draw scenes from the generative model.
+
+    Args:
+        run: A run's folder.
+        out: The picture to write.
+        n: Number of scenes.
+        seed: Fixes them.
+        force: Replace the picture if it exists.
+    """
+    from airjax.runs.figures import sample_scenes
+    from airjax.runs.record import load_model
+
+    check_free(out, force)
+    sample_scenes(load_model(run), out, n=n, seed=seed)
+
+
+@app.command
+def scenes(
+    data: str,
+    *,
+    out: Path,
+    n: int = 40,
+    force: bool = False,
+    settings: Annotated[DataConfig | None, _flags("Data")] = None,
+) -> None:
+    """Draw scenes to train on, with the true boxes where they are known.
+
+    Args:
+        data: A folder of pictures, an .npz file, or multi-mnist, multi-digits, sprites, omniglot.
+        out: The picture to write.
+        n: Number of scenes.
+        force: Replace the picture if it exists.
+    """
+    from airjax.runs.figures import draw_scenes
+
+    check_free(out, force)
+    draw_scenes(_data_config(data, settings), out, n=n)
+
+
+@app.command
+def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
+    """Draw a run's figures again, into its folder `pictures`.
+
+    Args:
+        run: A run's folder.
+        compare: Other runs to show in the learning curves.
+    """
+    from airjax.runs.figures import draw_figures
+
+    for path in draw_figures(run, compare):
+        print(path)
+
+
+@app.command
+def serve(run: str | None = None, *, port: int = 8000) -> None:
+    """Watch a trained model attend, infer and repeat, on a web page of this machine alone.
+
+    Args:
+        run: A run's folder, or a trained model's name or folder; without it, those that come with the package.
+        port: Where the page is: http://127.0.0.1:PORT; 0 takes any that is free.
+    """
+    try:
+        from airjax.interfaces.serve import serve_model
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "uvicorn"):
+            raise
+        raise ValueError("airjax serve needs more packages: pip install 'airjax[serve]'") from None
+    serve_model(run, port=port)
+
+
+def _data_config(name: str, given: DataConfig | None) -> DataConfig:
+    """Put the name of the data set, which is an argument, to its settings, which are flags."""
+    if given is not None and given.name != DataConfig().name:
+        raise ValueError(f"name the data set by the first argument alone, got {name} and --name {given.name}")
+    return dataclasses.replace(given or DataConfig(), name=name).resolved()
+
+
+def _stand_ins(arguments: list[str]) -> None:
+    """Let settings stand in for flags that aren't given: first of `train --config NAME`, then what suits the data."""
+    from airjax.runs.presets import names, read
+
+    app.config = ()
+    if arguments[:1] not in (["train"], ["scenes"]):
+        return
+    for word, following in zip(arguments, [*arguments[1:], ""]):
+        path = following if word == "--config" else word.removeprefix("--config=")
+        if path and path != word:
+            app.config = (_stand_in(read(path), path),)
+    command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    if command not in (train, scenes):
+        return  # their help
+    data = bound.arguments["data"]
+    if data in DATA_SETS and data in names():
+        of_data = {field.name.replace("_", "-") for field in dataclasses.fields(DataConfig)}
+        known = {name: value for name, value in read(data).items() if command is train or name in of_data}
+        app.config = (*app.config, _stand_in(known, data))
+    elif data not in DATA_SETS and command is train and Path(data).exists():
+        app.config = (*app.config, _stand_in(_proposed(data), "the look of the pictures"))
+
+
+def _stand_in(settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
+    return cyclopts.config.Dict(settings, source=source, use_commands_as_keys=False)
+
+
+def _proposed(data: str) -> dict[str, Any]:
+    """Look for settings that suit one's own pictures, and tell them."""
+    from airjax.interfaces.doctor import propose
+
+    found = propose(data)
+    for doubt in found.doubts:
+        _logger.warning("AIR may be the wrong tool: %s", doubt)
+    flags = " ".join(flag(name, value) for name, value in found.settings.items())
+    _logger.info("settings by the look of the pictures (flags of your own win): %s", flags)
+    return found.settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
+    _logger.setLevel(logging.INFO)
+    try:
+        tokens = list(sys.argv[1:] if arguments is None else arguments)
+        keep_compiled()
+        _stand_ins(tokens)
+        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        report(error)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("airjax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        code = exit_code(error)
+        if code is None:
+            raise
+        report(error)
+        return code
+    return 0

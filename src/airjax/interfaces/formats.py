@@ -1,0 +1,179 @@
+"""Write what inference found in formats that other software reads: COCO, Parquet, pictures with boxes, supervision."""
+
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from airjax.files import write_atomically
+from airjax.runs.plots import STEP_COLOURS
+
+CATEGORY = {"id": 1, "name": "object"}
+"""COCO's category of every object: nothing is labelled."""
+ROWS = 5_000
+"""Rows of a Parquet file that are held in memory."""
+
+
+def images_path(coco: Path) -> Path:
+    """Name the file that lists the images of COCO results, beside them."""
+    return coco.with_suffix(".images.json")
+
+
+def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
+    """Write COCO results (a list of boxes with scores) to `path`, and the images they refer to beside it.
+
+    The second file, `NAME.images.json`, is a COCO data set without annotations: names, sizes, ids, and for every image
+    its count and p(n | x). With pycocotools, `COCO(images).loadRes(results)`. Boxes are [x, y, width, height] in
+    pixels of the picture, scores the probabilities of presence. Objects that draw nothing have no box and are left out.
+
+    Args:
+        found: what `Inference.batches` yields, picture by picture; nothing of it is kept in memory.
+        path: where the results go; written completely or not at all.
+    """
+    with _atomic(path) as results, _atomic(images_path(path)) as images:
+        results.write("[")
+        images.write(json.dumps({"categories": [CATEGORY], "annotations": []})[:-1] + ', "images": [')
+        between = {results: "", images: ""}
+
+        def write(file, value):
+            file.write(between[file] + "\n" + json.dumps(value, allow_nan=False))
+            between[file] = ","
+
+        for one in found:
+            about = {"id": one["id"], "file_name": one["image"]}
+            write(images, about | {name: one[name] for name in ("width", "height", "count", "count_posterior")})
+            for described in one["objects"]:
+                if described["box"] is not None:
+                    x0, y0, x1, y1 = described["box"]
+                    box = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
+                    ids = {"image_id": one["id"], "category_id": CATEGORY["id"]}
+                    write(results, ids | {"bbox": box, "score": described["presence"]})
+        results.write("\n]\n")
+        images.write("\n]}\n")
+
+
+def check_parquet() -> None:
+    """Raise ValueError unless Parquet files can be written."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ModuleNotFoundError:
+        raise ValueError("Parquet files need pyarrow: pip install 'airjax[parquet]'") from None
+
+
+def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
+    """Write a Parquet file with a row for every object, in the order inferred.
+
+    Columns: `image`, `id`, `count` and `count_posterior` (p(n | x), n = 0..N) of the picture; `object` (1, 2, ...), its
+    box `x0`, `y0`, `x1`, `y1` and window `window_x0`, ... in the picture's pixels, `presence` and `code`. A picture
+    without objects has one row, in which these are null, so that none is missing.
+
+    Args:
+        found: what `Inference.batches` yields, picture by picture; a few thousand rows are kept in memory.
+        path: where the rows go; written completely or not at all.
+
+    Raises:
+        ValueError: see `check_parquet`.
+    """
+    check_parquet()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    floats = [*_named("", None), *_named("window_", None), "presence"]
+    fields: list[tuple[str, Any]] = [("image", pa.string()), ("id", pa.int64()), ("count", pa.int32())]
+    fields += [("count_posterior", pa.list_(pa.float32())), ("object", pa.int32())]
+    fields += [(name, pa.float32()) for name in floats] + [("code", pa.list_(pa.float32()))]
+    schema = pa.schema(fields)
+    temporary = _temporary(path)
+    try:
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for rows in _chunks((row for one in found for row in _rows(one)), ROWS):
+                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    picture = {name: one[name] for name in ("image", "id", "count", "count_posterior")}
+    for place, found in enumerate(one["objects"], start=1):
+        about = {"object": place, "presence": found["presence"], "code": found["code"]}
+        yield picture | about | _named("", found["box"]) | _named("window_", found["window"])
+    if not one["objects"]:
+        yield picture
+
+
+def _named(prefix: str, corners: list[float] | None) -> dict[str, float | None]:
+    return {f"{prefix}{name}": value for name, value in zip(("x0", "y0", "x1", "y1"), corners or [None] * 4)}
+
+
+def _chunks(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    chunk: list[dict[str, Any]] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def write_overlay(picture: Image.Image, one: dict[str, Any], path: Path) -> None:
+    """Draw the boxes of a picture's objects into it, in the colours of their steps, and write it as a PNG."""
+    shown = picture.convert("RGB")
+    draw, width = ImageDraw.Draw(shown), max(1, round(max(shown.size) / 200))
+    for step, found in enumerate(one["objects"]):
+        if found["box"] is not None:
+            x0, y0, x1, y1 = found["box"]
+            corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))  # Pillow's corners are pixels, ours are edges
+            draw.rectangle(corners, outline=STEP_COLOURS[step % len(STEP_COLOURS)], width=width)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    shown.save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def to_supervision(one: dict[str, Any]) -> Any:
+    """Turn what was found in a picture (an entry of `airjax infer --json`) into `supervision.Detections`.
+
+    `xyxy` are the boxes in pixels, `confidence` the probabilities of presence, `class_id` zeros, and `data["code"]` the
+    codes. Objects that draw nothing are left out.
+
+    Raises:
+        ModuleNotFoundError: supervision is missing (`pip install supervision`).
+    """
+    import supervision
+
+    boxed = [found for found in one["objects"] if found["box"] is not None]
+    if not boxed:
+        return supervision.Detections.empty()
+    return supervision.Detections(
+        xyxy=np.array([found["box"] for found in boxed], np.float32),
+        confidence=np.array([found["presence"] for found in boxed], np.float32),
+        class_id=np.zeros(len(boxed), int),
+        data={"code": np.array([found["code"] for found in boxed], np.float32)},
+    )
+
+
+def _temporary(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+@contextmanager
+def _atomic(path: Path) -> Iterator[IO[str]]:
+    """Open a text file that takes the place of `path` once it is complete."""
+    temporary = _temporary(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

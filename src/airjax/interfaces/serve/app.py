@@ -1,0 +1,172 @@
+"""The page and its JSON API: which question gets which answer."""
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from jaxtyping import UInt8
+from starlette.exceptions import HTTPException as AnyHTTPException
+
+from airjax.data.batches import channels_first
+from airjax.data.images import FORMATS, fit, is_on_light, open_picture, shape_of
+from airjax.interfaces.serve.answers import SAMPLES, Answers
+from airjax.interfaces.serve.middleware import Guard, refusal
+from airjax.interfaces.serve.requests import (
+    MAX_BODY,
+    Drawing,
+    SceneWanted,
+    SheetWanted,
+    TableWanted,
+    ViewWanted,
+    checked,
+    content_type,
+    read_body,
+    wanted,
+)
+from airjax.interfaces.serve.tables import TableAnswers
+from airjax.interfaces.serve.worker import Busy, Worker
+from airjax.models.air import AIR
+from airjax.models.air3d.model import AIR3D
+from airjax.models.background import BlackGround
+from airjax.runs import plots
+
+STATIC = Path(__file__).parent / "static"
+MAX_PIXELS = 16_000_000
+"""Pixels of a picture, which is refused before it is decoded."""
+PLACES = 8
+"""Requests to a model that are worked on or wait."""
+
+
+def create_app(
+    model: AIR | AIR3D,
+    *,
+    name: str,
+    pictures: UInt8[np.ndarray, "n c h w"] | None = None,
+    beside: AIR3D | None = None,
+    places: int = PLACES,
+) -> FastAPI:
+    """Make the page of a model, and of another one beside it.
+
+    When this returns, a model of patches has been compiled; one of objects in 3D is being compiled by a thread of its
+    own, after which questions to it are answered.
+
+    Args:
+        model: The model.
+        name: What the page calls it.
+        pictures: Scenes to show on demand; None: they are sampled from the prior. Of a model in 3D, tables are laid.
+        beside: A model in 3D to show besides one of patches.
+        places: Requests to a model that are worked on or wait; one more gets a 503.
+
+    Raises:
+        ValueError: `pictures` are not of the model's shape, or those of the model in 3D are not square.
+    """
+    answers = Answers(model, pictures) if isinstance(model, AIR) else None
+    in_3d = model if isinstance(model, AIR3D) else beside
+    tables = None if in_3d is None else TableAnswers(in_3d)
+    for_answers, for_tables = Worker(places), Worker(places)
+    app = _empty_app(for_answers, for_tables)
+
+    @app.get("/api/model")
+    async def card() -> JSONResponse:
+        shared = {"name": name, "colours": plots.STEP_COLOURS, "samples": SAMPLES, "max_body": MAX_BODY}
+        cards = {"patches": answers and answers.card, "solids": tables and tables.card}
+        return JSONResponse(shared | cards)
+
+    if answers is not None:
+        assert isinstance(model, AIR)
+        _add_pictures(app, model, answers, for_answers)
+    if tables is not None:
+        for_tables.begin(*tables.warm())
+        _add_tables(app, tables, for_tables)
+    return app
+
+
+def _empty_app(*workers: Worker) -> FastAPI:
+    @asynccontextmanager
+    async def until_closed(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for worker in workers:
+            worker.close()
+
+    app = FastAPI(openapi_url=None, lifespan=until_closed)  # its pages of documentation load scripts from elsewhere
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1"], www_redirect=False)
+    app.add_middleware(Guard)
+    app.add_exception_handler(AnyHTTPException, _refuse)
+    app.add_exception_handler(Busy, _turn_away)
+    app.mount("/static", StaticFiles(directory=STATIC))
+
+    @app.get("/")
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    return app
+
+
+def _add_pictures(app: FastAPI, model: AIR, answers: Answers, worker: Worker) -> None:
+    @app.post("/api/infer")
+    async def infer(request: Request) -> JSONResponse:
+        kind = content_type(request, "application/json", *(f"image/{name.lower()}" for name in FORMATS))
+        body = await read_body(request)
+        pixels = _drawn if kind == "application/json" else _decoded
+        return JSONResponse(await worker.run(lambda: answers.infer(checked(lambda: pixels(model, body)))))
+
+    @app.post("/api/scene")
+    async def scene(request: Request) -> JSONResponse:
+        asked = await wanted(request, SceneWanted)
+        return JSONResponse(await worker.run(lambda: answers.scene(**asked.model_dump())))
+
+    @app.post("/api/sample")
+    async def sample(request: Request) -> JSONResponse:
+        asked = await wanted(request, SheetWanted)
+        if asked.count is not None and not 0 <= asked.count <= model.max_objects:
+            raise HTTPException(422, f"count must be null or from 0 to {model.max_objects}")
+        return JSONResponse(await worker.run(lambda: answers.sample(**asked.model_dump())))
+
+
+def _add_tables(app: FastAPI, answers: TableAnswers, worker: Worker) -> None:
+    @app.post("/api/table")
+    async def table(request: Request) -> JSONResponse:
+        asked = await wanted(request, TableWanted)
+        return JSONResponse(await worker.run(lambda: answers.table(**asked.model_dump())))
+
+    @app.post("/api/view")
+    async def view(request: Request) -> JSONResponse:
+        asked = await wanted(request, ViewWanted)
+        what = checked(lambda: answers.place(asked.model_dump()["objects"]))
+        return JSONResponse(await worker.run(lambda: answers.view(what, azimuth_deg=asked.azimuth_deg)))
+
+
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, AnyHTTPException)
+    return refusal(error.status_code, error.detail, headers=error.headers)
+
+
+async def _turn_away(_: Request, error: Exception) -> JSONResponse:
+    del error
+    return refusal(503, "too many requests are waiting; try again in a second", headers={"Retry-After": "1"})
+
+
+def _drawn(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
+    rows = Drawing.model_validate_json(body).pixels
+    shape = shape_of(*model.image_shape)
+    wanted = f"pixels must be whole numbers from 0 to 255, nested as {list(shape)}"
+    try:
+        values = np.array(rows)
+    except ValueError:  # ragged
+        raise ValueError(wanted) from None
+    if values.shape != shape or values.dtype.kind != "i" or values.min() < 0 or values.max() > 255:
+        raise ValueError(wanted)
+    return channels_first(values[None].astype(np.uint8))[0]
+
+
+def _decoded(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
+    """Decode a picture and fit it; for a model of light objects on black, dark ones on a light ground are inverted."""
+    picture = open_picture(io.BytesIO(body), "the picture", max_pixels=MAX_PIXELS, formats=FORMATS)
+    invert = isinstance(model.ground, BlackGround) and is_on_light(picture)
+    return fit(picture, model.image_shape, invert=invert).pixels

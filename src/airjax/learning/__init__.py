@@ -1,0 +1,1 @@
+"""Learning: bounds, estimators of their gradients, and the trainer."""

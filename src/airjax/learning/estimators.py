@@ -1,0 +1,148 @@
+"""Estimators of gradients, beside that of `bounds.marginal`, which needs none: what to maximise in their stead.
+
+Each acts on the `Trajectory` of one image, or on K of them, stacked; `count_log_prior` is log p(n), n = 0..N. Values
+are in nats per image.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from airjax.learning import bounds
+from airjax.models.background import Layers
+from airjax.models.base import Trajectory
+
+
+class Nvil(NamedTuple):
+    """The terms of the score-function estimator for one sampled count.
+
+    Attributes:
+        bound: the sampled evidence lower bound, in nats.
+        surrogate: what to maximise; its gradient estimates the bound's.
+        baseline_loss: squared error of the baselines, to be minimised by them alone.
+    """
+
+    bound: Float[Array, ""]
+    surrogate: Float[Array, ""]
+    baseline_loss: Float[Array, ""]
+
+
+def nvil(
+    trajectory: Trajectory,
+    count_log_prior: Float[Array, " counts"],
+    n: Int[Array, ""],
+    baselines: Float[Array, " N"],
+) -> Nvil:
+    """Estimate the bound's gradient as the paper does: score function for z_pres, with baselines (section 2.2).
+
+    `n` is a sample from `trajectory.count_log_probs`; steps after n + 1 decided nothing and drop out. Each step's
+    learning signal holds only the terms that its decision can still change; `baselines[t]` must not depend on the
+    decision of step t (NVIL: Mnih & Gregor, 2014).
+    """
+    logits, t = trajectory.steps.presence_logit, jnp.arange(trajectory.steps.kl.size)
+    present, active = t < n, t <= n
+    log_q = jnp.where(active, jax.nn.log_sigmoid(jnp.where(present, logits, -logits)), 0.0)
+    kl = jnp.where(present, trajectory.steps.kl, 0.0)
+    log_joint = trajectory.log_likelihoods[n] + count_log_prior[n] - trajectory.ground.kl
+    signals = jax.lax.stop_gradient(log_joint - jnp.cumsum((kl + log_q)[::-1])[::-1])
+    advantage = jax.lax.stop_gradient(signals - baselines)
+    score = jnp.sum(jnp.where(active, advantage * log_q, 0.0))
+    return Nvil(
+        bound=log_joint - jnp.sum(kl + log_q),
+        surrogate=log_joint - jnp.sum(kl) + score,
+        baseline_loss=jnp.sum(jnp.where(active, (signals - baselines) ** 2, 0.0)),
+    )
+
+
+def importance(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
+    """Evaluate the importance-weighted bound less the cross-entropy of q(n | x) from the count posterior.
+
+    The bound (Burda et al., 2016; `bounds.importance_weighted`) sums the count out, and q(n | x) is absent from it.
+    So presence learns besides, along every trajectory, to say what the K of them together tell of p(n | x).
+    """
+    target = jax.lax.stop_gradient(jnp.exp(bounds.count_posterior(trajectories, count_log_prior)))
+    log_q = jnp.mean(_count_log_probs(trajectories), axis=0)
+    return bounds.importance_weighted(trajectories, count_log_prior) + jnp.sum(target * log_q)
+
+
+def rws(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
+    """Weigh log p(x, z, n) + log q(z, n | x) as reweighted wake-sleep does in its wake phase.
+
+    The weights p(x, z_k^(1:n), n) / q(z_k^(1:n) | x), normalised over samples k and counts n together, estimate the
+    posterior; the count is summed out in both terms. The trajectories must be made without `pathwise`, so that log p
+    teaches the generative model and log q the recogniser (Bornschein & Bengio, 2015; for AIR: Le et al., 2019).
+    """
+    weights = jax.nn.softmax(bounds.log_weights(trajectories, count_log_prior), axis=(0, 1))
+    steps, ground = trajectories.steps, trajectories.ground
+    log_likelihoods = jax.vmap(lambda t: t.log_likelihoods)(trajectories)
+    log_p = log_likelihoods + count_log_prior + bounds.up_to_count(steps.log_p) + ground.log_p[:, None]
+    log_q = _count_log_probs(trajectories) + bounds.up_to_count(steps.log_q) + ground.log_q[:, None]
+    return jnp.sum(jax.lax.stop_gradient(weights) * (log_p + log_q))
+
+
+class Vimco(NamedTuple):
+    """The terms of the multi-sample estimator for K sampled counts.
+
+    Attributes:
+        bound: the K-sample bound with sampled counts, in nats.
+        surrogate: what to maximise; its gradient estimates the bound's.
+    """
+
+    bound: Float[Array, ""]
+    surrogate: Float[Array, ""]
+
+
+def vimco(trajectories: Trajectory, count_log_prior: Float[Array, " counts"], n: Int[Array, " K"]) -> Vimco:
+    """Estimate the gradient of a K-sample bound whose counts are sampled: score function, other samples as control.
+
+    `n[k]` is a sample from trajectory k's q(n | x). Each count's learning signal is the bound minus what it would be
+    with that sample's weight replaced by the geometric mean of the others' (Mnih & Rezende, 2016, section 2.4); K must
+    be at least 2. The continuous latents are reparameterised.
+    """
+    samples = jnp.arange(len(n))
+    log_q = _count_log_probs(trajectories)[samples, n]
+    log_w = bounds.log_weights(trajectories, count_log_prior)[samples, n] - log_q
+    others = (jnp.sum(log_w) - log_w) / (len(n) - 1)
+    controls = _log_mean_exp(jnp.where(jnp.eye(len(n), dtype=bool), others[:, None], log_w))
+    bound = _log_mean_exp(log_w)
+    signals = jax.lax.stop_gradient(bound - controls)
+    return Vimco(bound, bound + jnp.sum(signals * log_q))
+
+
+def relaxed_presences(logits: Float[Array, " N"], temperature: float, *, key: PRNGKeyArray) -> Float[Array, " N"]:
+    """Draw relaxed Bernoulli variables, which tend to 0 or 1 as the temperature falls (Maddison et al., 2017)."""
+    return jax.nn.sigmoid((logits + jax.random.logistic(key, logits.shape, logits.dtype)) / temperature)
+
+
+def concrete(
+    trajectory: Trajectory,
+    count_log_prior: Float[Array, " counts"],
+    presences: Float[Array, " N"],
+    log_likelihood: Callable[[Layers], Float[Array, ""]],
+) -> Float[Array, ""]:
+    """Evaluate the bound with its expected log-likelihood replaced by that of relaxed objects.
+
+    These are a mixture of the first 0..N objects, by the products of the relaxed `presences` so far. The divergence
+    stays that of the discrete model, in closed form. So this is no bound on log p(x); as the temperature falls, its
+    mean over presences tends to `bounds.marginal`.
+    """
+    weights = jnp.cumprod(presences)
+    last_alone = weights - jnp.append(weights[1:], 0.0)
+    assert trajectory.steps.objects is not None, "objects in 3D have no relaxation"
+    colours, through = trajectory.steps.objects
+    mixture = Layers(
+        jnp.einsum("n,nchw->chw", last_alone, colours),
+        None if through is None else jnp.einsum("n,nchw->chw", last_alone, through) + (1.0 - weights[0]),
+    )
+    return log_likelihood(mixture) - bounds.divergence(trajectory, count_log_prior)
+
+
+def _count_log_probs(trajectories: Trajectory) -> Float[Array, "K counts"]:
+    return jax.vmap(lambda t: t.count_log_probs)(trajectories)
+
+
+def _log_mean_exp(values: Float[Array, "*k K"]) -> Float[Array, "*k"]:
+    return jax.nn.logsumexp(values, axis=-1) - jnp.log(values.shape[-1])

@@ -1,0 +1,104 @@
+"""What a training step minimises: from a batch of images to the mean of the configured objective."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+
+from airjax.config import TrainConfig
+from airjax.learning import bounds, estimators
+from airjax.learning.baseline import Baseline
+from airjax.models.air import AIR
+from airjax.models.base import Family, Trajectory
+
+Networks = tuple[Family, Baseline | None]
+
+
+class Terms(NamedTuple):
+    """What one image adds to a loss and to a log.
+
+    Attributes:
+        surrogate: to be maximised; its gradient is the estimator's.
+        elbo: estimate of the evidence lower bound, in nats.
+        count_probs: q(n | x), n = 0..N, mean over trajectories.
+    """
+
+    surrogate: Float[Array, "*b"]
+    elbo: Float[Array, "*b"]
+    count_probs: Float[Array, "*b counts"]
+
+
+def batch_loss(
+    config: TrainConfig, networks: Networks, images: Float[Array, "b c h w"], keys: UInt32[Array, "b 2"]
+) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Float[Array, " counts"]]]:
+    """Return minus the mean surrogate over a batch, and the means of the bound and of q(n | x)."""
+    terms = jax.vmap(lambda image, key: image_terms(config, networks, image, key=key))(images, keys)
+    return -jnp.mean(terms.surrogate), (jnp.mean(terms.elbo), jnp.mean(terms.count_probs, axis=0))
+
+
+def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c h w"], *, key: PRNGKeyArray) -> Terms:
+    """Evaluate the configured objective on one image."""
+    model, baseline = networks
+    if config.objective == "marginal":
+        return _marginal(model, image, key)
+    assert isinstance(model, AIR)  # or the configuration would have been refused
+    match config.objective:
+        case "nvil":
+            return _nvil(model, baseline, image, key)
+        case "importance":
+            trajectories = _infer(model, image, config.samples, key)
+            return _multi(estimators.importance(trajectories, model.count_log_prior), trajectories, model)
+        case "rws":
+            trajectories = _infer(model, image, config.samples, key, pathwise=False)
+            return _multi(estimators.rws(trajectories, model.count_log_prior), trajectories, model)
+        case "vimco":
+            return _vimco(model, image, config.samples, key)
+        case "concrete":
+            return _concrete(model, image, config.temperature, key)
+
+
+def _marginal(model, image, key):
+    trajectory = model.infer(image, key=key)
+    bound = bounds.marginal(trajectory, model.count_log_prior)
+    surrogate = bound + bounds.taught(trajectory)
+    return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
+
+
+def _nvil(model, baseline, image, key):
+    noise_key, count_key = jax.random.split(key)
+    trajectory = model.infer(image, key=noise_key)
+    log_w = trajectory.count_log_probs
+    n = jax.random.categorical(count_key, log_w)
+    terms = estimators.nvil(trajectory, model.count_log_prior, n, baseline(image, trajectory))
+    # The baseline's own loss in its own units: with Adam, only its relative size within the batch matters.
+    return Terms(terms.surrogate - terms.baseline_loss / baseline.unit**2, terms.bound, jnp.exp(log_w))
+
+
+def _vimco(model, image, samples, key):
+    noise_key, count_key = jax.random.split(key)
+    trajectories = _infer(model, image, samples, noise_key)
+    n = jax.random.categorical(count_key, jax.vmap(lambda t: t.count_log_probs)(trajectories))
+    return _multi(estimators.vimco(trajectories, model.count_log_prior, n).surrogate, trajectories, model)
+
+
+def _concrete(model, image, temperature, key):
+    noise_key, presence_key = jax.random.split(key)
+    trajectory = model.infer(image, key=noise_key)
+    presences = estimators.relaxed_presences(trajectory.steps.presence_logit, temperature, key=presence_key)
+    log_likelihood = lambda objects: model.ground.explain(image, objects, model.likelihood).log_likelihood
+    surrogate = estimators.concrete(trajectory, model.count_log_prior, presences, log_likelihood)
+    bound = bounds.marginal(trajectory, model.count_log_prior)
+    return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
+
+
+def _infer(model, image, samples, key, *, pathwise=True):
+    """Stack K trajectories."""
+    return jax.vmap(lambda k: model.infer(image, key=k, pathwise=pathwise))(jax.random.split(key, samples))
+
+
+def _multi(surrogate: Float[Array, ""], trajectories: Trajectory, model: Family) -> Terms:
+    """Put to a surrogate of K trajectories what is logged of them."""
+    bounds = jax.vmap(lambda t: bounds.marginal(t, model.count_log_prior))(trajectories)
+    count_probs = jax.vmap(lambda t: jnp.exp(t.count_log_probs))(trajectories)
+    return Terms(surrogate, jnp.mean(bounds), jnp.mean(count_probs, axis=0))

@@ -1,0 +1,126 @@
+"""Where to look next: a fixation on what the canvas doesn't explain yet, and looks that move it onto an object.
+
+The paper's recurrent network reads an object's place off its view of the whole image: a regression, which answers two
+equally good objects with the point between them, and which has to be learned anew for every place. A fixation chooses,
+and what is seen around it looks the same wherever it is.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.models import windows
+from airjax.models.layers import MLP, Linear
+
+CELL = 4
+"""Pixels from one place that can be fixated to the next."""
+
+REACH = 3.0
+"""Standard deviation of the Gaussian through which a cell sees what is around it, in pixels."""
+
+FAINT = 1e-3
+"""Squared error that hardly counts as unexplained."""
+
+CONTRAST = 2.0
+"""Power of the error to which the probability of a fixation is proportional."""
+
+LOOKS = 3
+"""Looks at the image around a fixation, all but the last of which move it."""
+
+SIDE = 16
+"""Side of a look, in samples."""
+
+VIEW = 1.4
+"""Side of a look in windows, before training."""
+
+
+class Unexplained(NamedTuple):
+    """What is left of an image around each cell.
+
+    Attributes:
+        error: mean squared error, summed over channels.
+        centre: centre of mass (x, y) of the squared error, in canvas units.
+    """
+
+    error: Float[Array, " cells"]
+    centre: Float[Array, "cells 2"]
+
+
+class Attended(NamedTuple):
+    """What attention found.
+
+    Attributes:
+        centre: where it came to rest: (x, y), in canvas units.
+        features: what is there, and how much is unexplained in all.
+    """
+
+    centre: Float[Array, "2"]
+    features: Float[Array, " f"]
+
+
+def cells(height: int, width: int) -> tuple[int, int]:
+    """Count the rows and columns of cells of an image."""
+    return -(-height // CELL), -(-width // CELL)
+
+
+def unexplained(left: Float[Array, "c h w"]) -> Unexplained:
+    """Measure what is left of an image, from every cell: a blurred, and coarser, map of the squared error."""
+    error = jnp.sum(left**2, axis=0)
+    rows, columns = cells(*error.shape)
+    (down, y, centre_y), (across, x, centre_x) = (_blur(*size) for size in zip((rows, columns), error.shape))
+    # As one einsum: `down @ error` has the columns of a batch's images, and XLA rounds them by their place in it.
+    weigh = lambda rows, columns: jnp.einsum("ih,hw,jw->ij", rows, error, columns)
+    around = weigh(down, across)
+    grid = jnp.stack(jnp.meshgrid(centre_x, centre_y), axis=-1)
+    moment = jnp.stack([weigh(down, across * x), weigh(down * y, across)], axis=-1)
+    # Where nothing is left, the centre is the cell's own.
+    centre = (moment + FAINT * grid) / (around + FAINT)[..., None]
+    return Unexplained(around.reshape(-1), centre.reshape(-1, 2))
+
+
+def _blur(count, size):
+    """Weigh `size` pixels from `count` cells; and the pixels' and the cells' positions, in canvas units."""
+    positions = lambda n: (2.0 * jnp.arange(n) + 1.0) / n - 1.0
+    pixels, centres = positions(size), positions(count)
+    distance = (centres[:, None] - pixels) * size / 2.0 / REACH
+    return jax.nn.softmax(-0.5 * distance**2, axis=1), pixels, centres
+
+
+class Attention(eqx.Module):
+    """Fixate a place where something is left to explain, look around, and move onto the object: hard attention.
+
+    Fixations are sampled, likelier the more is left (Gumbel's maximum). That choice is not learned and costs nothing:
+    q(where | fixation) gives a lower bound on log p(x) for every fixation, so their mean is one, too.
+    """
+
+    look: MLP
+    shift: Linear
+    log_scale: Float[Array, ""]
+    cells: int = eqx.field(static=True)
+
+    def __init__(self, image_shape: tuple[int, int, int], size: int, log_scale: Float[Array, ""], *, key: PRNGKeyArray):
+        """Make the layers; windows are about `exp(log_scale)` of the canvas, features are `size` and one more."""
+        look, shift = jax.random.split(key)
+        self.look = MLP((image_shape[0] * SIDE**2, 4 * size, size), key=look)
+        self.shift = Linear(size, 2, gain=0.1, key=shift)
+        self.log_scale = log_scale
+        rows, columns = cells(*image_shape[1:])
+        self.cells = rows * columns
+
+    def __call__(self, left: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
+        """Attend to what is left of an image; standard normal `noise` chooses, and zeros take the likeliest cell."""
+        there = unexplained(left)
+        gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
+        centre = there.centre[jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)]
+        scale = jnp.exp(self.log_scale)
+        for _ in range(LOOKS - 1):
+            centre = centre + scale * self.shift(self._see(left, scale, centre))
+        total = 0.5 * jnp.log(jnp.mean(there.error) + FAINT) + 2.0  # between about -1.5 and 2
+        return Attended(centre, jnp.append(self._see(left, scale, centre), total))
+
+    def _see(self, left, scale, centre):
+        seen = windows.read(left, VIEW * scale, centre, SIDE)
+        return jax.nn.relu(self.look(seen.reshape(-1)))

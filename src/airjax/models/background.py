@@ -1,0 +1,320 @@
+"""What lies behind the objects: models of the background, too poor to draw objects themselves."""
+
+import abc
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
+
+from airjax.models.likelihood import Likelihood, NormalLikelihood
+
+STARTERS = 1_000
+"""Scenes from which a ground takes its start, at most; channels of scenes for a linear ground."""
+
+REFITS = 4
+"""Times that the components of a linear ground are found anew without the pixels that they explain badly."""
+
+LOOKS = 8
+"""Times that its code is found anew without those pixels."""
+
+OUTLIER = 0.1
+"""Error of a pixel, of 1, about which it counts as part of an object rather than of the ground."""
+
+_CLEAN = 100.0
+"""Precision of the pixels that components are found from."""
+
+
+class Layers(NamedTuple):
+    """What objects put before a ground.
+
+    Attributes:
+        colours: what they add.
+        through: how much of the ground they let through, from 0 to 1; None: all of it.
+    """
+
+    colours: Float[Array, "c h w"]
+    through: Float[Array, "1 h w"] | None
+
+    def before(self, ground: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
+        """Put them before a ground."""
+        return self.colours + (ground if self.through is None else self.through * ground)
+
+
+class Explained(NamedTuple):
+    """An image, explained by objects and the ground behind them.
+
+    Attributes:
+        code: the ground's code, at the mean of q(code | x, objects).
+        canvas: that ground with the objects before it.
+        log_likelihood: log p(x | objects), the ground's code integrated out, or a lower bound on it, in nats.
+    """
+
+    code: Float[Array, " d"]
+    canvas: Float[Array, "c h w"]
+    log_likelihood: Float[Array, ""]
+
+
+@runtime_checkable
+class Ground(Protocol):
+    """A generative model p(ground) of what is behind the objects, whose code can be integrated out.
+
+    Implementations are Equinox modules and act on one image.
+    """
+
+    @property
+    def code_size(self) -> int:
+        """The number of dimensions of the latent code; 0: every scene has the same ground."""
+        ...
+
+    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "Ground":
+        """Take the start of training from what training scenes have in common."""
+        ...
+
+    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
+        """Draw a code from its prior."""
+        ...
+
+    def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
+        """Draw the ground that a code describes, and objects before it."""
+        ...
+
+    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+        """Find the ground behind objects, and how well an image is explained by them whatever its code may be."""
+        ...
+
+
+class _Uncoded(eqx.Module):
+    """What grounds without a latent share."""
+
+    @property
+    def code_size(self) -> int:
+        """No dimensions."""
+        return 0
+
+    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, "0"]:
+        """Return the empty code."""
+        del key
+        return jnp.zeros(0)
+
+    @abc.abstractmethod
+    def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
+        """Put objects before the ground."""
+
+    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+        """Compare an image with objects before the ground, which is the same whatever the image."""
+        code = jnp.zeros(0)
+        canvas = self.lay(code, objects)
+        return Explained(code, canvas, likelihood.log_prob(image, canvas))
+
+
+class BlackGround(_Uncoded):
+    """Nothing but black (the paper)."""
+
+    shape: tuple[int, int, int] = eqx.field(static=True)
+
+    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "BlackGround":
+        """Return the same ground."""
+        del images
+        return self
+
+    def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
+        """Draw the objects alone."""
+        del code
+        return objects.colours
+
+
+class StillGround(_Uncoded):
+    """One colour, or one picture, behind every scene, which is learned."""
+
+    image: Float[Array, "c rows columns"]
+    shape: tuple[int, int, int] = eqx.field(static=True)
+
+    def __init__(self, shape: tuple[int, int, int], *, uniform: bool):
+        """Start from black, for images of `shape`; `uniform`: the same colour everywhere."""
+        self.image = jnp.zeros((shape[0], 1, 1) if uniform else shape)
+        self.shape = shape
+
+    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "StillGround":
+        """Start from the medians over scenes, and over pixels where the ground is uniform."""
+        uniform = self.image.shape[1:] == (1, 1)
+        medians = np.median(images[:STARTERS], axis=(0, 2, 3) if uniform else 0) / 255.0
+        return eqx.tree_at(lambda g: g.image, self, jnp.asarray(medians, jnp.float32).reshape(self.image.shape))
+
+    def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
+        """Put objects before it."""
+        del code
+        return objects.before(jnp.broadcast_to(self.image, self.shape))
+
+
+class LinearGround(eqx.Module):
+    """A picture plus a few components, weighed for each scene and each of its channels: factor analysis behind objects.
+
+    Ground = mean + code @ components, code ~ N(0, 1). With few components, each of which spans the canvas, it can draw
+    stripes or smooth textures, but no object. They are the principal components of the scenes' channels, found by
+    `start` and kept: steps of a size that suits networks would scramble them before any object is found.
+
+    Given objects, and normal noise on every pixel, the posterior of the code is a Gaussian, and the code can be
+    integrated out in closed form. So the ground behind every number of objects is inferred from what these leave
+    uncovered, without a network (as in factor analysis: Rubin & Thayer, 1982). But what is not explained yet would pull
+    the posterior's mean after it: half of an object would be drawn by the ground, and objects would never be found.
+    So the mean is that of a robust regression, which looks past pixels whose errors are larger than `outlier`; if that
+    is infinite, it is exact.
+    """
+
+    mean: Float[Array, "c h w"]
+    components: Float[Array, "k pixels"]
+    outlier: float = eqx.field(static=True)
+
+    def __init__(self, shape: tuple[int, int, int], *, components: int, outlier: float = OUTLIER):
+        """Make the model for images of `shape`, black before `start`, with so many components for each channel."""
+        self.mean = jnp.zeros(shape)
+        self.components = jnp.zeros((components, shape[1] * shape[2]))
+        self.outlier = outlier
+
+    @property
+    def code_size(self) -> int:
+        """The number of components of all channels together."""
+        return len(self.mean) * len(self.components)
+
+    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "LinearGround":
+        """Start from the principal components of scenes' channels, without what they can't explain: the objects."""
+        channels, height, width = self.mean.shape
+        pixels = images[: STARTERS // channels].astype(np.float32) / 255.0
+        middle = np.median(pixels, axis=0)
+        rows = (pixels - middle).reshape(-1, height * width)
+        mean, components, spread = robust_components(rows, len(self.components), self.outlier)
+        new = (middle + mean.reshape(height, width), components * spread[:, None])
+        parts = lambda g: (g.mean, g.components)
+        return eqx.tree_at(parts, self, tuple(jnp.asarray(part, jnp.float32) for part in new))
+
+    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
+        """Draw a code ~ N(0, 1)."""
+        return jax.random.normal(key, (self.code_size,))
+
+    def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
+        """Add the weighed components to the mean, and put objects before that."""
+        mean, components = jax.lax.stop_gradient((self.mean, self.components))
+        return objects.before(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
+
+    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+        """Infer q(code | x, objects), a Gaussian, and integrate the code out.
+
+        With B the components as far as objects let them through and s the likelihood's sd, q has the posterior's
+        precision `P = 1 + B B' / s^2`, a mean a_c for each channel c, and
+
+            log p(x | objects) >= log N(x; canvas at a, s) - sum_c (a_c' a_c + log det P) / 2,
+
+        with equality at the posterior's mean. No gradient flows through a, of which the right side is stationary there.
+
+        Raises:
+            ValueError: the likelihood is not normal.
+        """
+        if not isinstance(likelihood, NormalLikelihood):
+            raise ValueError("a linear ground needs a normal likelihood")
+        channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
+        through = None if objects.through is None else objects.through.reshape(-1)
+        root, log_det = _inverse_root(_precision(components, through, likelihood.precision))
+        left = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
+        given = left, components, through, root, likelihood.precision
+        code = _robust_code(*jax.lax.stop_gradient(given), self.outlier).reshape(-1)
+        canvas = self.lay(code, objects)
+        log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + channels * log_det)
+        return Explained(code, canvas, log_likelihood)
+
+
+def linear_grounds(images: Float32[np.ndarray, "n h w c"], components: int) -> Float32[np.ndarray, "n h w c"]:
+    """Find what lies behind the objects of images that no model has seen, by a linear ground of their own."""
+    pixels = np.moveaxis(images, -1, 1)
+    ground = LinearGround(pixels.shape[1:], components=components).start(np.rint(255 * pixels).astype(np.uint8))
+    nothing, likelihood = Layers(jnp.zeros(pixels.shape[1:]), None), NormalLikelihood(_CLEAN**-0.5)
+    explain = jax.jit(lambda ground, image: ground.explain(image, nothing, likelihood).canvas)
+    return np.moveaxis(np.stack([explain(ground, image) for image in pixels]), 1, -1)
+
+
+def _precision(components, through, precision):
+    """Compute the precision of codes' posterior, `1 + B B' / s^2`, B being what is seen of the components.
+
+    Products of pairs of components are the same for all images of a batch, which share one product of matrices.
+    """
+    size = len(components)
+    if through is None:
+        products = components @ components.T
+    else:
+        products = ((components[:, None] * components).reshape(size**2, -1) @ through**2).reshape(size, size)
+    return jnp.eye(size) + precision * products
+
+
+@jax.custom_jvp
+def _inverse_root(matrix: Float[Array, "k k"]) -> tuple[Float[Array, "k k"], Float[Array, ""]]:
+    """Invert the Cholesky factor L of a positive definite matrix L L', and find the matrix's log-determinant.
+
+    By Gaussian elimination, which leaves L' and L^-1 of the matrix and the identity beside it. LAPACK's routines must
+    not be called here: in a compiled program, batches of small triangular solves wait for one another in XLA's threads.
+    The derivative is that of the log-determinant alone; none flows through the root.
+    """
+    size = len(matrix)
+
+    def eliminate(k, rows):
+        pivot = rows[k] / jnp.sqrt(rows[k, k])
+        below = jnp.where(jnp.arange(size) > k, rows[:, k] / jnp.sqrt(rows[k, k]), 0.0)
+        return (rows - below[:, None] * pivot).at[k].set(pivot)
+
+    rows = jax.lax.fori_loop(0, size, eliminate, jnp.concatenate([matrix, jnp.eye(size, dtype=matrix.dtype)], axis=1))
+    return rows[:, size:], 2.0 * jnp.sum(jnp.log(jnp.diagonal(rows)))
+
+
+@_inverse_root.defjvp
+def _(primals, tangents):
+    root, log_det = _inverse_root(*primals)
+    return (root, log_det), (jnp.zeros_like(root), jnp.sum((root.T @ root) * tangents[0]))
+
+
+def _robust_code(left, components, through, root, precision, outlier):
+    """Explain what is `left` of some channels by components, but for pixels that in some channel they explain badly.
+
+    Every look replaces these by what the last one made of them, and finds the mean of the code's posterior.
+    """
+    code, through = jnp.zeros((len(left), len(components))), 1.0 if through is None else through
+    for _ in range(LOOKS):
+        drawn = through * (code @ components)
+        error = left - drawn
+        trusted = jnp.exp(-0.5 * jnp.max(error**2, axis=0) / outlier**2)
+        seen = (through * (drawn + trusted * error)) @ components.T
+        code = precision * seen @ root.T @ root
+    return code
+
+
+def robust_components(
+    rows: Float[np.ndarray, "n pixels"], size: int, outlier: float = OUTLIER
+) -> tuple[Float[np.ndarray, " pixels"], Float[np.ndarray, "d pixels"], Float[np.ndarray, " d"]]:
+    """Find mean, leading principal components and their spread, leaving out what they explain badly.
+
+    Pixels far from the fit are replaced by it, more so the farther they are, and components are fitted again.
+    """
+    mean, components, spread = _principal(rows, size)
+    for _ in range(REFITS):
+        fit = mean + np.asarray(_fit(rows - mean, components * spread[:, None], outlier))
+        error = rows - fit
+        mean, components, spread = _principal(fit + error * np.exp(-0.5 * (error / outlier) ** 2), size)
+    return mean, components, spread
+
+
+@jax.jit
+def _fit(rows, components, outlier):
+    """Draw every row by components, robustly."""
+    root, _ = _inverse_root(_precision(components, None, _CLEAN))
+    code = lambda row: _robust_code(row[None], components, None, root, _CLEAN, outlier)[0]
+    return jax.vmap(code)(rows) @ components
+
+
+def _principal(rows, size):
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    values, vectors = np.linalg.eigh(centred @ centred.T)  # of scenes by scenes, fewer than pixels
+    absent = 0, max(0, size - len(rows))  # components that so few scenes don't have are zeros
+    spread = np.sqrt(np.maximum(np.pad(values[::-1][:size], absent), 1e-6))
+    leading = np.pad(vectors[:, ::-1][:, :size], [(0, 0), absent])
+    return mean, (centred.T @ leading / spread).T, spread / np.sqrt(len(rows))

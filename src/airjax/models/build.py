@@ -1,0 +1,124 @@
+"""Build a model from a configuration."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.config import ModelConfig
+from airjax.models import count
+from airjax.models.air import AIR, WherePrior
+from airjax.models.air3d.model import AIR3D
+from airjax.models.background import BlackGround, Ground, LinearGround, StillGround
+from airjax.models.base import Family
+from airjax.models.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
+from airjax.models.patches.base import PatchModel
+from airjax.models.patches.conv import ConvPatches
+from airjax.models.patches.draw import DRAWPatches
+from airjax.models.patches.mlp import MLPPatches
+from airjax.render3d.stage import STAGES
+
+
+def count_prior(config: ModelConfig) -> Float[Array, " counts"]:
+    """Make log p(n) as configured.
+
+    Raises:
+        ValueError: the prior's parameters are out of range.
+    """
+    match config.count_prior:
+        case "geometric":
+            log_probs = count.truncated_geometric(config.max_objects, config.count_ratio)
+        case "uniform":
+            log_probs = count.uniform(config.max_objects)
+        case "poisson":
+            log_probs = count.poisson(config.max_objects, config.count_rate)
+        case "table":
+            log_probs = count.table(config.count_table, config.max_objects)
+    return jnp.asarray(log_probs)
+
+
+def _likelihood(config: ModelConfig) -> Likelihood:
+    if config.likelihood == "bernoulli":
+        return BernoulliLikelihood()
+    return NormalLikelihood(config.sd, learn=config.learn_sd)
+
+
+def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Ground:
+    match config.ground:
+        case "none":
+            return BlackGround(image_shape)
+        case "constant" | "mean":
+            return StillGround(image_shape, uniform=config.ground == "constant")
+        case "linear":
+            return LinearGround(image_shape, components=config.ground_size)
+
+
+def build_patches(config: ModelConfig, shape: tuple[int, int, int], *, key: PRNGKeyArray) -> PatchModel:
+    """Make an untrained patch model for patches of `shape` = (channels, side, side).
+
+    Raises:
+        ValueError: a value of the configuration is out of range.
+    """
+    size, hidden = config.code_size, config.patch_hidden
+    match config.patches:
+        case "mlp":
+            return MLPPatches(shape, code_size=size, hidden=hidden, key=key)
+        case "conv":
+            return ConvPatches(shape, code_size=size, channels=config.patch_channels, hidden=hidden, key=key)
+        case "draw":
+            return DRAWPatches(shape, code_size=size, steps=config.draw_steps, hidden=config.draw_hidden, key=key)
+
+
+def build_model(
+    config: ModelConfig,
+    image_shape: tuple[int, int, int],
+    *,
+    patches: PatchModel | None = None,
+    key: PRNGKeyArray,
+) -> Family:
+    """Make an untrained model for images of `image_shape` = (channels, height, width).
+
+    A patch model given as `patches` takes the place of the configured one.
+
+    Raises:
+        ValueError: a value of the configuration is out of range.
+    """
+    if config.objects != "patches":
+        return _build_3d(config, image_shape, patches, key)
+    patch_key, model_key = jax.random.split(key)
+    if patches is None:
+        channels = image_shape[0] + (config.compose == "over")
+        patches = build_patches(config, (channels, config.window, config.window), key=patch_key)
+    where = WherePrior(config.scale, config.scale_sd, config.position_sd, learn=config.learn_where)
+    return AIR(
+        image_shape,
+        patches,
+        _likelihood(config),
+        where,
+        count_prior(config),
+        window=config.window,
+        hidden=config.hidden,
+        embed_channels=config.embed_channels,
+        embed_hidden=config.embed_hidden,
+        head_hidden=config.head_hidden,
+        attention=config.attention,
+        residual_glimpses=config.residual_glimpses,
+        difference=config.difference,
+        ground=_ground(config, image_shape),
+        over=config.compose == "over",
+        key=model_key,
+    )
+
+
+def _build_3d(config, image_shape, patches, key) -> AIR3D:
+    if patches is not None:
+        raise ValueError(f"patches mean nothing where objects are {config.objects}")
+    return AIR3D(
+        image_shape,
+        STAGES[config.objects],
+        _likelihood(config),
+        count_prior(config),
+        embed_channels=config.embed_channels,
+        embed_hidden=config.embed_hidden,
+        head_hidden=config.head_hidden,
+        key=key,
+    )

@@ -1,0 +1,1 @@
+"""Generative models of patches, behind one protocol (`airjax.models.patches.base`)."""

@@ -1,0 +1,100 @@
+"""The protocol that every generative model of patches follows, and what those with Gaussian codes share."""
+
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.models.layers import Normal
+
+
+class Code(NamedTuple):
+    """A sample of z_what from its posterior, with what the bounds need to know about it.
+
+    Attributes:
+        value: the sample.
+        kl: KL(q(what | glimpse) || p(what)), in nats, in closed form where there is one, otherwise an estimate.
+        log_p: log p(value), in nats, of this very sample.
+        log_q: log q(value | glimpse), in nats, of this very sample.
+    """
+
+    value: Float[Array, " d"]
+    kl: Float[Array, ""]
+    log_p: Float[Array, ""]
+    log_q: Float[Array, ""]
+
+    @property
+    def log_ratio(self) -> Float[Array, "*b"]:
+        """Log p(value) - log q(value | glimpse), in nats."""
+        return self.log_p - self.log_q
+
+
+def central(posterior: Normal) -> Float[Array, " d"]:
+    """Choose one typical code of a Gaussian posterior, the prior being N(0, 1).
+
+    It is the mean, but for dimensions that say little: those are up to one deviation off, up and down in turn. At
+    their mean, zero, decoders never saw a sample (in tens of dimensions all are far from it), and may draw it too dark.
+    """
+    signs = (-1.0) ** jnp.arange(posterior.mean.size)
+    return posterior.mean + signs * jnp.minimum(jnp.exp(4.0 * posterior.log_sd), 1.0)
+
+
+def gaussian_code(posterior: Normal, noise: Float[Array, " d"] | None, *, pathwise: bool = True) -> Code:
+    """Sample a code from a Gaussian posterior, the prior being N(0, 1), or without noise take the central one: z_what.
+
+    Without `pathwise`, no gradient flows through the sample.
+    """
+    prior = Normal(jnp.zeros_like(posterior.mean), jnp.zeros_like(posterior.mean))
+    value = central(posterior) if noise is None else posterior.shape_noise(noise, pathwise=pathwise)
+    return Code(value, posterior.kl(prior), prior.log_prob(value), posterior.log_prob(value))
+
+
+@runtime_checkable
+class PatchModel(Protocol):
+    """A generative model p(what) p(patch | what) with its inference network q(what | glimpse).
+
+    Implementations are Equinox modules and act on one patch of shape [channels, side, side].
+    """
+
+    @property
+    def code_size(self) -> int:
+        """The number of dimensions of z_what."""
+        ...
+
+    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
+        """Draw z_what from its prior."""
+        ...
+
+    def encode(
+        self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"] | None, *, pathwise: bool = True
+    ) -> Code:
+        """Infer what is in `glimpse`: shape standard normal `noise`; zeros give the mean, None one typical code.
+
+        With `pathwise`, gradients flow through the sample, which is reparameterised; without, it is a constant, and
+        the gradient of `log_q` is the score.
+        """
+        ...
+
+    def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
+        """Draw the patch that `what` describes."""
+        ...
+
+
+Part = TypeVar("Part")
+
+
+def trainable_copy(part: Part) -> Part:
+    """Copy a part of a model that was made elsewhere, because training overwrites the arrays that it is given.
+
+    Raises:
+        ValueError: a leaf is something else than an array of floats, which can't be trained.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(part):
+        if not eqx.is_inexact_array(leaf):
+            raise ValueError(
+                f"every leaf of {type(part).__name__} must be an array of floats, got {type(leaf).__name__} at "
+                f"{jax.tree_util.keystr(path)}; what isn't trained must be a static field"
+            )
+    return jax.tree.map(jnp.copy, part)

@@ -1,0 +1,81 @@
+"""The recurrent network that decides, step by step, whether there is another object and where."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from airjax.models.attention import Attention
+from airjax.models.layers import MLP, LSTMState, Normal, SceneLSTM
+
+OFF_CENTRE = 0.25
+"""Standard deviation of a window's centre about what is attended to before training, in windows."""
+
+
+class Recogniser(eqx.Module):
+    """The recurrent network that decides, step by step, whether there is another object and where."""
+
+    lstm: SceneLSTM
+    attention: Attention | None
+    head: MLP
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latents: int,
+        *,
+        hidden: int,
+        embed_channels: int,
+        embed_hidden: int,
+        head_hidden: int,
+        attention: int,
+        start: Normal,
+        key: PRNGKeyArray,
+    ):
+        """Make the network; before training, its windows are distributed about as `start`, whatever the image.
+
+        With `attention`, the number of features that it sees, they lie about what is attended to; 0: none.
+        """
+        lstm, head = jax.random.split(key)
+        self.lstm = SceneLSTM(
+            image_shape, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm
+        )
+        self.attention, log_sd, features = None, start.log_sd, hidden
+        if attention:
+            self.attention = Attention(image_shape, attention, start.mean[0], key=jax.random.fold_in(key, 1))
+            log_sd = log_sd.at[1:].set(start.mean[0] + math.log(OFF_CENTRE))
+            features += attention + 1
+        mlp = MLP((features, head_hidden, 7), last_gain=0.1, key=head)
+        bias = jnp.concatenate([jnp.zeros(1), start.mean, log_sd])
+        self.head = eqx.tree_at(lambda m: m.layers[-1].bias, mlp, bias)
+
+    @property
+    def cells(self) -> int:
+        """The number of places that can be attended to; 0 without attention."""
+        return 0 if self.attention is None else self.attention.cells
+
+    def look(self, image: Float[Array, "c h w"]) -> Float[Array, " g"]:
+        """Do once what doesn't depend on the state."""
+        return self.lstm.look(image)
+
+    def __call__(
+        self,
+        seen: Float[Array, " g"],
+        latents: Float[Array, " z"],
+        state: LSTMState,
+        left: Float[Array, "c h w"],
+        noise: Float[Array, " cells"],
+    ) -> tuple[Float[Array, ""], Normal, LSTMState]:
+        """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state.
+
+        Attention sees what is `left` of the image; standard normal `noise` chooses the cell, zeros the likeliest.
+        """
+        state = self.lstm(seen, latents, state)
+        if self.attention is None:
+            output = self.head(state.hidden)
+            return output[0], Normal(output[1:4], output[4:7]), state
+        attended = self.attention(left, noise)
+        output = self.head(jnp.concatenate([state.hidden, attended.features]))
+        return output[0], Normal(output[1:4].at[1:].add(attended.centre), output[4:7]), state

@@ -1,1 +1,0 @@
-"""Generative models of patches, behind one protocol (`airjax.patches.base`)."""

@@ -1,0 +1,34 @@
+"""Scenes in three dimensions: a differentiable renderer of objects on a table (docs/scenes3d.md)."""
+
+from airjax.render3d.camera import Camera as Camera
+from airjax.render3d.camera import Rays as Rays
+from airjax.render3d.camera import look_at as look_at
+from airjax.render3d.camera import orbit as orbit
+from airjax.render3d.compositing import Canvas as Canvas
+from airjax.render3d.compositing import Layer as Layer
+from airjax.render3d.compositing import blank as blank
+from airjax.render3d.finite import differentiable as differentiable
+from airjax.render3d.kinds import BOWL as BOWL
+from airjax.render3d.kinds import CROCKERY as CROCKERY
+from airjax.render3d.kinds import CUBE as CUBE
+from airjax.render3d.kinds import CUP as CUP
+from airjax.render3d.kinds import CYLINDER as CYLINDER
+from airjax.render3d.kinds import KINDS as KINDS
+from airjax.render3d.kinds import PLATE as PLATE
+from airjax.render3d.kinds import SOLIDS as SOLIDS
+from airjax.render3d.kinds import SPHERE as SPHERE
+from airjax.render3d.kinds import Kind as Kind
+from airjax.render3d.render import Setting as Setting
+from airjax.render3d.render import daylight as daylight
+from airjax.render3d.render import draw as draw
+from airjax.render3d.render import draw_each as draw_each
+from airjax.render3d.render import draw_identity as draw_identity
+from airjax.render3d.render import empty_table as empty_table
+from airjax.render3d.render import render as render
+from airjax.render3d.stage import LAID_TABLE as LAID_TABLE
+from airjax.render3d.stage import ONE_SOLID as ONE_SOLID
+from airjax.render3d.stage import ROUND_TABLE as ROUND_TABLE
+from airjax.render3d.stage import Stage as Stage
+from airjax.render3d.table import Table as Table
+from airjax.render3d.view import Light as Light
+from airjax.render3d.view import Pose as Pose

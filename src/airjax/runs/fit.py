@@ -1,0 +1,132 @@
+"""Train a model in a run's folder: progress, log, pictures, checkpoints, resuming."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from airjax.config import Config
+from airjax.data import Scenes
+from airjax.data.batches import channels_first
+from airjax.inference import infer
+from airjax.inference.evaluate import quick_scores
+from airjax.learning import trainer
+from airjax.learning.loop import Chunk, chunks
+from airjax.models.base import Family
+from airjax.runs import checkpoint, record
+from airjax.runs.figures import draw_found
+from airjax.runs.log import MetricsLog
+from airjax.runs.watchdog import Watchdog
+
+QUICK_SCENES = 1_000
+"""Held-out scenes that are looked at during training."""
+PICTURED = 8
+"""Scenes in a picture."""
+RESIDENT = 2**30
+"""Bytes of scenes that are kept on the device; of more, only those of a chunk of steps are brought there."""
+SAVED_EVERY = 60.0
+"""Seconds between checkpoints at most, from the first chunk of steps on."""
+_logger = logging.getLogger(__name__)
+
+
+def fit(
+    config: Config,
+    scenes: Scenes,
+    held_out: Scenes,
+    folder: Path,
+    *,
+    progress: bool = True,
+    stalled: Callable[[str], None] | None = None,
+) -> Family:
+    """Train as configured, or go on where the run in `folder` was stopped.
+
+    Args:
+        config: the run; the same one if the folder holds a run already.
+        scenes: training scenes.
+        held_out: scenes for the scores and pictures made on the way; nothing is learned from them.
+        folder: where everything is kept; made if absent.
+        progress: whether to show a progress bar on stderr.
+        stalled: called in another thread with a sentence when training stands still or ignores an interrupt (see
+            `watchdog.Watchdog`); it is expected to end the process. None: nothing watches.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        ValueError: a setting is out of range.
+        record.RunError: the folder holds another run or something else.
+        checkpoint.RunLocked: another process is training in the folder.
+        checkpoint.CheckpointError: no checkpoint of the run is valid.
+        trainer.NotFiniteError: the bound or its gradient is no longer finite.
+    """
+    images = channels_first(scenes.images)
+    this = record.Record(config, images.shape[1:])
+    state = trainer.init(config.model, config.train, this.image_shape)
+    trainer.batch_indices(config.train, len(images), 0, 1)
+    record.check_folder(folder, this)
+    with checkpoint.RunLock(folder):
+        record.write_record(folder, this)
+        found = checkpoint.restore_newest(folder / record.CHECKPOINTS, this.blank_state())
+        if found is None:
+            state = trainer.start(state, images)
+        else:
+            _logger.info("going on from step %d of %d", found[0], config.train.steps)
+            state = found[1]
+        with MetricsLog(folder, None if found is None else found[0]) as log:
+            return _Fit(config, images, held_out[:QUICK_SCENES], folder, log).run(state, progress, stalled)
+
+
+class _Fit:
+    """One call of `fit`, after the folder is ours and the state is known."""
+
+    def __init__(self, config, images, held_out, folder, log):
+        self.config, self.held_out = config, held_out
+        self.images = jnp.asarray(images) if images.nbytes <= RESIDENT else images
+        self.folder, self.log = folder, log
+        self.saved = 0.0
+
+    def run(self, state: trainer.State, progress: bool, stalled: Callable[[str], None] | None) -> Family:
+        done = int(state.step)
+        with Watchdog(lambda seen: stalled(self._with_last(seen))) if stalled else nullcontext() as watchdog:
+            try:
+                for chunk in chunks(self.images, self.config.model, self.config.train, state, progress=progress):
+                    state, before, done = chunk.state, done, done + len(chunk.info.elbo)
+                    self.saved = self.saved or time.monotonic()
+                    self._log(done, chunk)
+                    self._events(state, before, done)
+                    if watchdog:
+                        watchdog.beat()
+            except trainer.NotFiniteError as error:
+                raise trainer.NotFiniteError(self._with_last(str(error))) from None
+        return state.model
+
+    def _with_last(self, seen: str) -> str:
+        """Add to what was seen which checkpoint is the last."""
+        kept = checkpoint.newest_step(self.folder / record.CHECKPOINTS)
+        last = "there is no checkpoint yet" if kept is None else f"the last good checkpoint is step {kept}"
+        return f"{seen}; {last}, in {self.folder}"
+
+    def _log(self, done: int, chunk: Chunk) -> None:
+        elbo, counts = float(jnp.mean(chunk.info.elbo)), np.mean(chunk.info.count_probs, axis=0)
+        named = {f"count_{n}": p for n, p in enumerate(counts)}
+        self.log.write(done, {"elbo": elbo, "images_per_s": chunk.images_per_s, **named})
+
+    def _events(self, state: trainer.State, before: int, done: int) -> None:
+        """Look at held-out scenes and write a checkpoint whenever their turn has come, and at the end.
+
+        Checkpoints change nothing that is learned, so they may come by the clock, too.
+        """
+        settings = self.config.train
+        due = lambda every: done // every > before // every or done == settings.steps
+        if due(settings.evaluate_every) and len(self.held_out):
+            found = infer.find(state.model, channels_first(self.held_out.images))
+            self.log.write(done, quick_scores(state.model, self.held_out, found))
+            picture = self.folder / record.PICTURES / f"step_{done:09d}.png"
+            draw_found(self.held_out[:PICTURED], found, picture)
+        if due(settings.checkpoint_every) or time.monotonic() - self.saved > SAVED_EVERY:
+            checkpoint.save(self.folder / record.CHECKPOINTS, done, state, keep=settings.keep)
+            self.saved = time.monotonic()

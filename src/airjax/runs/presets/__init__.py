@@ -1,0 +1,56 @@
+"""Settings by name or from a TOML file: `fast`, `paper`, or a file's path (`airjax train --config ...`)."""
+
+import dataclasses
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from airjax.config import Config, DataConfig, ModelConfig, TrainConfig
+
+
+def names() -> list[str]:
+    """List the settings that come with the package."""
+    return sorted(file.name.removesuffix(".toml") for file in _folder().iterdir() if file.name.endswith(".toml"))
+
+
+def read(source: str) -> dict[str, Any]:
+    """Read settings by `source`, a name that comes with the package or the path of a TOML file.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        ValueError: the file is not TOML, or has a key that is no setting.
+    """
+    file = _folder() / f"{source}.toml" if source in names() else Path(source)
+    if not file.is_file():
+        raise FileNotFoundError(f"{source} is neither a file nor one of {', '.join(names())}")
+    try:
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # what is no text, too
+        raise ValueError(f"{source} is not a TOML file: {error}") from None
+    known = [field.name for part in (DataConfig, ModelConfig, TrainConfig) for field in dataclasses.fields(part)]
+    for name in settings:
+        if name.replace("-", "_") not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise ValueError(
+                f"{source} sets {name}, which is no setting" + (f"; did you mean {near[0]}?" if near else "")
+            )
+    return settings
+
+
+def load(name: str) -> Config:
+    """Make the configuration `default`, or the one of this name that comes with the package.
+
+    Raises:
+        FileNotFoundError: there is none of this name.
+        ValueError: a setting is out of range.
+    """
+    read_in = {} if name == "default" else read(name)
+    settings = {k.replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in read_in.items()}
+    pick = lambda kind: kind(**{f.name: settings[f.name] for f in dataclasses.fields(kind) if f.name in settings})
+    return Config(pick(DataConfig), pick(ModelConfig), pick(TrainConfig))
+
+
+def _folder():
+    return resources.files("airjax.runs.presets")

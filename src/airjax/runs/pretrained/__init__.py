@@ -1,0 +1,215 @@
+"""Trained models as two files, `config.json` and `model.safetensors`: those of the package, one's own, or the Hub's.
+
+No pickle anywhere: the configuration is JSON whose every value is checked, the weights are safetensors whose hash the
+configuration holds.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from airjax.config import ModelConfig, PolarityKind
+from airjax.models.base import Family
+from airjax.models.build import build_model
+from airjax.runs import checkpoint, record
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
+FORMAT = 1
+_MOST_BYTES = 2**30
+_MOST_JSON = 2**20
+_MOST = 100_000
+"""No size in a configuration is larger."""
+_MOST_RATIO = 1e40
+_MOST_SIDE = 4_096
+_MOST_OBJECTS = 1_000
+_KEYS = {"format", "image_shape", "model", "polarity", "sha256"}
+
+
+class PretrainedError(RuntimeError):
+    """A trained model can't be read: it is missing, damaged, or none."""
+
+
+class Trained(NamedTuple):
+    """A trained model, and how to show pictures to it.
+
+    Attributes:
+        model: the model.
+        config: what it was built by.
+        polarity: `dark` if it was trained on inverted pictures of dark objects.
+    """
+
+    model: Family
+    config: ModelConfig
+    polarity: PolarityKind
+
+
+def names() -> list[str]:
+    """List the models that come with the package."""
+    return sorted(entry.name for entry in resources.files(__name__).iterdir() if (entry / CONFIG).is_file())
+
+
+def load(source: str | Path) -> Family:
+    """Load a trained model: `airjax.load("multi-mnist")`.
+
+    Args:
+        source: see `from_pretrained`.
+
+    Raises:
+        RunError, CheckpointError, PretrainedError: see `from_pretrained`.
+    """
+    return from_pretrained(source).model
+
+
+def from_pretrained(source: str | Path) -> Trained:
+    """Load a trained model and what belongs to it.
+
+    Args:
+        source: the name of a model of the package (`names`), a run's folder, a folder written by
+            `save_pretrained`, or `OWNER/NAME` on the Hugging Face Hub (needs `airjax[hub]`).
+
+    Raises:
+        RunError, CheckpointError: the source is a run's folder that can't be used.
+        PretrainedError: there is no such model, or its files are damaged or none of this package's.
+    """
+    folder = Path(source)
+    if str(source) in names():
+        with resources.as_file(resources.files(__name__) / str(source)) as packaged:
+            return _read(packaged)
+    if (folder / record.RECORD).is_file():
+        config = record.read_record(folder).config
+        return Trained(record.load_model(folder), config.model, config.data.polarity)
+    if folder.is_dir():
+        return _read(folder)
+    if str(source).count("/") == 1 and not str(source).startswith((".", "/")):
+        return _read(_download(str(source)))
+    raise PretrainedError(f"{source} is neither a folder nor one of {', '.join(names())}")
+
+
+def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
+    """Write the model of a run as a folder that `from_pretrained` reads, in the Hub's convention.
+
+    Args:
+        source: a run's folder, or another that `from_pretrained` reads.
+        folder: where `config.json`, `model.safetensors` and a model card (`README.md`: what it was trained by) go; made
+            if absent.
+        half: whether weights are stored in 16 bits, at half the size.
+
+    Raises:
+        RunError, CheckpointError, PretrainedError: see `from_pretrained`.
+        FileExistsError: the folder holds a model already.
+    """
+    trained = from_pretrained(source)
+    if (Path(folder) / CONFIG).exists():
+        raise FileExistsError(f"{folder} holds a model already; choose another folder")
+    model = jax.tree.map(lambda x: x.astype(jnp.float16), trained.model) if half else trained.model
+    weights = checkpoint.to_bytes(model)
+    config = {
+        "format": FORMAT,
+        "image_shape": trained.model.image_shape,
+        "model": dataclasses.asdict(trained.config),
+        "polarity": trained.polarity,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    write_atomically(Path(folder) / WEIGHTS, weights)
+    write_atomically(Path(folder) / CARD, _card(Path(source), trained).encode())
+    write_atomically(Path(folder) / CONFIG, json.dumps(config, indent=2).encode())  # last: it is complete
+
+
+def _card(source: Path, trained: Trained) -> str:
+    channels, height, width = trained.model.image_shape
+    lines = [
+        "---\nlibrary_name: airjax\ntags: [attend-infer-repeat, object-discovery, unsupervised]\n---\n",
+        "# A model of airjax\n",
+        f"Attend, Infer, Repeat for images of {width} x {height} pixels and {channels} channel(s), 0 to",
+        f"{trained.model.max_objects} objects. Load it with `airjax.load(FOLDER)`.\n",
+    ]
+    if (source / record.RECORD).is_file():
+        settings = dataclasses.asdict(record.read_record(source).config)
+        del settings["data"]["data_dir"]  # nobody else's business
+        settings["data"]["name"] = Path(settings["data"]["name"]).name
+        lines += ["Trained with:\n", "```json", json.dumps(settings, indent=2, default=str), "```\n"]
+    return "\n".join(lines)
+
+
+def _download(name: str) -> Path:
+    """Fetch a model's two files from the Hub into its cache."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ModuleNotFoundError:
+        raise PretrainedError(f"{name} is no folder; for models of the Hub, pip install 'airjax[hub]'") from None
+    try:
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
+    except Exception as error:  # its many errors have no base of their own
+        raise PretrainedError(f"{name} can't be fetched from the Hub: {error}") from None
+
+
+def _read(folder: Path) -> Trained:
+    path = folder / CONFIG
+    content = _bytes(path, _MOST_JSON)
+    try:
+        config, shape, polarity, digest = _parse(json.loads(content))
+        build = lambda: build_model(config, shape, key=jax.random.PRNGKey(0))
+        expected = eqx.filter_eval_shape(build)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise PretrainedError(f"{path} is no configuration of a model: {error}") from None
+    weights = _bytes(folder / WEIGHTS, _MOST_BYTES)
+    if hashlib.sha256(weights).hexdigest() != digest:
+        raise PretrainedError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CONFIG}")
+    return Trained(_restore(weights, expected, folder / WEIGHTS), config, polarity)
+
+
+def _bytes(path: Path, most: int) -> bytes:
+    try:
+        if path.stat().st_size > most:
+            raise PretrainedError(f"{path} has {path.stat().st_size} bytes, more than the {most} allowed")
+        return path.read_bytes()
+    except OSError as error:
+        raise PretrainedError(f"{path} can't be read: {error.strerror}") from None
+
+
+def _restore(weights: bytes, expected: Family, path: Path) -> Family:
+    """Restore weights of 32 or of 16 bits."""
+    half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float16), expected)
+    try:
+        try:
+            return checkpoint.from_bytes(weights, expected, path)
+        except checkpoint.CheckpointError:
+            return jax.tree.map(lambda x: x.astype(jnp.float32), checkpoint.from_bytes(weights, half, path))
+    except checkpoint.CheckpointError as error:
+        raise PretrainedError(str(error)) from None
+
+
+def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, str]:
+    """Check every value of a configuration, before anything is made by it."""
+    if not isinstance(content, Mapping) or content.keys() != _KEYS:
+        raise ValueError(f"it must hold {', '.join(sorted(_KEYS))}")
+    if content["format"] != FORMAT:
+        raise ValueError(f"format must be {FORMAT}, got {content['format']}; a newer airjax may read it")
+    shape = tuple(content["image_shape"])
+    if len(shape) != 3 or shape[0] not in (1, 3) or not all(type(s) is int and 1 <= s <= _MOST_SIDE for s in shape):
+        raise ValueError(f"image_shape must be channels (1 or 3) and two sides to {_MOST_SIDE}, got {shape}")
+    if content["polarity"] not in ("light", "dark"):
+        raise ValueError(f"polarity must be light or dark, got {content['polarity']}")
+    if not isinstance(content["sha256"], str):
+        raise ValueError("sha256 must be text")
+    return _model_config(content["model"]), (shape[0], shape[1], shape[2]), content["polarity"], content["sha256"]
+
+
+def _model_config(values: dict[str, Any]) -> ModelConfig:
+    for name, value in values.items():
+        sizes, most = value if isinstance(value, list) else [value], _MOST_RATIO if "ratio" in name else _MOST
+        if any(isinstance(v, int | float) and not abs(v) <= most for v in sizes):
+            raise ValueError(f"{name} must be at most {most:g}, got {value}")
+    config = record.from_json(ModelConfig, values)
+    if config.max_objects > _MOST_OBJECTS:
+        raise ValueError(f"max_objects must be at most {_MOST_OBJECTS}, got {config.max_objects}")
+    return config

@@ -1,0 +1,156 @@
+"""A run's folder: what `airjax train` writes and every other command reads.
+
+run.json           the resolved configuration, image shape, versions, commit and device
+metrics.jsonl      one line a chunk of steps; the same numbers in tensorboard/
+checkpoints/       safetensors files with their hashes
+pictures/          the paper's figure as training goes on
+"""
+
+import dataclasses
+import json
+import platform
+import subprocess
+import typing
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+
+from airjax.config import Config
+from airjax.learning import trainer
+from airjax.models.base import Family
+from airjax.runs import checkpoint
+
+RECORD = "run.json"
+CHECKPOINTS = "checkpoints"
+PICTURES = "pictures"
+_PACKAGES = ("airjax", "jax", "jaxlib", "equinox", "optax", "numpy")
+
+
+class RunError(RuntimeError):
+    """A run's folder can't be used as asked."""
+
+
+class Record(NamedTuple):
+    """What a run is: enough to build its model and its data again.
+
+    Attributes:
+        config: the resolved configuration.
+        image_shape: (channels, height, width).
+    """
+
+    config: Config
+    image_shape: tuple[int, int, int]
+
+    def blank_state(self) -> trainer.State:
+        """Describe the run's state (shapes and dtypes), into which a checkpoint is restored."""
+        return eqx.filter_eval_shape(trainer.init, self.config.model, self.config.train, self.image_shape)
+
+
+def check_folder(folder: Path, record: Record) -> None:
+    """Check, without writing anything, that the folder is absent, empty or of this very run.
+
+    Raises:
+        RunError: the folder is a file, holds another run, or files that are no run.
+    """
+    path = Path(folder) / RECORD
+    if not Path(folder).exists():
+        return
+    if not Path(folder).is_dir():
+        raise RunError(f"{folder} is a file; choose another --out")
+    if path.exists():
+        differences = _differences(read_record(folder), record)
+        if differences:
+            raise RunError(f"{folder} holds a run with other settings ({'; '.join(differences)}); choose another --out")
+        return
+    # A run that was killed before its record was complete leaves no more than these.
+    if any(entry.name not in (".lock", f".{RECORD}.tmp") for entry in Path(folder).iterdir()):
+        raise RunError(f"{folder} is not empty and holds no run; choose another --out")
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write what the run is, unless the folder holds this very run.
+
+    Raises:
+        RunError: see `check_folder`.
+    """
+    check_folder(folder, record)
+    path = Path(folder) / RECORD
+    if path.exists():
+        return
+    content = {
+        "config": dataclasses.asdict(record.config),
+        "image_shape": record.image_shape,
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "python": platform.python_version(),
+        "commit": _commit(),
+        "device": str(jax.devices()[0]),
+    }
+    write_atomically(path, json.dumps(content, indent=2, default=str).encode())
+
+
+def read_record(folder: Path) -> Record:
+    """Read what the run in `folder` is.
+
+    Raises:
+        RunError: there is no run, or its record is damaged.
+    """
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        raise RunError(f"{folder} holds no run: it has no {RECORD}")
+    try:
+        content = json.loads(path.read_text())
+        channels, height, width = (int(side) for side in content["image_shape"])
+        record = Record(from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
+        record.blank_state()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+    return record
+
+
+def load_model(folder: Path) -> Family:
+    """Load the model of the newest valid checkpoint of the run in `folder`.
+
+    Raises:
+        RunError: there is no run, or no checkpoint yet.
+        checkpoint.CheckpointError: there are checkpoints, but none is valid.
+    """
+    found = checkpoint.restore_newest(Path(folder) / CHECKPOINTS, read_record(folder).blank_state())
+    if found is None:
+        raise RunError(f"{folder} holds no checkpoint yet")
+    return found[1].model
+
+
+def _commit() -> str | None:
+    """Name the commit that this code is at; None where it is not a git checkout (an installed package)."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _differences(old: Record, new: Record) -> list[str]:
+    """Name the settings in which two runs differ."""
+    found = [] if old.image_shape == new.image_shape else [f"images {old.image_shape}, not {new.image_shape}"]
+    for part in dataclasses.fields(Config):
+        before, after = getattr(old.config, part.name), getattr(new.config, part.name)
+        for item in dataclasses.fields(before):
+            was, now = getattr(before, item.name), getattr(after, item.name)
+            if was != now:
+                found.append(f"{item.name} {was}, not {now}")
+    return found
+
+
+def from_json(kind: Any, value: Any) -> Any:
+    """Turn what JSON kept of a configuration back into its type; unknown names are errors."""
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if missing := hints.keys() - value.keys():  # never filled with defaults, which another version may have changed
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
+    if kind == Path | None:
+        return None if value is None else Path(value)
+    return tuple(value) if isinstance(value, list) else value

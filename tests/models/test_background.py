@@ -1,0 +1,214 @@
+"""Models of what lies behind the objects."""
+
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from airjax.models.background import (
+    BlackGround,
+    Ground,
+    Layers,
+    LinearGround,
+    StillGround,
+    _inverse_root,
+    robust_components,
+)
+from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
+
+KEY = jax.random.PRNGKey(0)
+SHAPE = (2, 6, 8)
+STILL = {"constant": True, "mean": False}
+NORMAL = NormalLikelihood(0.3, learn=True)
+NOTHING = Layers(jnp.zeros(SHAPE), None)
+
+
+def objects(seed=1) -> Layers:
+    """Layers that let more or less of the ground through."""
+    rng = np.random.default_rng(seed)
+    return Layers(*(jnp.asarray(rng.random(shape), jnp.float32) for shape in (SHAPE, (1, *SHAPE[1:]))))
+
+
+def image(seed=2):
+    return jnp.asarray(np.random.default_rng(seed).random(SHAPE), jnp.float32)
+
+
+def stripes_and_squares(n=300, side=20):
+    """Scenes of rows that are bright or not, every third by an offset, behind one bright square; and the rows alone."""
+    rng = np.random.default_rng(0)
+    rows = 0.4 * (np.arange(side) % 3 == rng.integers(3, size=(n, 1)))
+    grounds = np.repeat(rows[:, None, :, None], side, axis=3)
+    scenes = grounds.copy()
+    for scene, (y, x) in zip(scenes, rng.integers(side - 4, size=(n, 2))):
+        scene[:, y : y + 4, x : x + 4] = 1.0
+    return (255 * scenes).astype(np.uint8), grounds
+
+
+@pytest.fixture(scope="module")
+def linear() -> LinearGround:
+    """A linear ground whose every parameter matters, and which leaves nothing out."""
+    ground = LinearGround(SHAPE, components=3, outlier=math.inf)
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda x: x + 0.2 * rng.standard_normal(x.shape).astype(np.float32), ground)
+
+
+@pytest.mark.parametrize("kind", STILL)
+def test_a_ground_without_a_code_costs_nothing(kind):
+    for ground in (BlackGround(SHAPE), StillGround(SHAPE, uniform=STILL[kind])):
+        assert isinstance(ground, Ground)
+        code, canvas, log_likelihood = ground.explain(image(), objects(), NORMAL)
+        assert ground.code_size == code.size == ground.prior_sample(key=KEY).size == 0
+        assert canvas.shape == SHAPE
+        assert float(log_likelihood) == float(NORMAL.log_prob(image(), canvas))
+
+
+def test_black_is_black_whatever_the_scenes():
+    images = np.full((3, *SHAPE), 200, np.uint8)
+    black = BlackGround(SHAPE).start(images)
+    np.testing.assert_array_equal(black.lay(jnp.zeros(0), objects()), objects().colours)
+
+
+def test_a_still_ground_is_seen_as_far_as_objects_let_it_through():
+    ground = StillGround(SHAPE, uniform=True).start(np.full((3, *SHAPE), 51, np.uint8))
+    colours, through = objects()
+    np.testing.assert_allclose(ground.lay(jnp.zeros(0), objects()), colours + 0.2 * through, atol=1e-6)
+    np.testing.assert_allclose(ground.lay(jnp.zeros(0), Layers(colours, None)), colours + 0.2, atol=1e-6)
+
+
+def test_a_colour_starts_from_the_median_of_each_channel():
+    images = np.full((5, *SHAPE), 51, np.uint8)
+    images[:, 1] = 102
+    images[:, :, :3, :3] = 255  # fewer than half of the pixels
+    drawn = StillGround(SHAPE, uniform=True).start(images).lay(jnp.zeros(0), NOTHING)
+    np.testing.assert_allclose(drawn[0], 0.2, atol=1e-6)
+    np.testing.assert_allclose(drawn[1], 0.4, atol=1e-6)
+
+
+def test_a_picture_starts_from_the_median_of_each_pixel():
+    picture = np.random.default_rng(0).integers(256, size=SHAPE).astype(np.uint8)
+    images = np.stack([picture] * 5)
+    images[0, :, :3] = 255
+    images[1, :, 2:] = 0
+    drawn = StillGround(SHAPE, uniform=False).start(images).lay(jnp.zeros(0), NOTHING)
+    np.testing.assert_allclose(drawn, picture / 255, atol=1e-6)
+
+
+def test_a_linear_ground_learns_the_stripes_and_looks_past_the_squares():
+    images, grounds = stripes_and_squares()
+    ground = LinearGround(images.shape[1:], components=2).start(images)
+    pixels = jnp.asarray(images[:50] / 255.0, jnp.float32)
+    nothing = Layers(jnp.zeros_like(pixels[0]), None)
+    explain = jax.jit(jax.vmap(lambda image: ground.explain(image, nothing, NormalLikelihood(0.1)).canvas))
+    np.testing.assert_allclose(explain(pixels), grounds[:50], atol=0.02)
+
+
+def test_looking_past_outliers_gives_a_lower_bound(linear):
+    exact = linear.explain(image(), objects(), NORMAL)
+    robust = eqx.tree_at(lambda g: g.mean, LinearGround(SHAPE, components=3, outlier=0.2), linear.mean)
+    robust = eqx.tree_at(lambda g: g.components, robust, linear.components)
+    code, canvas, bound = robust.explain(image(), objects(), NORMAL)
+    assert float(bound) < float(exact.log_likelihood) - 0.1
+    joint = lambda code, canvas: NORMAL.log_prob(image(), canvas) - 0.5 * code @ code
+    expected = joint(exact.code, exact.canvas) - joint(code, canvas)
+    assert float(exact.log_likelihood - bound) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_components_without_outliers_are_the_principal_ones():
+    rng = np.random.default_rng(0)
+    rows = 0.02 * rng.standard_normal((200, 3)) @ rng.standard_normal((3, 30)) + 0.5
+    mean, components, spread = robust_components(rows, 3, math.inf)
+    np.testing.assert_allclose(components @ components.T, np.eye(3), atol=1e-8)
+    np.testing.assert_allclose(mean + (rows - mean) @ components.T @ components, rows, atol=1e-6)
+    np.testing.assert_allclose(spread, ((rows - mean) @ components.T).std(0), rtol=1e-6)
+
+
+def test_fewer_scenes_than_components_are_explained_by_those_they_have():
+    rows = np.random.default_rng(0).random((3, 30))
+    mean, components, spread = robust_components(rows, 5, math.inf)
+    assert (components.shape, spread.shape) == ((5, 30), (5,))
+    np.testing.assert_allclose(mean + (rows - mean) @ components.T @ components, rows, atol=1e-6)
+    np.testing.assert_allclose(components[3:], 0, atol=1e-6)
+
+
+def test_a_linear_ground_follows_the_protocol(linear):
+    assert isinstance(linear, Ground)
+    assert linear.code_size == 6
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_the_code_is_integrated_out(linear, through):
+    """Every channel is normal, with what its components and the noise add up to as covariance."""
+    layers = objects() if through else Layers(objects().colours, None)
+    expected, alone = 0.0, np.asarray(linear.lay(jnp.zeros(6), layers), np.float64)
+    seen = np.asarray(linear.components, np.float64) * (np.ravel(layers.through) if through else 1.0)
+    for pixels, mean in zip(np.asarray(image(), np.float64), alone):
+        covariance = seen.T @ seen + 0.3**2 * np.eye(mean.size)
+        expected += multivariate_normal(mean.ravel(), covariance).logpdf(pixels.ravel())
+    assert float(linear.explain(image(), layers, NORMAL).log_likelihood) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_code_is_its_posteriors_mean(linear):
+    layers, joint = objects(), lambda code: NORMAL.log_prob(image(), linear.lay(code, objects())) - 0.5 * code @ code
+    code, canvas, _ = linear.explain(image(), layers, NORMAL)
+    np.testing.assert_allclose(jax.grad(joint)(code), 0.0, atol=2e-3)
+    np.testing.assert_allclose(canvas, linear.lay(code, layers), atol=1e-6)
+
+
+def test_gradients_are_those_of_the_integral(linear):
+    """By colours, by what is let through and by the noise; held against a determinant that knows no posterior."""
+
+    def direct(colours, through, likelihood):
+        seen = linear.components * through.reshape(-1)
+        covariance = seen.T @ seen + jnp.eye(48) / likelihood.precision
+        left = (image() - colours - through * linear.mean).reshape(2, -1)
+        return -0.5 * jnp.sum(left * jnp.linalg.solve(covariance, left.T).T) - jnp.linalg.slogdet(covariance)[1]
+
+    ours = lambda colours, through, likelihood: (
+        linear.explain(image(), Layers(colours, through), likelihood).log_likelihood
+    )
+    gradients = [jax.tree.leaves(jax.grad(f, argnums=(0, 1, 2))(*objects(), NORMAL)) for f in (ours, direct)]
+    for one, other in zip(*gradients):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
+
+
+def test_a_linear_ground_needs_normal_noise(linear):
+    with pytest.raises(ValueError, match="needs a normal likelihood"):
+        linear.explain(image(), objects(), BernoulliLikelihood())
+
+
+def test_grounds_of_prior_codes_have_the_components_covariance(linear):
+    codes = jax.vmap(lambda key: linear.prior_sample(key=key))(jax.random.split(KEY, 4_000))
+    drawn = np.asarray(jax.vmap(lambda code: linear.lay(code, NOTHING))(codes))
+    np.testing.assert_allclose(drawn.mean(0), linear.mean, atol=0.05)
+    for channel in (0, 1):
+        covariance = np.cov(drawn[:, channel].reshape(4_000, -1).T)
+        np.testing.assert_allclose(covariance, linear.components.T @ linear.components, atol=0.05)
+
+
+def test_compiled_programs_call_no_outside_routine(linear):
+    """Batches of LAPACK's triangular solves wait for one another in XLA's threads: training stood still."""
+    images, through = jnp.stack([image()] * 3), jnp.stack([objects().through] * 3)
+
+    def loss(ground, through):
+        explain = lambda image, through: ground.explain(image, Layers(objects().colours, through), NORMAL)
+        return jnp.sum(jax.vmap(explain)(images, through).log_likelihood)
+
+    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(linear, through).compile()
+    assert "custom_call_target" not in compiled.as_text()
+
+
+def test_the_log_determinant_and_its_gradient_are_those_of_linear_algebra(linear):
+    layers = objects()
+
+    def loss(through, log_det):
+        rows = linear.components * through.reshape(-1)
+        return log_det(jnp.eye(len(rows)) + 11.0 * rows @ rows.T)
+
+    ours = jax.value_and_grad(loss)(layers.through, lambda matrix: _inverse_root(matrix)[1])
+    expected = jax.value_and_grad(loss)(layers.through, lambda matrix: jnp.linalg.slogdet(matrix)[1])
+    np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5)
+    np.testing.assert_allclose(ours[1], expected[1], rtol=1e-3, atol=1e-5)

@@ -1,0 +1,54 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from airjax.models.layers import Normal
+from airjax.models.recogniser import OFF_CENTRE, Recogniser
+
+KEY = jax.random.PRNGKey(5)
+START = Normal(jnp.asarray([-1.0, 0.0, 0.0]), jnp.log(jnp.asarray([0.05, 0.5, 0.5])))
+
+
+def recogniser(attention=4):
+    sizes = dict(hidden=6, embed_channels=2, embed_hidden=5, head_hidden=7)
+    return Recogniser((1, 24, 40), 9, **sizes, attention=attention, start=START, key=KEY)
+
+
+def first_windows(network, images, left):
+    noise = jax.random.normal(KEY, (len(images), network.cells))
+    begin = lambda image, rest, n: network(network.look(image), jnp.zeros(9), network.lstm.start, rest, n)[1]
+    return jax.vmap(begin)(images, left, noise)
+
+
+def test_before_training_windows_are_distributed_about_as_the_start():
+    images = jax.random.uniform(KEY, (20, 1, 24, 40))
+    first = first_windows(recogniser(0), images, images)
+    np.testing.assert_allclose(first.mean, jnp.tile(START.mean, (20, 1)), atol=0.5)
+    np.testing.assert_allclose(first.log_sd, jnp.tile(START.log_sd, (20, 1)), atol=0.3)
+
+
+def test_before_training_attended_windows_lie_about_what_is_left():
+    images = jax.random.uniform(KEY, (20, 1, 24, 40))
+    left = jnp.zeros_like(images).at[:, :, 3:8, 30:35].set(1.0)
+    first = first_windows(recogniser(4), images, left)
+    np.testing.assert_allclose(first.mean, jnp.tile(jnp.asarray([-1.0, 0.62, -0.54]), (20, 1)), atol=0.35)
+    expected = [START.log_sd[0], *2 * [np.log(OFF_CENTRE * np.exp(-1.0))]]
+    np.testing.assert_allclose(first.log_sd, jnp.tile(jnp.asarray(expected), (20, 1)), atol=0.3)
+
+
+@pytest.mark.parametrize("options", [{"difference": True}, {"attention": 4}])
+def test_steps_learn_through_latents_not_through_what_they_see_of_the_canvas(tiny_model, options):
+    model = tiny_model(embed_channels=2, **options)
+    image = jax.random.uniform(KEY, model.image_shape)
+
+    def later_presence(decoder):
+        patched = eqx.tree_at(lambda m: m.patches.decoder, model, decoder)
+        return patched.infer(image, key=KEY).steps.presence_logit[1]
+
+    decoder = model.patches.decoder
+    gradients = jax.tree.leaves(jax.grad(later_presence)(decoder))
+    assert all((g == 0).all() for g in gradients)
+    brighter = jax.tree.map(lambda w: w + 0.5, decoder)
+    assert later_presence(brighter) != later_presence(decoder)
