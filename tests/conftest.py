@@ -19,7 +19,7 @@ from airjax.config import ModelConfig, TrainConfig
 from airjax.learning import trainer
 from airjax.models import count
 from airjax.models.air import AIR, WherePrior
-from airjax.models.background import LinearGround
+from airjax.models.background import LinearBackground
 from airjax.models.likelihood import NormalLikelihood
 from airjax.models.patches.mlp import MLPPatches
 
@@ -126,7 +126,7 @@ def tiny_model():
 def rich_model(tiny_model):
     """A model with all there can be, in double precision: objects that cover a ground, integrated out exactly."""
     with jax.enable_x64(True):
-        ground = LinearGround((1, 12, 12), components=2, outlier=math.inf)
+        ground = LinearBackground((1, 12, 12), components=2, outlier=math.inf)
         return tiny_model(dtype=jnp.float64, ground=ground, over=True)
 
 

@@ -11,7 +11,7 @@ from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.learning.bounds import importance_weighted, marginal
 from airjax.models.air import _shift
-from airjax.models.background import LinearGround
+from airjax.models.background import LinearBackground
 from airjax.models.patches.mlp import MLPPatches
 
 KEY = jax.random.PRNGKey(0)
@@ -46,7 +46,7 @@ def test_what_darkens_has_a_box_too():
 
 
 def test_boxes_and_canvases_are_those_of_objects_not_of_the_ground(tiny_model, tiny_images):
-    ground = LinearGround((1, 12, 12), components=2)
+    ground = LinearBackground((1, 12, 12), components=2)
     model = tiny_model(ground=ground, over=True, rough=0.5, seed=2)
     found = infer.find(model, tiny_images, batch=10)
     steps = jax.jit(jax.vmap(lambda image: model.infer(image / 255.0, key=None)))(jnp.asarray(tiny_images))

@@ -5,14 +5,14 @@ import pytest
 
 from airjax.inference import sampling
 from airjax.models.air import AIR
-from airjax.models.background import LinearGround
+from airjax.models.background import LinearBackground
 
 KEY = jax.random.PRNGKey(0)
 
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(ground=LinearGround((1, 12, 12), components=2), over=True)
+    return tiny_model(ground=LinearBackground((1, 12, 12), components=2), over=True)
 
 
 def _differ(one, other):

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from airjax.interfaces import formats, infer_files
-from airjax.models.background import LinearGround
+from airjax.models.background import LinearBackground
 from airjax.runs.plots import STEP_COLOURS
 
 KEY = jax.random.PRNGKey(0)
@@ -19,7 +19,7 @@ PICTURES = 11
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(stream, "AHEAD", 4)
+    monkeypatch.setattr(infer_files, "AHEAD", 4)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_pictures_of_the_other_polarity_are_doubted(inference, tiny_model, root,
     assert "--polarity dark" in caplog.text
     caplog.clear()
     next(replace(inference, pictures=paper, invert=True).batches())
-    grounded = tiny_model(ground=LinearGround((1, 12, 12), components=2))
+    grounded = tiny_model(ground=LinearBackground((1, 12, 12), components=2))
     next(replace(inference, pictures=paper, model=grounded).batches())
     assert not caplog.text
 

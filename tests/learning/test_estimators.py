@@ -100,8 +100,8 @@ def test_the_score_function_gradient_is_exact_on_average_over_counts_whatever_th
 
 
 def test_the_sampled_bound_is_exact_on_average_over_counts(model, trajectory, exact):
-    bounds = [float(terms.bound) for terms in nvil_terms(trajectory, model)]
-    assert float(np.exp(trajectory.count_log_probs) @ bounds) == pytest.approx(exact[0], rel=1e-10)
+    sampled = [float(terms.bound) for terms in nvil_terms(trajectory, model)]
+    assert float(np.exp(trajectory.count_log_probs) @ sampled) == pytest.approx(exact[0], rel=1e-10)
 
 
 def test_the_score_function_gradient_of_sampled_counts_converges_to_the_exact_one(trajectory, nvil_gradients, exact):
@@ -202,7 +202,7 @@ def test_reweighted_wake_sleep_weighs_both_densities_by_the_normalised_weights(m
 
 def log_joint_and_log_q(generative, recogniser, image, where, what):
     """Replay given latents: log p(x, z, n) of one model and log q(z, n | x) of another, n = 0..N."""
-    state, latents = recogniser.recogniser.lstm.start, jnp.zeros(6)
+    state, latents = recogniser.recogniser.lstm.initial_state, jnp.zeros(6)
     canvas, log_z, log_q, reach = jnp.zeros_like(image), 0.0, 0.0, 0.0
     joints, posteriors = [generative.likelihood.log_prob(image, canvas) + generative.count_log_prior[0]], []
     for t in range(3):
@@ -367,11 +367,11 @@ def test_the_relaxed_bound_tends_to_the_marginal_one_as_the_temperature_falls(mo
 
     @jax.jit
     @jax.vmap
-    def bounds(key):
+    def surrogates(key):
         draw = lambda temperature: estimators.relaxed_presences(logits, temperature, key=key)
         return jnp.stack([concrete(model, image, trajectory, draw(temperature)) for temperature in (3.0, 1e-1, 1e-4)])
 
-    samples = np.asarray(bounds(jax.random.split(KEY, 4_000)))
+    samples = np.asarray(surrogates(jax.random.split(KEY, 4_000)))
     exact = float(bounds.marginal(trajectory, model.count_log_prior))
     biases, errors = abs(samples.mean(0) - exact), samples.std(0) / math.sqrt(len(samples))
     assert biases[0] > 10 * errors[0]

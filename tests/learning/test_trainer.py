@@ -94,7 +94,7 @@ def untouched_prior(train_tiny, tiny_config):
 
     config = replace(tiny_config, learn_count=False, count_ratio_start=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "step", counted)
+        patch.setattr(trainer, "step", counted)
         train_tiny((4,), model_config=config)
         after_one = len(traces)
         state, _ = train_tiny((4, 4, 4), model_config=config)
@@ -250,7 +250,7 @@ def estimated(request, train_tiny, tiny_train_config):
     config = replace(tiny_train_config, objective=request.param, samples=3)
     traces, step = [], trainer.step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "step", lambda *arguments: (traces.append(1), step(*arguments))[1])
+        patch.setattr(trainer, "step", lambda *arguments: (traces.append(1), step(*arguments))[1])
         train_tiny((2,), config=config)
         after_one = len(traces)
         run = train_tiny((2,) * 80, config=config)

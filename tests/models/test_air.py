@@ -7,7 +7,7 @@ import pytest
 from airjax.learning import bounds
 from airjax.models import windows
 from airjax.models.air import AIR, WherePrior
-from airjax.models.background import Layers, LinearGround, StillGround
+from airjax.models.background import FixedBackground, Layers, LinearBackground
 from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
 
 KEY = jax.random.PRNGKey(3)
@@ -158,7 +158,7 @@ def test_other_kinds_of_scenes(tiny_model, shape, counts, likelihood):
 def grounded(request, tiny_model) -> AIR:
     """A model with a ground of two components, to which objects add or which they cover."""
     shape = (2, 12, 12)
-    ground = LinearGround(shape, components=2)
+    ground = LinearBackground(shape, components=2)
     return tiny_model(shape, ground=ground, over=request.param)
 
 
@@ -166,7 +166,7 @@ def test_objects_are_composed_before_the_ground(grounded):
     image = random_image(2, 12, 12)
     trajectory = infer(grounded, image, KEY)
     colours, through = np.zeros((2, 12, 12)), np.ones((1, 12, 12))
-    level = np.clip(grounded.mean_ground.mean((1, 2), keepdims=True), 0.1, 0.9)
+    level = np.clip(grounded.mean_background.mean((1, 2), keepdims=True), 0.1, 0.9)
     behind = np.asarray(trajectory.empty_canvas)
     explain = lambda: grounded.ground.explain(
         image, Layers(jnp.asarray(colours), jnp.asarray(through) if grounded.over else None), grounded.likelihood
@@ -192,7 +192,7 @@ def test_objects_are_composed_before_the_ground(grounded):
 
 def test_objects_that_cover_start_with_the_colour_of_their_ground(tiny_model):
     """So that neither lighter nor darker objects make masks vanish before their colours are learned."""
-    ground = eqx.tree_at(lambda g: g.mean, LinearGround((1, 12, 12), components=2), jnp.full((1, 12, 12), 0.6))
+    ground = eqx.tree_at(lambda g: g.mean, LinearBackground((1, 12, 12), components=2), jnp.full((1, 12, 12), 0.6))
     model = tiny_model(ground=ground, over=True, rough=0.0)
     blank = jax.tree.map(jnp.zeros_like, model.patches)
     blank = eqx.tree_at(lambda p: p.decoder.layers[-1].bias, blank, jnp.full(50, -1.0))  # with -1, as the others': -2
@@ -227,7 +227,7 @@ def test_a_sampled_scene_has_its_objects_on_a_ground(grounded):
 
 def test_all_of_a_model_with_a_ground_learns(grounded, tiny_model):
     options = {"residual_glimpses": False, "difference": True} if grounded.over else {}
-    ground = LinearGround((2, 12, 12), components=2)
+    ground = LinearBackground((2, 12, 12), components=2)
     model = tiny_model((2, 12, 12), ground=ground, over=grounded.over, rough=0.1, **options)
     bound = lambda m: bounds.marginal(m.infer(random_image(2, 12, 12), key=KEY), m.count_log_prior)
     gradient = jax.jit(jax.grad(bound))(model)
@@ -239,7 +239,7 @@ def test_all_of_a_model_with_a_ground_learns(grounded, tiny_model):
 def test_what_is_behind_the_objects_is_not_seen(tiny_model):
     """Adding a picture to the image and to the ground changes nothing that is found."""
     picture = random_image(1, 12, 12, seed=5)
-    model = tiny_model(ground=StillGround((1, 12, 12), uniform=False))
+    model = tiny_model(ground=FixedBackground((1, 12, 12), uniform=False))
     other = eqx.tree_at(lambda m: m.ground.image, model, replace_fn=lambda x: x + picture)
     image = random_image(1, 12, 12)
     one, two = infer(model, image, KEY), infer(other, image + picture, KEY)

@@ -10,11 +10,11 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from airjax.models.background import (
-    BlackGround,
-    Ground,
+    Background,
+    BlackBackground,
+    FixedBackground,
     Layers,
-    LinearGround,
-    StillGround,
+    LinearBackground,
     _inverse_root,
     robust_components,
 )
@@ -49,17 +49,17 @@ def stripes_and_squares(n=300, side=20):
 
 
 @pytest.fixture(scope="module")
-def linear() -> LinearGround:
+def linear() -> LinearBackground:
     """A linear ground whose every parameter matters, and which leaves nothing out."""
-    ground = LinearGround(SHAPE, components=3, outlier=math.inf)
+    ground = LinearBackground(SHAPE, components=3, outlier=math.inf)
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: x + 0.2 * rng.standard_normal(x.shape).astype(np.float32), ground)
 
 
 @pytest.mark.parametrize("kind", STILL)
 def test_a_ground_without_a_code_costs_nothing(kind):
-    for ground in (BlackGround(SHAPE), StillGround(SHAPE, uniform=STILL[kind])):
-        assert isinstance(ground, Ground)
+    for ground in (BlackBackground(SHAPE), FixedBackground(SHAPE, uniform=STILL[kind])):
+        assert isinstance(ground, Background)
         code, canvas, log_likelihood = ground.explain(image(), objects(), NORMAL)
         assert ground.code_size == code.size == ground.prior_sample(key=KEY).size == 0
         assert canvas.shape == SHAPE
@@ -68,14 +68,14 @@ def test_a_ground_without_a_code_costs_nothing(kind):
 
 def test_black_is_black_whatever_the_scenes():
     images = np.full((3, *SHAPE), 200, np.uint8)
-    black = BlackGround(SHAPE).start(images)
+    black = BlackBackground(SHAPE).init_from_data(images)
     np.testing.assert_array_equal(black.lay(jnp.zeros(0), objects()), objects().colours)
 
 
 def test_a_still_ground_is_seen_as_far_as_objects_let_it_through():
-    ground = StillGround(SHAPE, uniform=True).start(np.full((3, *SHAPE), 51, np.uint8))
-    colours, through = objects()
-    np.testing.assert_allclose(ground.lay(jnp.zeros(0), objects()), colours + 0.2 * through, atol=1e-6)
+    ground = FixedBackground(SHAPE, uniform=True).init_from_data(np.full((3, *SHAPE), 51, np.uint8))
+    colours, transmittance = objects()
+    np.testing.assert_allclose(ground.lay(jnp.zeros(0), objects()), colours + 0.2 * transmittance, atol=1e-6)
     np.testing.assert_allclose(ground.lay(jnp.zeros(0), Layers(colours, None)), colours + 0.2, atol=1e-6)
 
 
@@ -83,7 +83,7 @@ def test_a_colour_starts_from_the_median_of_each_channel():
     images = np.full((5, *SHAPE), 51, np.uint8)
     images[:, 1] = 102
     images[:, :, :3, :3] = 255  # fewer than half of the pixels
-    drawn = StillGround(SHAPE, uniform=True).start(images).lay(jnp.zeros(0), NOTHING)
+    drawn = FixedBackground(SHAPE, uniform=True).init_from_data(images).lay(jnp.zeros(0), NOTHING)
     np.testing.assert_allclose(drawn[0], 0.2, atol=1e-6)
     np.testing.assert_allclose(drawn[1], 0.4, atol=1e-6)
 
@@ -93,13 +93,13 @@ def test_a_picture_starts_from_the_median_of_each_pixel():
     images = np.stack([picture] * 5)
     images[0, :, :3] = 255
     images[1, :, 2:] = 0
-    drawn = StillGround(SHAPE, uniform=False).start(images).lay(jnp.zeros(0), NOTHING)
+    drawn = FixedBackground(SHAPE, uniform=False).init_from_data(images).lay(jnp.zeros(0), NOTHING)
     np.testing.assert_allclose(drawn, picture / 255, atol=1e-6)
 
 
 def test_a_linear_ground_learns_the_stripes_and_looks_past_the_squares():
     images, grounds = stripes_and_squares()
-    ground = LinearGround(images.shape[1:], components=2).start(images)
+    ground = LinearBackground(images.shape[1:], components=2).init_from_data(images)
     pixels = jnp.asarray(images[:50] / 255.0, jnp.float32)
     nothing = Layers(jnp.zeros_like(pixels[0]), None)
     explain = jax.jit(jax.vmap(lambda image: ground.explain(image, nothing, NormalLikelihood(0.1)).canvas))
@@ -108,7 +108,7 @@ def test_a_linear_ground_learns_the_stripes_and_looks_past_the_squares():
 
 def test_looking_past_outliers_gives_a_lower_bound(linear):
     exact = linear.explain(image(), objects(), NORMAL)
-    robust = eqx.tree_at(lambda g: g.mean, LinearGround(SHAPE, components=3, outlier=0.2), linear.mean)
+    robust = eqx.tree_at(lambda g: g.mean, LinearBackground(SHAPE, components=3, outlier=0.2), linear.mean)
     robust = eqx.tree_at(lambda g: g.components, robust, linear.components)
     code, canvas, bound = robust.explain(image(), objects(), NORMAL)
     assert float(bound) < float(exact.log_likelihood) - 0.1
@@ -135,16 +135,16 @@ def test_fewer_scenes_than_components_are_explained_by_those_they_have():
 
 
 def test_a_linear_ground_follows_the_protocol(linear):
-    assert isinstance(linear, Ground)
+    assert isinstance(linear, Background)
     assert linear.code_size == 6
 
 
-@pytest.mark.parametrize("through", [False, True])
-def test_the_code_is_integrated_out(linear, through):
+@pytest.mark.parametrize("transmittance", [False, True])
+def test_the_code_is_integrated_out(linear, transmittance):
     """Every channel is normal, with what its components and the noise add up to as covariance."""
-    layers = objects() if through else Layers(objects().colours, None)
+    layers = objects() if transmittance else Layers(objects().colours, None)
     expected, alone = 0.0, np.asarray(linear.lay(jnp.zeros(6), layers), np.float64)
-    seen = np.asarray(linear.components, np.float64) * (np.ravel(layers.through) if through else 1.0)
+    seen = np.asarray(linear.components, np.float64) * (np.ravel(layers.transmittance) if transmittance else 1.0)
     for pixels, mean in zip(np.asarray(image(), np.float64), alone):
         covariance = seen.T @ seen + 0.3**2 * np.eye(mean.size)
         expected += multivariate_normal(mean.ravel(), covariance).logpdf(pixels.ravel())
@@ -161,14 +161,14 @@ def test_the_code_is_its_posteriors_mean(linear):
 def test_gradients_are_those_of_the_integral(linear):
     """By colours, by what is let through and by the noise; held against a determinant that knows no posterior."""
 
-    def direct(colours, through, likelihood):
-        seen = linear.components * through.reshape(-1)
+    def direct(colours, transmittance, likelihood):
+        seen = linear.components * transmittance.reshape(-1)
         covariance = seen.T @ seen + jnp.eye(48) / likelihood.precision
-        left = (image() - colours - through * linear.mean).reshape(2, -1)
+        left = (image() - colours - transmittance * linear.mean).reshape(2, -1)
         return -0.5 * jnp.sum(left * jnp.linalg.solve(covariance, left.T).T) - jnp.linalg.slogdet(covariance)[1]
 
-    ours = lambda colours, through, likelihood: (
-        linear.explain(image(), Layers(colours, through), likelihood).log_likelihood
+    ours = lambda colours, transmittance, likelihood: (
+        linear.explain(image(), Layers(colours, transmittance), likelihood).log_likelihood
     )
     gradients = [jax.tree.leaves(jax.grad(f, argnums=(0, 1, 2))(*objects(), NORMAL)) for f in (ours, direct)]
     for one, other in zip(*gradients):
@@ -191,24 +191,24 @@ def test_grounds_of_prior_codes_have_the_components_covariance(linear):
 
 def test_compiled_programs_call_no_outside_routine(linear):
     """Batches of LAPACK's triangular solves wait for one another in XLA's threads: training stood still."""
-    images, through = jnp.stack([image()] * 3), jnp.stack([objects().through] * 3)
+    images, transmittance = jnp.stack([image()] * 3), jnp.stack([objects().transmittance] * 3)
 
-    def loss(ground, through):
-        explain = lambda image, through: ground.explain(image, Layers(objects().colours, through), NORMAL)
-        return jnp.sum(jax.vmap(explain)(images, through).log_likelihood)
+    def loss(ground, transmittance):
+        explain = lambda image, transmittance: ground.explain(image, Layers(objects().colours, transmittance), NORMAL)
+        return jnp.sum(jax.vmap(explain)(images, transmittance).log_likelihood)
 
-    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(linear, through).compile()
+    compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(linear, transmittance).compile()
     assert "custom_call_target" not in compiled.as_text()
 
 
 def test_the_log_determinant_and_its_gradient_are_those_of_linear_algebra(linear):
     layers = objects()
 
-    def loss(through, log_det):
-        rows = linear.components * through.reshape(-1)
+    def loss(transmittance, log_det):
+        rows = linear.components * transmittance.reshape(-1)
         return log_det(jnp.eye(len(rows)) + 11.0 * rows @ rows.T)
 
-    ours = jax.value_and_grad(loss)(layers.through, lambda matrix: _inverse_root(matrix)[1])
-    expected = jax.value_and_grad(loss)(layers.through, lambda matrix: jnp.linalg.slogdet(matrix)[1])
+    ours = jax.value_and_grad(loss)(layers.transmittance, lambda matrix: _inverse_root(matrix)[1])
+    expected = jax.value_and_grad(loss)(layers.transmittance, lambda matrix: jnp.linalg.slogdet(matrix)[1])
     np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5)
     np.testing.assert_allclose(ours[1], expected[1], rtol=1e-3, atol=1e-5)

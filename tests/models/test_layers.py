@@ -77,7 +77,7 @@ def test_mlp_applies_relu_between_its_layers_and_not_after_the_last():
 
 def test_lstm_step_is_the_textbooks():
     lstm = SceneLSTM((1, 2, 3), 2, 3, embed_channels=0, embed_hidden=0, key=KEY)
-    state = type(lstm.start)(jnp.asarray([0.1, -0.2, 0.3]), jnp.asarray([1.0, 0.5, -1.0]))
+    state = type(lstm.initial_state)(jnp.asarray([0.1, -0.2, 0.3]), jnp.asarray([1.0, 0.5, -1.0]))
     image, latents = jnp.arange(6.0).reshape(1, 2, 3) / 6, jnp.asarray([0.4, -0.6])
     joined, recur = np.concatenate([state.hidden, latents]), lstm.recur.linear
     i, f, g, o = np.split(lstm.look(image) + joined @ np.asarray(recur.weight) + recur.bias, 4)

@@ -18,7 +18,7 @@ def recogniser(attention=4):
 
 def first_windows(network, images, left):
     noise = jax.random.normal(KEY, (len(images), network.cells))
-    begin = lambda image, rest, n: network(network.look(image), jnp.zeros(9), network.lstm.start, rest, n)[1]
+    begin = lambda image, rest, n: network(network.look(image), jnp.zeros(9), network.lstm.initial_state, rest, n)[1]
     return jax.vmap(begin)(images, left, noise)
 
 

@@ -137,7 +137,7 @@ def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: in
         {
             "count": int(found.count[i]),
             "count_posterior": rounded(posterior[i]),
-            **model.tell_ground(found.ground[i]),
+            **model.describe_scene(found.ground[i]),
             "objects": describe_objects(model, found, i),
         }
         for i in range(len(images))
@@ -154,7 +154,7 @@ def _describe_object(model: Family, found: Found, i: int, t: int) -> dict:
         "box": None if np.isnan(found.boxes[i, t]).any() else rounded(found.boxes[i, t]),
         "window": rounded(found.windows[i, t]),
         "presence": round(float(found.presence[i, t]), 6),
-        **model.tell(found.what[i, t]),
+        **model.describe(found.what[i, t]),
     }
 
 

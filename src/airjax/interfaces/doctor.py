@@ -19,7 +19,7 @@ from airjax.config import DATA_SETS, DataConfig, ModelConfig
 from airjax.data import load_scenes
 from airjax.data.folder import list_pictures, read_pictures, report_unreadable
 from airjax.data.images import fit, plain
-from airjax.models.background import linear_grounds
+from airjax.models.background import linear_backgrounds
 from airjax.runs import plots
 
 LOOKED_AT = 600
@@ -248,7 +248,7 @@ def _ground(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
     still = np.median(images, axis=0, keepdims=True)
     unexplained = lambda ground: np.mean(np.abs(border - _border(np.broadcast_to(ground, images.shape))))
     least = min(map(unexplained, (one, still, each)))
-    if least > PATTERNED and unexplained(pattern := linear_grounds(images, ModelConfig.ground_size)) < 0.5 * least:
+    if least > PATTERNED and unexplained(pattern := linear_backgrounds(images, ModelConfig.ground_size)) < 0.5 * least:
         return "linear", pattern
     enough = 1.25 * least + 0.01
     if unexplained(one) <= enough:

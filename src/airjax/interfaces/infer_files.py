@@ -26,7 +26,7 @@ from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report
 from airjax.data.images import Fitted, Placement, fit, is_on_light
 from airjax.inference.infer import describe
 from airjax.interfaces import formats
-from airjax.models.background import BlackGround
+from airjax.models.background import BlackBackground
 from airjax.models.base import Family
 
 _logger = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Inference:
 
     def _doubt_polarity(self, pictures: list[Image.Image]) -> None:
         """Warn if pictures would be shown to a model of a black ground as bright ones."""
-        if not pictures or not isinstance(getattr(self.model, "ground", None), BlackGround):
+        if not pictures or not isinstance(getattr(self.model, "ground", None), BlackBackground):
             return
         light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
         if light != self.invert:

@@ -168,7 +168,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     def _train(self, images: UInt8[np.ndarray, "n c h w"], given: Mapping[str, Any]) -> Family:
         own = {"seed": self.seed_, "batch": min(given["batch"], len(images))}
         training = TrainConfig(**_only(_TRAIN, given) | own)
-        state = trainer.start(trainer.init(self.config_, training, images.shape[1:]), images)
+        state = trainer.init_from_data(trainer.init(self.config_, training, images.shape[1:]), images)
         # As numpy's, images go to the device by chunks of steps: one compilation serves any number of images.
         for chunk in loop.chunks(images, self.config_, training, state, progress=self.verbose):
             state = chunk.state

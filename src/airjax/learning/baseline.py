@@ -50,7 +50,7 @@ class Baseline(eqx.Module):
             state = self.lstm(seen, found, state)
             return state, self.head(state.hidden)[0]
 
-        _, outputs = jax.lax.scan(step, self.lstm.start, previous)
+        _, outputs = jax.lax.scan(step, self.lstm.initial_state, previous)
         return jax.lax.stop_gradient(trajectory.empty_log_likelihood) + self.unit * outputs
 
 

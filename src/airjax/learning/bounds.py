@@ -33,12 +33,12 @@ def divergence(trajectory: Trajectory, count_log_prior: Float[Array, " counts"])
     return kl_count + jnp.sum(reach * trajectory.steps.kl) + trajectory.ground.kl
 
 
-def taught(trajectory: Trajectory) -> Float[Array, ""]:
-    """Sum what steps learn by besides the bound, each as far as it is reached: `sum_t q(n >= t | x) taught_t`."""
-    if trajectory.steps.taught is None:
+def auxiliary(trajectory: Trajectory) -> Float[Array, ""]:
+    """Sum what steps learn by besides the bound, each as far as it is reached: `sum_t q(n >= t | x) auxiliary_t`."""
+    if trajectory.steps.auxiliary is None:
         return jnp.zeros(())
     reach = jax.lax.stop_gradient(jnp.exp(count.log_reach(trajectory.steps.presence_logit)))
-    return jnp.sum(reach * trajectory.steps.taught)
+    return jnp.sum(reach * trajectory.steps.auxiliary)
 
 
 def log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, "K counts"]:

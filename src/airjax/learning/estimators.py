@@ -132,10 +132,10 @@ def concrete(
     weights = jnp.cumprod(presences)
     last_alone = weights - jnp.append(weights[1:], 0.0)
     assert trajectory.steps.objects is not None, "objects in 3D have no relaxation"
-    colours, through = trajectory.steps.objects
+    colours, transmittance = trajectory.steps.objects
     mixture = Layers(
         jnp.einsum("n,nchw->chw", last_alone, colours),
-        None if through is None else jnp.einsum("n,nchw->chw", last_alone, through) + (1.0 - weights[0]),
+        None if transmittance is None else jnp.einsum("n,nchw->chw", last_alone, transmittance) + (1.0 - weights[0]),
     )
     return log_likelihood(mixture) - bounds.divergence(trajectory, count_log_prior)
 

@@ -61,7 +61,7 @@ def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c 
 def _marginal(model, image, key):
     trajectory = model.infer(image, key=key)
     bound = bounds.marginal(trajectory, model.count_log_prior)
-    surrogate = bound + bounds.taught(trajectory)
+    surrogate = bound + bounds.auxiliary(trajectory)
     return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
 
 
@@ -99,6 +99,6 @@ def _infer(model, image, samples, key, *, pathwise=True):
 
 def _multi(surrogate: Float[Array, ""], trajectories: Trajectory, model: Family) -> Terms:
     """Put to a surrogate of K trajectories what is logged of them."""
-    bounds = jax.vmap(lambda t: bounds.marginal(t, model.count_log_prior))(trajectories)
+    elbos = jax.vmap(lambda t: bounds.marginal(t, model.count_log_prior))(trajectories)
     count_probs = jax.vmap(lambda t: jnp.exp(t.count_log_probs))(trajectories)
-    return Terms(surrogate, jnp.mean(bounds), jnp.mean(count_probs, axis=0))
+    return Terms(surrogate, jnp.mean(elbos), jnp.mean(count_probs, axis=0))

@@ -109,9 +109,9 @@ def init(
     return State(model, baseline, optimiser, jnp.zeros((), jnp.int32), key)
 
 
-def start(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
+def init_from_data(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
     """Let an untrained model start from training scenes."""
-    return state._replace(model=state.model.start(images))
+    return state._replace(model=state.model.init_from_data(images))
 
 
 def _annealed_prior(config: ModelConfig, step: Int[Array, ""] | Float[Array, ""]) -> Float[Array, " counts"] | None:

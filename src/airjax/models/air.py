@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from airjax.models import count, windows
-from airjax.models.background import BlackGround, Explained, Ground, Layers
+from airjax.models.background import Background, BlackBackground, Explained, Layers
 from airjax.models.base import Family, Scene, Step, Trajectory, rounded
 from airjax.models.layers import LSTMState, Normal
 from airjax.models.likelihood import Likelihood
@@ -66,7 +66,7 @@ class AIR(Family):
     count_log_prior: Float[Array, " counts"]
     where_prior: WherePrior
     patches: PatchModel
-    ground: Ground
+    ground: Background
     likelihood: Likelihood
     recogniser: Recogniser
     max_objects: int = eqx.field(static=True)
@@ -92,7 +92,7 @@ class AIR(Family):
         attention: int = 0,
         residual_glimpses: bool = True,
         difference: bool = False,
-        ground: Ground | None = None,
+        ground: Background | None = None,
         over: bool = False,
         key: PRNGKeyArray,
     ):
@@ -128,13 +128,13 @@ class AIR(Family):
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference = residual_glimpses, difference
-        self.ground, self.over = ground or BlackGround(image_shape), over
+        self.ground, self.over = ground or BlackBackground(image_shape), over
 
-    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
         """Let the ground start from training scenes."""
-        return eqx.tree_at(lambda m: m.ground, self, self.ground.start(images))
+        return eqx.tree_at(lambda m: m.ground, self, self.ground.init_from_data(images))
 
-    def tell(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
+    def describe(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object by its code."""
         return {"code": rounded(what)}
 
@@ -151,10 +151,10 @@ class AIR(Family):
 
     def compose(self, objects: Layers, placed: Float[Array, "k h w"]) -> Layers:
         """Put a placed object before others: add it, or let it cover what is there."""
-        if objects.through is None:
+        if objects.transmittance is None:
             return Layers(objects.colours + placed, None)
         past = 1.0 - placed[-1:]
-        return Layers(objects.colours * past + placed[:-1], objects.through * past)
+        return Layers(objects.colours * past + placed[:-1], objects.transmittance * past)
 
     @property
     def _nothing(self):
@@ -162,13 +162,13 @@ class AIR(Family):
         return Layers(jnp.zeros(self.image_shape), jnp.ones((1, *self.image_shape[1:])) if self.over else None)
 
     @property
-    def mean_ground(self) -> Float[Array, "c h w"]:
+    def mean_background(self) -> Float[Array, "c h w"]:
         """What is expected of a scene without objects."""
         return self.ground.lay(jnp.zeros(self.ground.code_size), self._nothing)
 
     def _level(self):
         """Take the mean colour of the ground, from which the colours of objects start."""
-        return jax.lax.stop_gradient(jnp.clip(jnp.mean(self.mean_ground, axis=(1, 2), keepdims=True), 0.1, 0.9))
+        return jax.lax.stop_gradient(jnp.clip(jnp.mean(self.mean_background, axis=(1, 2), keepdims=True), 0.1, 0.9))
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
@@ -198,7 +198,7 @@ class AIR(Family):
         nothing = self._nothing
         empty = self.ground.explain(image, nothing, self.likelihood)
         seen = None if self.difference else self.recogniser.look(_left(image, empty.canvas))
-        start = _Progress(self.recogniser.lstm.start, jnp.zeros(3 + self.patches.code_size), nothing, empty)
+        start = _Progress(self.recogniser.lstm.initial_state, jnp.zeros(3 + self.patches.code_size), nothing, empty)
 
         def step(before, noise):
             after, found = self._step(image, seen, before, empty.canvas, noise, pathwise)
@@ -229,7 +229,7 @@ class AIR(Family):
         seen = self.recogniser.look(left) if seen is None else seen
         for_where, for_what, for_attention = noise
         presence_logit, posterior, state = self.recogniser(seen, before.latents, before.state, left, for_attention)
-        where = posterior.shape_noise(for_where, pathwise=pathwise)
+        where = posterior.reparameterise(for_where, pathwise=pathwise)
         behind = canvas if self.residual_glimpses else empty
         behind = behind if pathwise else jax.lax.stop_gradient(behind)
         glimpse = windows.read(self._shown(image, behind), jnp.exp(where[0]), where[1:], self.window)

@@ -32,15 +32,15 @@ class Layers(NamedTuple):
 
     Attributes:
         colours: what they add.
-        through: how much of the ground they let through, from 0 to 1; None: all of it.
+        transmittance: share of the background's light that they let pass, from 0 to 1; None: all of it.
     """
 
     colours: Float[Array, "c h w"]
-    through: Float[Array, "1 h w"] | None
+    transmittance: Float[Array, "1 h w"] | None
 
     def before(self, ground: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Put them before a ground."""
-        return self.colours + (ground if self.through is None else self.through * ground)
+        return self.colours + (ground if self.transmittance is None else self.transmittance * ground)
 
 
 class Explained(NamedTuple):
@@ -58,7 +58,7 @@ class Explained(NamedTuple):
 
 
 @runtime_checkable
-class Ground(Protocol):
+class Background(Protocol):
     """A generative model p(ground) of what is behind the objects, whose code can be integrated out.
 
     Implementations are Equinox modules and act on one image.
@@ -69,7 +69,7 @@ class Ground(Protocol):
         """The number of dimensions of the latent code; 0: every scene has the same ground."""
         ...
 
-    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "Ground":
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "Background":
         """Take the start of training from what training scenes have in common."""
         ...
 
@@ -110,12 +110,12 @@ class _Uncoded(eqx.Module):
         return Explained(code, canvas, likelihood.log_prob(image, canvas))
 
 
-class BlackGround(_Uncoded):
+class BlackBackground(_Uncoded):
     """Nothing but black (the paper)."""
 
     shape: tuple[int, int, int] = eqx.field(static=True)
 
-    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "BlackGround":
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "BlackBackground":
         """Return the same ground."""
         del images
         return self
@@ -126,7 +126,7 @@ class BlackGround(_Uncoded):
         return objects.colours
 
 
-class StillGround(_Uncoded):
+class FixedBackground(_Uncoded):
     """One colour, or one picture, behind every scene, which is learned."""
 
     image: Float[Array, "c rows columns"]
@@ -137,7 +137,7 @@ class StillGround(_Uncoded):
         self.image = jnp.zeros((shape[0], 1, 1) if uniform else shape)
         self.shape = shape
 
-    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "StillGround":
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "FixedBackground":
         """Start from the medians over scenes, and over pixels where the ground is uniform."""
         uniform = self.image.shape[1:] == (1, 1)
         medians = np.median(images[:STARTERS], axis=(0, 2, 3) if uniform else 0) / 255.0
@@ -149,12 +149,12 @@ class StillGround(_Uncoded):
         return objects.before(jnp.broadcast_to(self.image, self.shape))
 
 
-class LinearGround(eqx.Module):
+class LinearBackground(eqx.Module):
     """A picture plus a few components, weighed for each scene and each of its channels: factor analysis behind objects.
 
-    Ground = mean + code @ components, code ~ N(0, 1). With few components, each of which spans the canvas, it can draw
-    stripes or smooth textures, but no object. They are the principal components of the scenes' channels, found by
-    `start` and kept: steps of a size that suits networks would scramble them before any object is found.
+    Background = mean + code @ components, code ~ N(0, 1). With few components, each of which spans the canvas, it can
+    draw stripes or smooth textures, but no object. They are the principal components of the scenes' channels, found by
+    `init_from_data` and kept: steps of a size that suits networks would scramble them before any object is found.
 
     Given objects, and normal noise on every pixel, the posterior of the code is a Gaussian, and the code can be
     integrated out in closed form. So the ground behind every number of objects is inferred from what these leave
@@ -179,7 +179,7 @@ class LinearGround(eqx.Module):
         """The number of components of all channels together."""
         return len(self.mean) * len(self.components)
 
-    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "LinearGround":
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "LinearBackground":
         """Start from the principal components of scenes' channels, without what they can't explain: the objects."""
         channels, height, width = self.mean.shape
         pixels = images[: STARTERS // channels].astype(np.float32) / 255.0
@@ -215,35 +215,37 @@ class LinearGround(eqx.Module):
         if not isinstance(likelihood, NormalLikelihood):
             raise ValueError("a linear ground needs a normal likelihood")
         channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
-        through = None if objects.through is None else objects.through.reshape(-1)
-        root, log_det = _inverse_root(_precision(components, through, likelihood.precision))
+        transmittance = None if objects.transmittance is None else objects.transmittance.reshape(-1)
+        root, log_det = _inverse_root(_precision(components, transmittance, likelihood.precision))
         left = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
-        given = left, components, through, root, likelihood.precision
+        given = left, components, transmittance, root, likelihood.precision
         code = _robust_code(*jax.lax.stop_gradient(given), self.outlier).reshape(-1)
         canvas = self.lay(code, objects)
         log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + channels * log_det)
         return Explained(code, canvas, log_likelihood)
 
 
-def linear_grounds(images: Float32[np.ndarray, "n h w c"], components: int) -> Float32[np.ndarray, "n h w c"]:
+def linear_backgrounds(images: Float32[np.ndarray, "n h w c"], components: int) -> Float32[np.ndarray, "n h w c"]:
     """Find what lies behind the objects of images that no model has seen, by a linear ground of their own."""
     pixels = np.moveaxis(images, -1, 1)
-    ground = LinearGround(pixels.shape[1:], components=components).start(np.rint(255 * pixels).astype(np.uint8))
+    ground = LinearBackground(pixels.shape[1:], components=components).init_from_data(
+        np.rint(255 * pixels).astype(np.uint8)
+    )
     nothing, likelihood = Layers(jnp.zeros(pixels.shape[1:]), None), NormalLikelihood(_CLEAN**-0.5)
     explain = jax.jit(lambda ground, image: ground.explain(image, nothing, likelihood).canvas)
     return np.moveaxis(np.stack([explain(ground, image) for image in pixels]), 1, -1)
 
 
-def _precision(components, through, precision):
+def _precision(components, transmittance, precision):
     """Compute the precision of codes' posterior, `1 + B B' / s^2`, B being what is seen of the components.
 
     Products of pairs of components are the same for all images of a batch, which share one product of matrices.
     """
     size = len(components)
-    if through is None:
+    if transmittance is None:
         products = components @ components.T
     else:
-        products = ((components[:, None] * components).reshape(size**2, -1) @ through**2).reshape(size, size)
+        products = ((components[:, None] * components).reshape(size**2, -1) @ transmittance**2).reshape(size, size)
     return jnp.eye(size) + precision * products
 
 
@@ -272,17 +274,17 @@ def _(primals, tangents):
     return (root, log_det), (jnp.zeros_like(root), jnp.sum((root.T @ root) * tangents[0]))
 
 
-def _robust_code(left, components, through, root, precision, outlier):
+def _robust_code(left, components, transmittance, root, precision, outlier):
     """Explain what is `left` of some channels by components, but for pixels that in some channel they explain badly.
 
     Every look replaces these by what the last one made of them, and finds the mean of the code's posterior.
     """
-    code, through = jnp.zeros((len(left), len(components))), 1.0 if through is None else through
+    code, transmittance = jnp.zeros((len(left), len(components))), 1.0 if transmittance is None else transmittance
     for _ in range(LOOKS):
-        drawn = through * (code @ components)
+        drawn = transmittance * (code @ components)
         error = left - drawn
         trusted = jnp.exp(-0.5 * jnp.max(error**2, axis=0) / outlier**2)
-        seen = (through * (drawn + trusted * error)) @ components.T
+        seen = (transmittance * (drawn + trusted * error)) @ components.T
         code = precision * seen @ root.T @ root
     return code
 

@@ -31,7 +31,7 @@ class Step(NamedTuple):
         log_likelihood: log p(x | objects up to this step), in nats, or a lower bound on it (`grounds.Explained`).
         canvas: the ground with the objects placed so far.
         objects: the objects so far, to be put before a ground; None: they have no such order (`airjax.render3d`).
-        taught: what a step learns by besides the bound, to be maximised (`airjax.render3d`); None: nothing.
+        auxiliary: what a step learns by besides the bound, to be maximised (`airjax.render3d`); None: nothing.
     """
 
     presence_logit: Float[Array, "*N"]
@@ -43,7 +43,7 @@ class Step(NamedTuple):
     log_likelihood: Float[Array, "*N"]
     canvas: Float[Array, "*N c h w"]
     objects: Layers | None = None
-    taught: Float[Array, "*N"] | None = None
+    auxiliary: Float[Array, "*N"] | None = None
 
     @property
     def log_ratio(self) -> Float[Array, "*N"]:
@@ -118,14 +118,14 @@ class Family(eqx.Module):
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
 
     @abc.abstractmethod
-    def tell(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
+    def describe(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object in plain numbers, lists and strings, ready for JSON."""
 
-    def tell_ground(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
+    def describe_scene(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
         """Describe in the same way what lies behind the objects; by default, not at all."""
         return {}
 
-    def start(self, images: UInt8[np.ndarray, "n c h w"]) -> "Family":
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "Family":
         """Let an untrained model start from training scenes; by default, as it is."""
         return self
 

@@ -8,7 +8,7 @@ from airjax.config import ModelConfig
 from airjax.models import count
 from airjax.models.air import AIR, WherePrior
 from airjax.models.air3d.model import AIR3D
-from airjax.models.background import BlackGround, Ground, LinearGround, StillGround
+from airjax.models.background import Background, BlackBackground, FixedBackground, LinearBackground
 from airjax.models.base import Family
 from airjax.models.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
 from airjax.models.patches.base import PatchModel
@@ -42,14 +42,14 @@ def _likelihood(config: ModelConfig) -> Likelihood:
     return NormalLikelihood(config.sd, learn=config.learn_sd)
 
 
-def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Ground:
+def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Background:
     match config.ground:
         case "none":
-            return BlackGround(image_shape)
+            return BlackBackground(image_shape)
         case "constant" | "mean":
-            return StillGround(image_shape, uniform=config.ground == "constant")
+            return FixedBackground(image_shape, uniform=config.ground == "constant")
         case "linear":
-            return LinearGround(image_shape, components=config.ground_size)
+            return LinearBackground(image_shape, components=config.ground_size)
 
 
 def build_patches(config: ModelConfig, shape: tuple[int, int, int], *, key: PRNGKeyArray) -> PatchModel:

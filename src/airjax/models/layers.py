@@ -22,14 +22,14 @@ class Normal(eqx.Module):
     mean: Float[Array, "*n d"]
     log_sd: Float[Array, "*n d"]
 
-    def shape_noise(self, noise: Float[Array, " d"], *, pathwise: bool = True) -> Float[Array, " d"]:
+    def reparameterise(self, noise: Float[Array, " d"], *, pathwise: bool = True) -> Float[Array, " d"]:
         """Turn standard normal noise into a sample, reparameterised or else constant; zeros give the mean."""
         sample = self.mean + jnp.exp(self.log_sd) * noise
         return sample if pathwise else jax.lax.stop_gradient(sample)
 
     def sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
         """Draw a reparameterised sample."""
-        return self.shape_noise(jax.random.normal(key, self.mean.shape))
+        return self.reparameterise(jax.random.normal(key, self.mean.shape))
 
     def log_prob(self, value: Float[Array, " d"]) -> Float[Array, ""]:
         """Evaluate the log-density of `value`, in nats."""
@@ -182,7 +182,7 @@ class LSTM(eqx.Module):
         self.size = size
 
     @property
-    def start(self) -> LSTMState:
+    def initial_state(self) -> LSTMState:
         """The state before the first step."""
         return LSTMState(jnp.zeros(self.size), jnp.zeros(self.size))
 
@@ -220,9 +220,9 @@ class SceneLSTM(eqx.Module):
         self.recur = LSTM(latents, size, key=recur)
 
     @property
-    def start(self) -> LSTMState:
+    def initial_state(self) -> LSTMState:
         """The state before the first step."""
-        return self.recur.start
+        return self.recur.initial_state
 
     def look(self, image: Float[Array, "c h w"]) -> Float[Array, " g"]:
         """Embed an image as inputs of the gates."""

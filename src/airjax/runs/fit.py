@@ -72,7 +72,7 @@ def fit(
         record.write_record(folder, this)
         found = checkpoint.restore_newest(folder / record.CHECKPOINTS, this.blank_state())
         if found is None:
-            state = trainer.start(state, images)
+            state = trainer.init_from_data(state, images)
         else:
             _logger.info("going on from step %d of %d", found[0], config.train.steps)
             state = found[1]

@@ -19,6 +19,7 @@ import equinox as eqx
 import jax
 
 from airjax.config import Config
+from airjax.files import write_atomically
 from airjax.learning import trainer
 from airjax.models.base import Family
 from airjax.runs import checkpoint

@@ -28,7 +28,7 @@ from airjax.inference import infer
 from airjax.interfaces.serve import answers, create_app, held_out_pictures
 from airjax.interfaces.serve.app import STATIC
 from airjax.interfaces.serve.requests import MAX_BODY
-from airjax.models.background import LinearGround
+from airjax.models.background import LinearBackground
 from airjax.runs import plots
 
 LOCAL = "http://localhost"
@@ -41,7 +41,7 @@ HEADERS = {
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(ground=LinearGround((1, 12, 12), components=2), over=True, rough=0.5)
+    return tiny_model(ground=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pages import DARK, DESKTOP, PHONE, pixels_of, served
 from PIL import Image
 from playwright.sync_api import expect
 
-from airjax.models.background import LinearGround
+from airjax.models.background import LinearBackground
 from airjax.runs.pretrained import load
 
 HOSTILE = '<img src=x onerror="document.title=1">.png'
@@ -22,7 +22,7 @@ ONE = [(0.72, 0.55), (0.70, 0.70), (0.68, 0.85)]
 @pytest.fixture(scope="module")
 def tiny_page(tiny_model, tiny_images):
     """A page whose model has all there can be, though it has learned nothing."""
-    model = tiny_model(ground=LinearGround((1, 12, 12), components=2), over=True, rough=0.5)
+    model = tiny_model(ground=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
     with served(model, pictures=tiny_images) as address:
         yield address
 

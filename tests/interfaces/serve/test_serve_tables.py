@@ -127,7 +127,7 @@ def test_a_table_is_a_held_out_one_and_what_inference_finds_there(client, model)
     assert (answer["count"], len(answer["steps"]), len(answer["canvases"])) == (found.count[0], 2, 3)
     for t, step in enumerate(answer["steps"]):
         assert step["window"] == pytest.approx(found.windows[0, t].tolist())
-        assert {name: step[name] for name in CUP} == model.tell(found.what[0, t])
+        assert {name: step[name] for name in CUP} == model.describe(found.what[0, t])
     assert np.radians(answer["azimuth_deg"]) == pytest.approx(LAID_TABLE.azimuth)
     assert sum(answer["count_posterior"]) == pytest.approx(1.0, abs=1e-4)
 

@@ -24,5 +24,5 @@ def test_there_is_no_seam():
 def test_samples_have_the_density_they_are_scored_by():
     """The mean of 1 / q(z) over samples is the length of the circle."""
     modes = WrappedNormals(jnp.full(20_000, 3.0), jnp.full(20_000, jnp.log(1.5)))
-    angles = modes.shape_noise(jax.random.normal(jax.random.PRNGKey(0), (20_000,)))
+    angles = modes.reparameterise(jax.random.normal(jax.random.PRNGKey(0), (20_000,)))
     assert float(jnp.mean(jnp.exp(-modes.log_prob(angles)))) == pytest.approx(TURN, rel=0.03)

@@ -158,7 +158,7 @@ def logits(model, head):
 @eqx.filter_grad
 def teaching(model, image):
     """Find what the first object's step teaches besides the bound."""
-    return model.infer(image, key=jax.random.PRNGKey(0)).steps.taught[0]
+    return model.infer(image, key=jax.random.PRNGKey(0)).steps.auxiliary[0]
 
 
 @pytest.mark.parametrize("enumerated", [False, True])
@@ -182,7 +182,7 @@ def test_the_camera_learns_by_the_chosen_kind_alone(image):
     def both(viewer):
         own = eqx.tree_at(lambda m: m.viewer, model, viewer)
         trajectory = own.infer(image, key=jax.random.PRNGKey(0))
-        return jnp.stack([trajectory.steps.taught[0], bounds.marginal(trajectory, own.count_log_prior)])
+        return jnp.stack([trajectory.steps.auxiliary[0], bounds.marginal(trajectory, own.count_log_prior)])
 
     slopes = jax.tree.leaves(jax.jit(jax.jacrev(both))(model.viewer))
     assert all((leaf[0] == 0).all() for leaf in slopes)
@@ -208,7 +208,7 @@ def test_nothing_is_not_finite_wherever_objects_are_thought_to_be(image):
         bias = model.recogniser.head.bias.at[:6].set(away).at[6:12].set(-12.0)
         model = eqx.tree_at(lambda m: m.recogniser.head.bias, model, bias)
         trajectory = model.infer(image, key=jax.random.PRNGKey(0))
-        return bounds.marginal(trajectory, model.count_log_prior) + bounds.taught(trajectory)
+        return bounds.marginal(trajectory, model.count_log_prior) + bounds.auxiliary(trajectory)
 
     for away in (0.0, 3.0, -40.0, 1e6):
         value, gradient = bound(model, jnp.asarray(away))

@@ -33,7 +33,7 @@ from airjax.interfaces.serve.tables import TableAnswers
 from airjax.interfaces.serve.worker import Busy, Worker
 from airjax.models.air import AIR
 from airjax.models.air3d.model import AIR3D
-from airjax.models.background import BlackGround
+from airjax.models.background import BlackBackground
 from airjax.runs import plots
 
 STATIC = Path(__file__).parent / "static"
@@ -168,5 +168,5 @@ def _drawn(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
 def _decoded(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
     """Decode a picture and fit it; for a model of light objects on black, dark ones on a light ground are inverted."""
     picture = open_picture(io.BytesIO(body), "the picture", max_pixels=MAX_PIXELS, formats=FORMATS)
-    invert = isinstance(model.ground, BlackGround) and is_on_light(picture)
+    invert = isinstance(model.ground, BlackBackground) and is_on_light(picture)
     return fit(picture, model.image_shape, invert=invert).pixels

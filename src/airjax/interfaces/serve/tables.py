@@ -72,9 +72,9 @@ class TableAnswers:
         """Lay a table, or sample one from the prior, and say what is on it and how that was found."""
         laid = self._sampled(seed) if prior else self._held_out(seed)
         found, answer = inferred(self._model, laid.pixels)
-        steps = [step | self._model.tell(what) for step, what in zip(answer["steps"], found.what[0])]
+        steps = [step | self._model.describe(what) for step, what in zip(answer["steps"], found.what[0])]
         azimuth = float(np.degrees(azimuths(self._model.stage, found.ground)[0]))
-        told = [self._model.tell(what) for what in laid.what]
+        told = [self._model.describe(what) for what in laid.what]
         return answer | {"steps": steps, "laid": told, "azimuth_deg": azimuth}
 
     def view(self, what: Float32[np.ndarray, "n 4"], *, azimuth_deg: float) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class WrappedNormals(eqx.Module):
     mean: Float[Array, "*modes"]
     log_sd: Float[Array, "*modes"]
 
-    def shape_noise(self, noise: Float[Array, "*modes"]) -> Float[Array, "*modes"]:
+    def reparameterise(self, noise: Float[Array, "*modes"]) -> Float[Array, "*modes"]:
         """Turn standard normal noise into a sample of each mode, reparameterised; zeros give the means."""
         return self.mean + jnp.exp(self.log_sd) * noise
 

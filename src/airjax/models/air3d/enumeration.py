@@ -131,7 +131,7 @@ class Enumeration(NamedTuple):
 
         def attempt(of_position, learns):
             seen = view if learns is None else _learning(view, learns)
-            in_frame = of_position.shape_noise(noise.position)
+            in_frame = of_position.reparameterise(noise.position)
             position = _turned(in_frame, seen.turn)
             crop = self.stage.crop(seen.camera, position, shape)
             window, explained, rays = crop.cut((image, canvas, seen.rays))
@@ -142,7 +142,7 @@ class Enumeration(NamedTuple):
 
     def turn(self, posterior: Posterior, view: View, noise: Noise) -> Turns:
         """Turn the next object by each hypothesis."""
-        rotation = posterior.rotation.shape_noise(noise.rotation)
+        rotation = posterior.rotation.reparameterise(noise.rotation)
         log_q = jax.vmap(posterior.rotation.log_prob)(rotation)  # of each rotation, in each mode
         own = jnp.where(self.kinds[:, None] == self.kinds, log_q, -jnp.inf)
         return Turns(rotation + view.turn, jax.nn.logsumexp(own, axis=-1))

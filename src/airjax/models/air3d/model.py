@@ -121,7 +121,7 @@ class AIR3D(Family):
         where = jax.vmap(lambda p: self.stage.where(camera, p, self.image_shape[1:]))(positions)
         return Scene(n, where, _what(positions, rotations, identities), self.likelihood.mean(canvas.image))
 
-    def tell(self, what: Float[np.ndarray, "4"]) -> dict[str, Any]:
+    def describe(self, what: Float[np.ndarray, "4"]) -> dict[str, Any]:
         """Describe an object by its kind and pose: position on the table, rotation in degrees."""
         rotation, identity = what[2:]
         return {
@@ -130,7 +130,7 @@ class AIR3D(Family):
             "rotation_deg": round(float(np.degrees(rotation) % 360.0), 3),
         }
 
-    def tell_ground(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
+    def describe_scene(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
         """Describe the camera by its azimuth, in degrees, if that is not known."""
         return {"azimuth_deg": round(float(np.degrees(ground[0])), 3)} if ground.size else {}
 
@@ -157,7 +157,7 @@ class AIR3D(Family):
         prior, output = self.azimuth_prior, self.viewer(CONTRAST * (image - 0.5))
         posterior = Normal(prior.mean + 0.3 * output[:1], prior.log_sd + output[1:])
         noise = jnp.zeros(1) if key is None else jax.random.normal(jax.random.fold_in(key, self.max_objects), (1,))
-        value = posterior.shape_noise(noise)
+        value = posterior.reparameterise(noise)
         return Code(value, posterior.kl(prior), prior.log_prob(value), posterior.log_prob(value))
 
     def _noise(self, key):
@@ -193,12 +193,12 @@ class AIR3D(Family):
             log_q=one.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
-            taught=_taught(posterior, evidence, guesses.bound, identity),
+            auxiliary=_auxiliary(posterior, evidence, guesses.bound, identity),
         )
         return canvas, found
 
 
-def _taught(posterior, evidence, bounds, identity):
+def _auxiliary(posterior, evidence, bounds, identity):
     """Let q learn where the bound's own gradient would vanish: of what it holds to be impossible (docs/scenes3d.md).
 
     What the network says of hypotheses is scored by the exact posterior over them, all else being as sampled; and

@@ -47,7 +47,7 @@ def gaussian_code(posterior: Normal, noise: Float[Array, " d"] | None, *, pathwi
     Without `pathwise`, no gradient flows through the sample.
     """
     prior = Normal(jnp.zeros_like(posterior.mean), jnp.zeros_like(posterior.mean))
-    value = central(posterior) if noise is None else posterior.shape_noise(noise, pathwise=pathwise)
+    value = central(posterior) if noise is None else posterior.reparameterise(noise, pathwise=pathwise)
     return Code(value, posterior.kl(prior), prior.log_prob(value), posterior.log_prob(value))
 
 

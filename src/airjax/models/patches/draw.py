@@ -93,7 +93,7 @@ class DRAWPatches(eqx.Module):
             code = gaussian_code(posterior, step_noise, pathwise=pathwise)
             return (read, self._draw(drawn, code.value)), code
 
-        start = (self.reader.start, self._blank())
+        start = (self.reader.initial_state, self._blank())
         noises = None if noise is None else noise.reshape(self.steps, -1)
         (_, (canvas, _)), codes = jax.lax.scan(step, start, noises, length=self.steps, unroll=UNROLL)
         code = Code(codes.value.reshape(-1), *(jnp.sum(term) for term in codes[1:]))
@@ -107,7 +107,7 @@ class DRAWPatches(eqx.Module):
 
     def _blank(self) -> tuple[Float[Array, " pixels"], LSTMState]:
         pixels = self.shape[0] * self.shape[1] * self.shape[2]
-        return jnp.full(pixels, self.output_bias), self.writer.start
+        return jnp.full(pixels, self.output_bias), self.writer.initial_state
 
     def _draw(self, drawn, code):
         """Add one step's part to the canvas, given canvas and state of the writer."""

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from airjax.config import ModelConfig, PolarityKind
+from airjax.files import write_atomically
 from airjax.models.base import Family
 from airjax.models.build import build_model
 from airjax.runs import checkpoint, record
