@@ -1,11 +1,11 @@
-"""Files that are complete or absent: the one place that writes them."""
+"""Write files atomically: after a crash, a file is complete or absent."""
 
 import os
 from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a kill at any moment `path` holds the old content or all of the new."""
+    """Write a file atomically: if the process is killed, `path` holds all of the old content or all of the new."""
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
         file.write(content)
@@ -16,7 +16,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders can't be opened there
+    if os.name == "nt":  # Windows can't open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
