@@ -15,7 +15,7 @@ def ground(kind, size=300, *, seed=0, colours=(), side=40, level=0):
 
 @pytest.mark.parametrize("colours", [(), (3,)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_scene_has_its_own_ground_whatever_the_number_of_scenes(kind, colours):
+def test_every_scene_has_its_own_background_whatever_the_number_of_scenes(kind, colours):
     images = ground(kind, 600, colours=colours, side=20)
     assert len(np.unique(images.reshape(600, -1), axis=0)) == (25 if kind == "grid" else 600)
     for size in (1, 255, 257, 513):
@@ -24,7 +24,7 @@ def test_every_scene_has_its_own_ground_whatever_the_number_of_scenes(kind, colo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_scenes_with_a_ground_do_not_depend_on_their_number(bank, kind):
+def test_scenes_with_a_background_do_not_depend_on_their_number(bank, kind):
     for make in (
         lambda n: multi_digits(bank, n, seed=3, background=kind),
         lambda n: sprites(n, seed=3, background=kind),
@@ -83,7 +83,7 @@ def test_a_texture_is_smooth_coloured_and_of_moderate_contrast(side):
     np.testing.assert_array_equal(grey, ground("texture", side=side, colours=(3,))[..., 0])
 
 
-def test_of_digits_and_ground_the_brighter_is_seen(bank):
+def test_the_brighter_of_digits_and_background_is_seen(bank):
     for kind in ("grid", "texture"):
         plain, both = (multi_digits(bank, 100, seed=5, background=b).images for b in ("none", kind))
         np.testing.assert_array_equal(both, np.maximum(plain, ground(kind, 100, seed=5, side=50)))
@@ -99,6 +99,6 @@ def test_sprites_hide_what_is_behind_them(channels, kind):
     np.testing.assert_array_equal(both[~covered], behind[~covered])
 
 
-def test_another_kind_is_refused():
+def test_an_unknown_kind_is_refused():
     with pytest.raises((ValueError, TypeError), match=r"background|kind"):
         ground("fog")

@@ -69,7 +69,7 @@ def test_a_picture_is_fitted_whole_undistorted_and_into_the_middle():
     assert [ys.min(), ys.max(), xs.min(), xs.max()] == [8, 10, 5, 14]
 
 
-def test_what_remains_around_a_picture_has_its_borders_colour():
+def test_margins_have_the_colour_of_the_pictures_border():
     tall = np.full((8, 4, 3), (200, 100, 50), np.uint8)
     tall[2:6, 1:3] = 0
     pixels = fit(Image.fromarray(tall), (3, 8, 8)).pixels
@@ -82,7 +82,7 @@ def test_inverted_pictures_turn_dark_into_light():
 
 
 @pytest.mark.parametrize("size", [(40, 10), (10, 40), (64, 64), (7, 3), (200, 113)])
-def test_boxes_come_back_to_the_pictures_own_pixels(size):
+def test_boxes_are_converted_back_to_pixels_of_the_picture(size):
     pixels = np.zeros(size[::-1], np.uint8)
     x0, y0, x1, y1 = (round(share * side) for share, side in zip((0.2, 0.3, 0.6, 0.9), size * 2))
     pixels[y0:y1, x0:x1] = 255
@@ -134,13 +134,13 @@ def test_damaged_pictures_are_refused(tmp_path, cut):
         read_image(path, (1, 40, 40))
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_folders_and_missing_files_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.png"):
         with pytest.raises(FileNotFoundError, match="not a file"):
             read_image(path, (1, 5, 7))
 
 
-# Pictures from elsewhere
+# Pictures from buffers
 
 
 def _encode(pixels, kind="PNG"):
@@ -159,7 +159,7 @@ def test_a_picture_of_another_kind_or_too_large_is_refused():
 
 
 @given(st.sampled_from(FORMATS), st.integers(0, 400), st.binary(max_size=8), st.integers(0, 400))
-def test_whatever_a_picture_has_become_is_read_or_refused(kind, place, patch, end):
+def test_pictures_with_any_damage_are_read_or_refused(kind, place, patch, end):
     content = _encode(COLOUR, kind)
     damaged = (content[:place] + patch + content[place + len(patch) :])[: max(end, len(content) - end)]
     with contextlib.suppress(ValueError):
@@ -167,7 +167,7 @@ def test_whatever_a_picture_has_become_is_read_or_refused(kind, place, patch, en
         assert fit(picture, (1, 5, 7)).pixels.shape == (1, 5, 7)
 
 
-def test_light_paper_is_told_from_a_dark_ground():
+def test_light_paper_is_told_from_a_dark_background():
     picture = np.zeros((6, 6), np.uint8)
     picture[1:5, 1:5] = 255
     assert not is_on_light(Image.fromarray(picture))

@@ -35,7 +35,8 @@ def tables(
         repeats: Whether a scene can have several objects of a kind.
 
     Returns:
-        Colour scenes with counts, boxes, labels (identities) and poses, and with azimuths if the camera moves.
+        Colour scenes with counts, boxes, labels (identities) and poses, and with azimuths if they
+        differ between scenes.
 
     Raises:
         ValueError: An argument is out of range, or so many objects don't fit on the table.
