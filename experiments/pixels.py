@@ -61,7 +61,7 @@ def train(
     key = jax.random.PRNGKey(seed)
     network = Network(images.shape[-1], classes, key=key)
     state, rng = _optimiser(steps).init(eqx.filter(network, eqx.is_array)), np.random.default_rng(seed)
-    # A loop in Python: within one of XLA's, convolutions are far slower on a CPU.
+    # A Python loop, because convolutions within a loop of XLA are far slower on a CPU.
     for number in range(steps):
         chosen = rng.integers(len(images), size=BATCH)
         batch = jnp.asarray(images[chosen]), jnp.asarray(labels[chosen])

@@ -29,7 +29,7 @@ from airjax.runs.record import load_model
 from experiments import common
 
 UNSEEN = {(0, 1, 2): 3, (0, 1, 3): 2}
-"""The unseen count, by the counts to learn from."""
+"""The unseen count for each set of training counts."""
 MODELS = common.settings(__file__)
 NAMES = {"air": "AIR", "attention": "AIR with attention", "difference": "Difference AIR"}
 DRAW_STEPS = 2_000
