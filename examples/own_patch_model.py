@@ -6,9 +6,9 @@
 A patch model is anything with `code_size`, `prior_sample`, `encode` and `decode` (`airjax.PatchModel`). This one draws
 each object in a few strokes: a stroke is a quadratic Bezier curve with a pressure, and the code z_what holds its three
 control points and the pressure. So AIR finds how many objects there are, where they are, and how a pen would write
-them. It learns on scenes of the digits that come with scikit-learn; nothing is downloaded. After these
-200 steps, about a minute on a CPU core, it counted 93.0 % of 1,000 held-out scenes right; with ``--steps 1000``, 99.7 %
-(one run each, ELBO 588 and 608).
+them. It learns on scenes of the digits that come with scikit-learn; nothing is downloaded. After these 200 steps, about
+a minute on a CPU core, it counted 93.0 % of 1,000 held-out scenes right; with ``--steps 1000``, 99.7 % (one run each,
+ELBO 588 and 608).
 """
 
 import argparse
