@@ -2,16 +2,14 @@
 
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from airjax.files import write_atomically
+from airjax.files import atomically, write_atomically
 from airjax.runs.plots import STEP_COLOURS
 
 CATEGORY = {"id": 1, "name": "object"}
@@ -36,13 +34,14 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
         found: what `Inference.batches` yields, picture by picture; nothing of it is kept in memory.
         path: where the results go; written completely or not at all.
     """
-    with _atomic(path) as results, _atomic(images_path(path)) as images:
-        results.write("[")
-        images.write(json.dumps({"categories": [CATEGORY], "annotations": []})[:-1] + ', "images": [')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomically(path) as results, atomically(images_path(path)) as images:
+        results.write(b"[")
+        images.write((json.dumps({"categories": [CATEGORY], "annotations": []})[:-1] + ', "images": [').encode())
         between = {results: "", images: ""}
 
         def write(file, value):
-            file.write(between[file] + "\n" + json.dumps(value, allow_nan=False))
+            file.write((between[file] + "\n" + json.dumps(value, allow_nan=False)).encode())
             between[file] = ","
 
         for one in found:
@@ -54,8 +53,8 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
                     box = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
                     ids = {"image_id": one["id"], "category_id": CATEGORY["id"]}
                     write(results, ids | {"bbox": box, "score": described["presence"]})
-        results.write("\n]\n")
-        images.write("\n]}\n")
+        results.write(b"\n]\n")
+        images.write(b"\n]}\n")
 
 
 def check_parquet() -> None:
@@ -89,14 +88,10 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     fields += [("count_posterior", pa.list_(pa.float32())), ("object", pa.int32())]
     fields += [(name, pa.float32()) for name in floats] + [("code", pa.list_(pa.float32()))]
     schema = pa.schema(fields)
-    temporary = _temporary(path)
-    try:
-        with pq.ParquetWriter(temporary, schema) as writer:
-            for rows in _chunks((row for one in found for row in _rows(one)), ROWS):
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomically(path) as file, pq.ParquetWriter(file, schema) as writer:
+        for rows in _chunks((row for one in found for row in _rows(one)), ROWS):
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -158,22 +153,3 @@ def to_supervision(one: dict[str, Any]) -> Any:
         class_id=np.zeros(len(boxed), int),
         data={"code": np.array([found["code"] for found in boxed], np.float32)},
     )
-
-
-def _temporary(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that takes the place of `path` once it is complete."""
-    temporary = _temporary(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

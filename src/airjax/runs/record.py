@@ -66,8 +66,8 @@ def check_folder(folder: Path, record: Record) -> None:
         if differences:
             raise RunError(f"{folder} holds a run with other settings ({'; '.join(differences)}); choose another --out")
         return
-    # A run that was killed before its record was complete leaves no more than these.
-    if any(entry.name not in (".lock", f".{RECORD}.tmp") for entry in Path(folder).iterdir()):
+    # A run that was killed before its record was complete leaves only a lock and temporary files.
+    if any(entry.name != ".lock" and not entry.match(f".{RECORD}.*") for entry in Path(folder).iterdir()):
         raise RunError(f"{folder} is not empty and holds no run; choose another --out")
 
 
