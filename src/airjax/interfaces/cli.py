@@ -90,7 +90,8 @@ def train(
 def evaluate(
     run: Path,
     *,
-    scenes: Path | None = None,
+    on: Path | None = None,
+    scenes: Annotated[Path | None, Parameter(show=False)] = None,
     renderer: Literal["mujoco"] | None = None,
     samples: int = 100,
     seed: int = 0,
@@ -100,8 +101,9 @@ def evaluate(
 
     Args:
         run: A run's folder.
-        scenes: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
-        renderer: Draw the scenes again first, by another renderer than the model's: of those in 3D.
+        on: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
+        scenes: The former name of `--on`.
+        renderer: First draw the scenes again with another renderer than the model's (scenes in 3D only).
         samples: Trajectories an image for the importance-weighted bound and the count posterior.
         seed: Fixes them.
         json: Print one JSON object.
@@ -110,8 +112,10 @@ def evaluate(
     from airjax.inference import evaluate as evaluation
     from airjax.runs.record import load_model, read_record
 
-    model = load_model(run)
-    held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
+    if scenes is not None:
+        _logger.warning("evaluate --scenes is called --on now")
+    file, model = on or scenes, load_model(run)
+    held_out = load_npz(file) if file else load_scenes(read_record(run).config.data, "held-out")
     if renderer == "mujoco":
         held_out = evaluation.by_mujoco(model, held_out)
     print_scores(evaluation.evaluate(model, held_out, key=key(seed), samples=samples), json)
