@@ -284,13 +284,14 @@ def _stand_ins(arguments: list[str]) -> None:
     """Let settings stand in for flags that aren't given: first of `train --config NAME`, then what suits the data."""
     from airjax.runs.presets import names, read
 
-    app.config = ()
+    app.config, own = (), {}
     if arguments[:1] not in (["train"], ["scenes"]):
         return
     for word, following in zip(arguments, [*arguments[1:], ""]):
         path = following if word == "--config" else word.removeprefix("--config=")
         if path and path != word:
-            app.config = (_stand_in(read(path), path),)
+            own = read(path)
+            app.config = (_stand_in(own, path),)
     command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     if command not in (train, scenes):
         return  # their help
@@ -300,23 +301,23 @@ def _stand_ins(arguments: list[str]) -> None:
         known = {name: value for name, value in read(data).items() if command is train or name in of_data}
         app.config = (*app.config, _stand_in(known, data))
     elif data not in DATA_SETS and command is train and Path(data).exists():
-        app.config = (*app.config, _stand_in(_proposed(data), "the look of the pictures"))
+        app.config = (*app.config, _stand_in(_by_look(data, own), "the look of the pictures"))
 
 
 def _stand_in(settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
     return cyclopts.config.Dict(settings, source=source, use_commands_as_keys=False)
 
 
-def _proposed(data: str) -> dict[str, Any]:
-    """Look for settings that suit one's own pictures, and tell them."""
+def _by_look(data: str, own: dict[str, Any]) -> dict[str, Any]:
+    """Add settings that suit the pictures to one's own, and log the proposed ones."""
     from airjax.interfaces.doctor import propose
+    from airjax.interfaces.settings import merge
 
-    found = propose(data)
-    for doubt in found.doubts:
-        _logger.warning("AIR may be the wrong tool: %s", doubt)
-    flags = " ".join(flag(name, value) for name, value in found.settings.items())
-    _logger.info("settings by the look of the pictures (flags of your own win): %s", flags)
-    return found.settings
+    look = propose(data)
+    merged = merge(own, look)
+    flags = " ".join(flag(name, value) for name, value in look.settings.items())
+    _logger.info("settings by the look of the pictures (your own flags win): %s", flags)
+    return merged
 
 
 def main(arguments: list[str] | None = None) -> int:
