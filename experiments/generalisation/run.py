@@ -52,7 +52,7 @@ def train_and_show(model: str, counts: tuple[int, ...], seed: int, options: argp
     flags = (*common.digits(options), *common.flags(MODELS[model], options), "--counts", *map(str, counts))
     scores = partial(common.train_and_evaluate, folder, *flags, "--seed", str(seed))
     seen = scores(samples=options.samples, core=core)
-    shown = ("--scenes", str(unseen_path(options, UNSEEN[counts])))
+    shown = ("--on", str(unseen_path(options, UNSEEN[counts])))
     unseen = common.evaluate(folder, *shown, samples=options.samples, core=core, name="unseen")
     return {"model": model, "counts": counts, "seed": seed, "seen": seen, "unseen": unseen}
 

@@ -451,7 +451,7 @@ def test_scores_for_people(capsys, run):
 
 
 def test_scores_that_a_file_does_not_allow_are_null(capsys, run, scenes):
-    command = ("evaluate", run, "--samples=4", "--json", "--scenes")
+    command = ("evaluate", run, "--samples=4", "--json", "--on")
     scores = json.loads(call(capsys, *command, scenes()).out)
     assert scores["scenes"] == 6
     known = {name for name, value in scores.items() if value is not None}
@@ -461,6 +461,17 @@ def test_scores_that_a_file_does_not_allow_are_null(capsys, run, scenes):
     assert scores["mean_iou"] is None
     assert np.shape(scores["confusion"]) == (6, 6)
     assert np.sum(scores["confusion"]) == 6
+
+
+def test_the_former_name_of_a_flag_works_with_a_note(capsys, caplog, run, scenes):
+    command, path = ("evaluate", run, "--samples=4", "--json"), scenes()
+    now = call(capsys, *command, "--on", path)
+    assert "--on" not in caplog.text
+    assert call(capsys, *command, "--scenes", path).out == now.out
+    assert "evaluate --scenes is called --on now" in caplog.text
+    shown = call(capsys, "evaluate", "--help").out
+    assert "--on" in shown
+    assert "--scenes" not in shown
 
 
 @pytest.mark.parametrize(
@@ -474,7 +485,7 @@ def test_scores_that_a_file_does_not_allow_are_null(capsys, run, scenes):
     ],
 )
 def test_scenes_that_do_not_fit_the_model_are_refused(capsys, run, scenes, images, word):
-    assert refused(call(capsys, "evaluate", run, "--json", "--scenes", scenes(images=images)), word)
+    assert refused(call(capsys, "evaluate", run, "--json", "--on", scenes(images=images)), word)
 
 
 def test_files_that_are_no_scenes_are_refused(capsys, tmp_path, run):
@@ -482,7 +493,7 @@ def test_files_that_are_no_scenes_are_refused(capsys, tmp_path, run):
     text.write_text("hello")
     np.savez(other, pictures=pixels(6, SIDE, SIDE))
     for path in (text, other, tmp_path / "none.npz", tmp_path):
-        assert refused(call(capsys, "evaluate", run, "--scenes", path), path)
+        assert refused(call(capsys, "evaluate", run, "--on", path), path)
         assert refused(call(capsys, *train_command(tmp_path / "run", path)), path)
     assert not (tmp_path / "run").exists()
 

@@ -82,7 +82,7 @@ def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path, capsys):
     assert (found.settings["ground"], found.settings["compose"], found.polarity) == ("constant", "over", "light")
     assert found.colour
     console.print_report(found, as_json=False)
-    assert "objects: lighter and darker than the ground" in capsys.readouterr().out
+    assert "objects: lighter and darker than the background" in capsys.readouterr().out
 
 
 def test_a_picture_behind_all_scenes_is_found(tmp_path, digits):
@@ -119,7 +119,7 @@ def test_a_pattern_that_is_another_everywhere_is_doubted(shapes):
 
 def test_doubts_name_what_is_wrong(tmp_path):
     blank = np.full((30, 40, 40), 17, np.uint8)
-    assert doctor.propose(write(tmp_path / "blank", blank)).doubts == ("nothing stands out from the ground",)
+    assert doctor.propose(write(tmp_path / "blank", blank)).doubts == ("nothing stands out from the background",)
     rng, crowd = np.random.default_rng(0), np.zeros((30, 120, 120), np.uint8)
     for image in crowd:
         for y, x in np.argwhere(rng.random((9, 9)) < 0.4) * 12 + 6:

@@ -67,6 +67,13 @@ def test_a_folder_of_something_else_gets_no_record(tmp_path):
     assert not (tmp_path / RECORD).exists()
 
 
+def test_what_a_killed_run_leaves_of_its_record_is_no_other_run(tmp_path):
+    for name in (".lock", f".{RECORD}.tmp", f".{RECORD}.0a1b2c3d.tmp"):
+        (tmp_path / name).write_bytes(b"{")
+    write_record(tmp_path, SMALL)
+    assert read_record(tmp_path) == SMALL
+
+
 def _changed(change):
     """Change the record of a run, given as the content of `run.json`."""
 

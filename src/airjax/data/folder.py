@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from airjax.data.images import fit, open_picture, shape_of
-from airjax.files import write_atomically
+from airjax.files import atomically, write_atomically
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """Suffixes of pictures, in lower or upper case."""
@@ -148,25 +148,18 @@ def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
 def _decode(root: Path, names: Sequence[str], image_shape: tuple[int, int, int], invert: bool, path: Path) -> None:
     """Decode pictures into `path`. Then write a JSON file of problems beside it, which marks it as complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
     problems, done, shape, bar = [], 0, shape_of(*image_shape), Console(stderr=True)
-    try:
-        with partial.open("w+b") as file:
-            np.lib.format.write_array_header_1_0(file, _header(len(names), shape))
-            for read in track(
-                read_pictures(root, names), "reading", len(names), console=bar, disable=not bar.is_terminal
-            ):
-                if read.picture is None:
-                    problems.append(read.problem)
-                    continue
-                pixels = fit(read.picture, image_shape, invert=invert).pixels
-                file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
-                done += 1
-            file.seek(0)
-            np.lib.format.write_array_header_1_0(file, _header(done, shape))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomically(path) as file:
+        np.lib.format.write_array_header_1_0(file, _header(len(names), shape))
+        for read in track(read_pictures(root, names), "reading", len(names), console=bar, disable=not bar.is_terminal):
+            if read.picture is None:
+                problems.append(read.problem)
+                continue
+            pixels = fit(read.picture, image_shape, invert=invert).pixels
+            file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
+            done += 1
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, _header(done, shape))
     write_atomically(path.with_suffix(".json"), json.dumps({"problems": problems}).encode())
 
 

@@ -1,7 +1,6 @@
 """Images of scenes with their annotations: the type that all scene data sets of this package return."""
 
 import os
-import uuid
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, Shaped, UInt8
+
+from airjax.files import atomically
 
 _DTYPES = {
     "counts": np.dtype(np.int32),
@@ -132,16 +133,9 @@ def save_npz(path: str | os.PathLike, scenes: Scenes) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        arrays: dict[str, Any] = dict(_arrays(scenes))
-        with partial.open("xb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    arrays: dict[str, Any] = dict(_arrays(scenes))
+    with atomically(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _arrays(scenes: Scenes) -> dict[str, np.ndarray]:

@@ -7,7 +7,6 @@ that were asked for (`airjax.interfaces.formats`).
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_unreadable
 from airjax.data.images import Fitted, Placement, fit, is_on_light
+from airjax.files import append
 from airjax.inference.infer import describe
 from airjax.interfaces import formats
 from airjax.models.background import BlackBackground
@@ -281,10 +281,7 @@ class Journal:
         self.batches += 1
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
-        with self.path.open("ab") as file:
-            file.write(b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Read what was inferred, picture by picture, without those that could not be read."""
