@@ -16,7 +16,7 @@ import pytest
 from commands import SIDE, call, pixels, refused, train_command
 from PIL import Image
 
-from airjax.config import DataConfig, ModelConfig, TrainConfig
+from airjax.config import DATA_SETS, DataConfig, ModelConfig, TrainConfig
 from airjax.interfaces import cli
 from airjax.runs import presets
 from airjax.runs.checkpoint import RunLock
@@ -211,6 +211,19 @@ def test_training_takes_settings_by_name_and_flags_win(capsys, tmp_path):
     assert said.code == 0, said.err
     config = read_record(tmp_path / "run").config
     assert (config.train.learning_rate, config.train.steps) == (presets.load("fast").train.learning_rate, 8)
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_every_setting_of_a_preset_reaches_training(name):
+    data = [name] if name in DATA_SETS else ["multi-digits", "--config", name]
+    arguments = ["train", *data, "--out", "nowhere"]
+    cli._stand_ins(arguments)
+    bound = cli.app.parse_args(arguments, exit_on_error=False)[1].arguments
+    parts = [bound.get(part) for part in ("scenes", "model", "training")]
+    reached = {field: value for part in parts if part for field, value in vars(part).items()}
+    for setting, value in presets.read(name).items():
+        wanted = tuple(value) if isinstance(value, list) else value
+        assert reached[setting.replace("-", "_")] == wanted, setting
 
 
 @pytest.mark.slow

@@ -291,7 +291,7 @@ def _stand_ins(arguments: list[str]) -> None:
         path = following if word == "--config" else word.removeprefix("--config=")
         if path and path != word:
             own = read(path)
-            app.config = (_stand_in(own, path),)
+            app.config = (_stand_in(arguments[0], own, path),)
     command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     if command not in (train, scenes):
         return  # only their help was asked for
@@ -299,13 +299,14 @@ def _stand_ins(arguments: list[str]) -> None:
     if data in DATA_SETS and data in names():
         of_data = {field.name.replace("_", "-") for field in dataclasses.fields(DataConfig)}
         known = {name: value for name, value in read(data).items() if command is train or name in of_data}
-        app.config = (*app.config, _stand_in(known, data))
+        app.config = (*app.config, _stand_in(arguments[0], known, data))
     elif data not in DATA_SETS and command is train and Path(data).exists():
-        app.config = (*app.config, _stand_in(_by_look(data, own), "the look of the pictures"))
+        app.config = (*app.config, _stand_in(arguments[0], _by_look(data, own), "the look of the pictures"))
 
 
-def _stand_in(settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
-    return cyclopts.config.Dict(settings, source=source, use_commands_as_keys=False)
+def _stand_in(command: str, settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
+    # Without the command's name around them, cyclopts drops settings that are named like a command, such as `scenes`.
+    return cyclopts.config.Dict({command: settings}, source=source)
 
 
 def _by_look(data: str, own: dict[str, Any]) -> dict[str, Any]:
