@@ -352,7 +352,7 @@ def test_relaxed_objects_mix_those_of_all_counts_as_stopping_would(model, image,
     weights = [0.1, 0.9 * 0.5, 0.9 * 0.5 * 0.8, 0.9 * 0.5 * 0.2]
     layers = [Layers(jnp.zeros_like(image), jnp.ones_like(image))]
     for where, what in zip(trajectory.steps.where, trajectory.steps.what):
-        layers.append(model.compose(layers[-1], model.place(where, what)))
+        layers.append(model.compositor.compose(layers[-1], model.place(where, what)))
     mixed = Layers(*(sum(weight * part for weight, part in zip(weights, parts)) for parts in zip(*layers)))
     log_p = model.ground.explain(image, mixed, model.likelihood).log_likelihood
     log_w, steps = count_log_probs(trajectory.steps.presence_logit), trajectory.steps

@@ -190,7 +190,7 @@ def _view(
     canvases: Float[Array, "n counts c h w"],
 ) -> dict[str, Array]:
     def one(image, where, what, behind):
-        shown = model._shown(image / 255.0, behind)
+        shown = model.compositor.shown(image / 255.0, behind)
         glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], model.window)
         return dict(glimpses=glimpse[: len(image)], objects=model.place(jnp.zeros(3), what)[: len(image)])
 

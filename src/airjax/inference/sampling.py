@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from airjax.inference.infer import tight_box
 from airjax.models.air import AIR
 from airjax.models.base import Family, Scene
-from airjax.models.patches.base import Code, PatchModel
+from airjax.models.patches.base import Code, PatchModel, output_bias
 
 OBJECTS = 64
 """Objects from the prior that are measured."""
@@ -27,6 +27,11 @@ class Tempered(eqx.Module):
     def code_size(self) -> int:
         """The number of dimensions of z_what."""
         return self.patches.code_size
+
+    @property
+    def output_bias(self) -> float:
+        """The logit of a pixel of an untrained patch."""
+        return output_bias(self.patches)
 
     def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
         """Draw z_what."""
@@ -108,9 +113,9 @@ def typical(model: AIR, *, key: PRNGKeyArray) -> Typical:
     def draw(where_key, what_key):
         where = model.where_prior().sample(key=where_key).at[1:].set(0.0)
         placed = model.place(where, model.patches.prior_sample(key=what_key))
-        ink = placed[-1:] if model.over else jnp.mean(placed, axis=0, keepdims=True)
+        ink = model.compositor.ink(placed)
         # Measured by its own brightness, a faint object has a box, too.
-        return ink[0], tight_box(ink, jnp.max(ink) / 4)
+        return ink, tight_box(ink[None], jnp.max(ink) / 4)
 
     ink, boxes = map(np.asarray, jax.jit(jax.vmap(draw))(*jax.random.split(key, (2, OBJECTS))))
     edges = np.hypot(np.diff(ink, axis=1)[:, :, 1:], np.diff(ink, axis=2)[:, 1:]).sum()

@@ -18,17 +18,14 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from airjax.models import count, windows
 from airjax.models.background import Background, BlackBackground, Explained, Layers
 from airjax.models.base import Family, Scene, Step, Trajectory, rounded
+from airjax.models.compositor import Add, Compositor
 from airjax.models.layers import LSTMState, Normal
 from airjax.models.likelihood import Likelihood
-from airjax.models.patches.base import Code, PatchModel
+from airjax.models.patches.base import Code, PatchModel, output_bias
 from airjax.models.recogniser import Recogniser
 
 UNROLL = 4
 """Steps of inference that are compiled without a loop: faster on a CPU, but many would take long to compile."""
-
-
-DARK = math.exp(-2.0)
-"""Odds of a pixel of an untrained patch."""
 
 
 class WherePrior(eqx.Module):
@@ -74,7 +71,7 @@ class AIR(Family):
     window: int = eqx.field(static=True)
     residual_glimpses: bool = eqx.field(static=True)
     difference: bool = eqx.field(static=True)
-    over: bool = eqx.field(static=True)
+    compositor: Compositor
 
     def __init__(
         self,
@@ -93,7 +90,7 @@ class AIR(Family):
         residual_glimpses: bool = True,
         difference: bool = False,
         ground: Background | None = None,
-        over: bool = False,
+        compositor: Compositor | None = None,
         key: PRNGKeyArray,
     ):
         """Put the parts together for images of `image_shape` = (channels, height, width).
@@ -103,9 +100,8 @@ class AIR(Family):
         touching objects the second is encoded without the first; without, from the image (the paper). With
         `difference`, the recurrent network sees what is left, too: Difference AIR (section 4.2).
 
-        Objects lie on `ground`, or on black without one. They are added to it, or with `over` they cover it: the last
-        channel of patches is then their mask, that of glimpses how badly a pixel is explained, and `patches` needs a
-        channel more than images have.
+        Objects lie on `ground`, or on black without one. The `compositor` puts them there: `Add`, the default, adds
+        them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
@@ -128,7 +124,7 @@ class AIR(Family):
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference = residual_glimpses, difference
-        self.ground, self.over = ground or BlackBackground(image_shape), over
+        self.ground, self.compositor = ground or BlackBackground(image_shape), compositor or Add()
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
         """Let the ground start from training scenes."""
@@ -141,34 +137,18 @@ class AIR(Family):
     # The generative model
 
     def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "k h w"]:
-        """Draw one object in its place: what it adds, or its masked colours and, last, its mask."""
-        patch = self.patches.decode(what)
-        if self.over:
-            # Masked before they are resampled, colours don't darken towards the window's border.
-            colours, mask = _shift(patch[:-1], self._level()), patch[-1:]
-            patch = jnp.concatenate([colours * mask, mask])
+        """Draw one object in its place: k channels as the compositor says (`Compositor.patch_channels`)."""
+        patch = self.compositor.prepare(self.patches.decode(what), self.mean_background, output_bias(self.patches))
         return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
 
-    def compose(self, objects: Layers, placed: Float[Array, "k h w"]) -> Layers:
-        """Put a placed object before others: add it, or let it cover what is there."""
-        if objects.transmittance is None:
-            return Layers(objects.colours + placed, None)
-        past = 1.0 - placed[-1:]
-        return Layers(objects.colours * past + placed[:-1], objects.transmittance * past)
-
     @property
-    def _nothing(self):
-        """No object."""
-        return Layers(jnp.zeros(self.image_shape), jnp.ones((1, *self.image_shape[1:])) if self.over else None)
+    def _nothing(self) -> Layers:
+        return self.compositor.nothing(self.image_shape)
 
     @property
     def mean_background(self) -> Float[Array, "c h w"]:
         """What is expected of a scene without objects."""
         return self.ground.lay(jnp.zeros(self.ground.code_size), self._nothing)
-
-    def _level(self):
-        """Take the mean colour of the ground, from which the colours of objects start."""
-        return jax.lax.stop_gradient(jnp.clip(jnp.mean(self.mean_background, axis=(1, 2), keepdims=True), 0.1, 0.9))
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
@@ -181,7 +161,7 @@ class AIR(Family):
         what = jax.vmap(draw_what)(jax.random.split(what_key, self.max_objects))
         objects = jax.vmap(self.place)(where, what)
         present = (jnp.arange(self.max_objects) < n)[:, None, None, None]
-        put = lambda before, placed: (self.compose(before, placed), None)
+        put = lambda before, placed: (self.compositor.compose(before, placed), None)
         layers, _ = jax.lax.scan(put, self._nothing, present * objects)
         return Scene(n, where, what, self.likelihood.mean(self.ground.lay(ground, layers)))
 
@@ -232,9 +212,9 @@ class AIR(Family):
         where = posterior.reparameterise(for_where, pathwise=pathwise)
         behind = canvas if self.residual_glimpses else empty
         behind = behind if pathwise else jax.lax.stop_gradient(behind)
-        glimpse = windows.read(self._shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
+        glimpse = windows.read(self.compositor.shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
         what = self.patches.encode(glimpse, for_what, pathwise=pathwise)
-        objects = self.compose(before.objects, self.place(where, what.value))
+        objects = self.compositor.compose(before.objects, self.place(where, what.value))
         explained = self.ground.explain(image, objects, self.likelihood)
         found = Step(
             presence_logit=presence_logit,
@@ -248,23 +228,6 @@ class AIR(Family):
             objects=objects,
         )
         return _Progress(state, jnp.concatenate([where, what.value]), objects, explained), found
-
-    def _shown(self, image, behind):
-        """Show to patches what differs from the canvas behind, in the form of what they draw."""
-        left = image - behind
-        if not self.over:
-            return left
-        mask = jnp.max(jnp.abs(left), axis=0, keepdims=True)
-        return jnp.concatenate([image * mask, mask])
-
-
-def _shift(colours, level):
-    """Scale the odds of colours so that patches, which start out dark, start with the colour `level`.
-
-    If they stood out at first, masks would vanish wherever objects differ from the ground in the other direction.
-    """
-    odds = level / (1.0 - level) / DARK
-    return colours * odds / (1.0 - colours + colours * odds)
 
 
 def _left(image, canvas):

@@ -9,6 +9,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.models.layers import Normal
 
+OUTPUT_BIAS = -2.0
+"""Logit of a pixel of an untrained patch: patches start out dark."""
+
 
 class Code(NamedTuple):
     """A sample of z_what from its posterior, with what the bounds need to know about it.
@@ -55,7 +58,8 @@ def gaussian_code(posterior: Normal, noise: Float[Array, " d"] | None, *, pathwi
 class PatchModel(Protocol):
     """A generative model p(what) p(patch | what) with its inference network q(what | glimpse).
 
-    Implementations are Equinox modules and act on one patch of shape [channels, side, side].
+    Implementations are Equinox modules and act on one patch of shape [channels, side, side]. An implementation whose
+    untrained patches have pixels of another logit than -2 tells it by an attribute `output_bias` (see `output_bias`).
     """
 
     @property
@@ -80,6 +84,15 @@ class PatchModel(Protocol):
     def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
         """Draw the patch that `what` describes."""
         ...
+
+
+def output_bias(patches: PatchModel) -> float:
+    """Return the logit of a pixel of an untrained patch.
+
+    It is the model's own `output_bias`, a number that is a static field or property, or `OUTPUT_BIAS` where it has
+    none. Objects that cover the background start from the background's colour by it (`compositor.Over`).
+    """
+    return getattr(patches, "output_bias", OUTPUT_BIAS)
 
 
 Part = TypeVar("Part")
