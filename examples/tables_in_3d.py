@@ -55,7 +55,7 @@ weighed = airjax.bound(model, images, samples=options.samples, key=jax.random.PR
 # From the network's guess on, positions and rotations follow the slope of the squared error of pixels. Kinds and counts
 # stay as they are.
 
-azimuth = azimuths(stage, found.ground)
+azimuth = azimuths(stage, found.scene)
 rate = optax.cosine_decay_schedule(0.02, options.steps)
 
 

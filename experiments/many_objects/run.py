@@ -124,9 +124,8 @@ def scenes_figure(options: argparse.Namespace) -> Figure:
         if not rows:
             rows.append(scenes.images[first] / 255)
             boxes.append(np.pad(scenes.boxes[first], [(0, 0), (0, 3), (0, 0)], constant_values=np.nan))
-        present = np.arange(found.boxes.shape[1]) < found.count[first, None]
         rows.append(np.clip(found.canvases[first, found.count[first], 0], 0, 1))
-        boxes.append(np.where(present[..., None], found.boxes[first], np.nan))
+        boxes.append(np.where(found.present[first, :, None], found.boxes[first], np.nan))
     return sample_figure(np.concatenate(rows), np.concatenate(boxes), columns=SHOWN)
 
 

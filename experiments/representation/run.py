@@ -124,7 +124,7 @@ def in_words(found: list[infer.Found]) -> list[infer.Found]:
 
 def flatten(found: infer.Found, *, left_to_right: bool = False) -> np.ndarray:
     """Put presence, where and what of all steps in one row; steps beyond the count are zeros."""
-    present = np.arange(found.presence.shape[1]) < found.count[:, None]
+    present = found.present
     rows = np.where(present[..., None], np.concatenate([present[..., None], found.where, found.what], axis=2), 0)
     if left_to_right:
         order = np.argsort(np.where(present, found.where[..., 1], np.inf), axis=1)

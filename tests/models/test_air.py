@@ -194,8 +194,8 @@ def test_objects_are_composed_before_the_ground(grounded):
         explained.append(explain())
     np.testing.assert_allclose(trajectory.log_likelihoods, [e.log_likelihood for e in explained], rtol=1e-5)
     likeliest = explained[int(np.argmax(trajectory.count_log_probs))]
-    np.testing.assert_allclose(trajectory.ground.value, likeliest.code, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(trajectory.ground.kl, 0.0)
+    np.testing.assert_allclose(trajectory.scene.value, likeliest.code, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(trajectory.scene.kl, 0.0)
 
 
 class BlankPatches(eqx.Module):

@@ -87,8 +87,7 @@ def box_scores(found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
     """Compare the boxes of the objects found, up to q's most likely count, with the true ones."""
     if scenes.boxes is None:
         return {"mean_iou": None, "ap50": None}
-    present = np.arange(found.boxes.shape[1]) < found.count[:, None]
-    boxes = np.where(present[..., None], found.boxes, np.nan)
+    boxes = np.where(found.present[..., None], found.boxes, np.nan)
     return {
         "mean_iou": metrics.mean_iou(scenes.boxes, boxes),
         "ap50": metrics.average_precision(scenes.boxes, boxes, found.presence),

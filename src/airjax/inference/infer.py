@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
 
 from airjax.data.batches import in_batches
 from airjax.learning import bounds
@@ -32,7 +32,8 @@ class Found(eqx.Module):
         presence: probability that each step is reached and present, `q(n >= t | x)`.
         where: (log scale, x, y) of the windows.
         what: appearance codes; in 3D (x, y, rotation, identity).
-        ground: code of what lies behind the objects; in 3D, the camera's azimuth where that is not known.
+        scene: the latent that all of the scene shares: the background's code in 2D, the camera's azimuth in 3D if that
+            is not known.
         canvases: reconstruction after 0, 1, ..., N objects.
     """
 
@@ -43,8 +44,13 @@ class Found(eqx.Module):
     presence: Float32[np.ndarray, "n N"]
     where: Float32[np.ndarray, "n N 3"]
     what: Float32[np.ndarray, "n N d"]
-    ground: Float32[np.ndarray, "n g"]
+    scene: Float32[np.ndarray, "n s"]
     canvases: Float32[np.ndarray, "n counts c h w"]
+
+    @property
+    def present(self) -> Bool[np.ndarray, "n N"]:
+        """Tell of each step whether it is among the first `count`."""
+        return np.arange(self.presence.shape[1]) < self.count[:, None]
 
 
 class Bounds(eqx.Module):
@@ -137,7 +143,7 @@ def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: in
         {
             "count": int(found.count[i]),
             "count_posterior": rounded(posterior[i]),
-            **model.describe_scene(found.ground[i]),
+            **model.describe_scene(found.scene[i]),
             "objects": describe_objects(model, found, i),
         }
         for i in range(len(images))
@@ -176,7 +182,7 @@ def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
         presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
         where=steps.where,
         what=steps.what,
-        ground=trajectory.ground.value,
+        scene=trajectory.scene.value,
         canvases=canvases,
     )
 
@@ -246,5 +252,7 @@ def _bound(
 
 def _without_pictures(trajectory: Trajectory) -> Trajectory:
     """Keep of a trajectory what bounds are made of, few numbers."""
-    steps = trajectory.steps._replace(where=None, what=None, canvas=None, objects=None)
-    return trajectory._replace(steps=steps, ground=trajectory.ground._replace(value=None), empty_canvas=None)
+    steps = trajectory.steps._replace(where=None, what=None, canvas=None)
+    return trajectory._replace(
+        steps=steps, scene=trajectory.scene._replace(value=None), empty_canvas=None, auxiliary=None
+    )

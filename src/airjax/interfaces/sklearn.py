@@ -327,5 +327,4 @@ def _only(names: set[str], given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _features(found: infer.Found) -> Float32[np.ndarray, "n features"]:
     each = np.concatenate([found.presence[..., None], found.where, found.what], axis=-1)
-    present = np.arange(each.shape[1]) < found.count[:, None]
-    return np.where(present[..., None], each, np.float32(0)).reshape(len(each), -1)
+    return np.where(found.present[..., None], each, np.float32(0)).reshape(len(each), -1)

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax.models import count
-from airjax.models.background import Layers
 from airjax.models.likelihood import Likelihood
 from airjax.models.patches.base import Code
 
@@ -28,10 +27,8 @@ class Step(NamedTuple):
         kl: KL of this step's posteriors over where and what from their priors, in nats.
         log_p: log p(z^t) of the sample, in nats.
         log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
-        log_likelihood: log p(x | objects up to this step), in nats, or a lower bound on it (`grounds.Explained`).
-        canvas: the ground with the objects placed so far.
-        objects: the objects so far, to be put before a ground; None: they have no such order (`airjax.render3d`).
-        auxiliary: what a step learns by besides the bound, to be maximised (`airjax.render3d`); None: nothing.
+        log_likelihood: log p(x | objects up to this step), in nats, or a lower bound on it (`background.Explained`).
+        canvas: the background with the objects placed so far.
     """
 
     presence_logit: Float[Array, "*N"]
@@ -42,8 +39,6 @@ class Step(NamedTuple):
     log_q: Float[Array, "*N"]
     log_likelihood: Float[Array, "*N"]
     canvas: Float[Array, "*N c h w"]
-    objects: Layers | None = None
-    auxiliary: Float[Array, "*N"] | None = None
 
     @property
     def log_ratio(self) -> Float[Array, "*N"]:
@@ -56,16 +51,18 @@ class Trajectory(NamedTuple):
 
     Attributes:
         steps: the N steps.
-        ground: the code of what lies behind the objects, or in 3D the camera's azimuth; if it is integrated out, its
-            mean given the likeliest number of objects.
-        empty_canvas: the canvas without objects: that ground.
+        scene: the latent that all of the scene shares: the background's code in 2D, the camera's azimuth in 3D. If it is
+            integrated out, its mean given the likeliest number of objects.
+        empty_canvas: the canvas without objects.
         empty_log_likelihood: log p(x | no object), in nats.
+        auxiliary: auxiliary objective, to be maximised beside the bound; 0 if the family has none.
     """
 
     steps: Step
-    ground: Code
+    scene: Code
     empty_canvas: Float[Array, "c h w"]
     empty_log_likelihood: Float[Array, ""]
+    auxiliary: Float[Array, ""]
 
     @property
     def log_likelihoods(self) -> Float[Array, " counts"]:
@@ -121,8 +118,8 @@ class Family(eqx.Module):
     def describe(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object in plain numbers, lists and strings, ready for JSON."""
 
-    def describe_scene(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
-        """Describe in the same way what lies behind the objects; by default, not at all."""
+    def describe_scene(self, scene: Float[np.ndarray, " s"]) -> dict[str, Any]:
+        """Describe the scene's own latent (`Trajectory.scene`) in the same way; by default, not at all."""
         return {}
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "Family":

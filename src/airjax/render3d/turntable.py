@@ -11,9 +11,9 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.stage import Stage
 
 
-def azimuths(stage: Stage, ground: Float32[np.ndarray, "n g"]) -> Float32[np.ndarray, " n"]:
+def azimuths(stage: Stage, scene: Float32[np.ndarray, "n s"]) -> Float32[np.ndarray, " n"]:
     """Tell from where n scenes are seen, in radians: from where `AIR3D` inferred, if the stage leaves that open."""
-    return ground[:, 0] if stage.azimuth_reach else np.full(len(ground), stage.azimuth, np.float32)
+    return scene[:, 0] if stage.azimuth_reach else np.full(len(scene), stage.azimuth, np.float32)
 
 
 def turntable(

@@ -121,9 +121,9 @@ def draw_turntable(model: AIR3D, scenes: Scenes, found: infer.Found, path: Path)
         found: what was found in them, and perhaps in others after them.
         path: the file to write.
     """
-    counts, what, ground = (array[: len(scenes)] for array in (found.count, found.what, found.ground))
+    counts, what, scene = (array[: len(scenes)] for array in (found.count, found.what, found.scene))
     side = MAGNIFIED * scenes.images.shape[1]
-    around = turntable(model.stage, counts, what, azimuths(model.stage, ground), frames=TURN_FRAMES, side=side)
+    around = turntable(model.stage, counts, what, azimuths(model.stage, scene), frames=TURN_FRAMES, side=side)
     above = np.kron(scenes.images / 255.0, np.ones((MAGNIFIED, MAGNIFIED, 1)))
     rows = [np.concatenate([above, _for_plots(views)]) for views in around]
     sheets = [plots.contact_sheet(row, len(scenes))[0] for row in rows]

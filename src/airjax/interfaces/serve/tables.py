@@ -73,7 +73,7 @@ class TableAnswers:
         laid = self._sampled(seed) if prior else self._held_out(seed)
         found, answer = inferred(self._model, laid.pixels)
         steps = [step | self._model.describe(what) for step, what in zip(answer["steps"], found.what[0])]
-        azimuth = float(np.degrees(azimuths(self._model.stage, found.ground)[0]))
+        azimuth = float(np.degrees(azimuths(self._model.stage, found.scene)[0]))
         told = [self._model.describe(what) for what in laid.what]
         return answer | {"steps": steps, "laid": told, "azimuth_deg": azimuth}
 

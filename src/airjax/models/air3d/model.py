@@ -130,16 +130,16 @@ class AIR3D(Family):
             "rotation_deg": round(float(np.degrees(rotation) % 360.0), 3),
         }
 
-    def describe_scene(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
+    def describe_scene(self, scene: Float[np.ndarray, " s"]) -> dict[str, Any]:
         """Describe the camera by its azimuth, in degrees, if that is not known."""
-        return {"azimuth_deg": round(float(np.degrees(ground[0])), 3)} if ground.size else {}
+        return {"azimuth_deg": round(float(np.degrees(scene[0])), 3)} if scene.size else {}
 
     # The inference network
 
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Infer the camera, then N objects, one after the other; without a key, all at their modes.
 
-        The code of the ground is the camera's azimuth, if that is not known.
+        The latent of the scene is the camera's azimuth, if that is not known.
         """
         azimuth = self._look(image, key)
         angle = azimuth.value[0] if self.viewer else jnp.asarray(self.stage.azimuth)
@@ -147,8 +147,16 @@ class AIR3D(Family):
         view = View(camera, camera.rays(self.image_shape[1:]), angle - self.stage.azimuth)
         empty = self.stage.empty(view.rays, self.max_objects)
         step = lambda canvas, noise: self._step(image, view, canvas, noise)
-        _, steps = jax.lax.scan(step, empty, self._noise(key))
-        return Trajectory(steps, azimuth, empty.image, self.likelihood.log_prob(image, empty.image))
+        _, (steps, auxiliary) = jax.lax.scan(step, empty, self._noise(key))
+        # Each step counts as far as it is reached: sum_t q(n >= t | x) auxiliary_t.
+        reach = jax.lax.stop_gradient(jnp.exp(count.log_reach(steps.presence_logit)))
+        return Trajectory(
+            steps=steps,
+            scene=azimuth,
+            empty_canvas=empty.image,
+            empty_log_likelihood=self.likelihood.log_prob(image, empty.image),
+            auxiliary=jnp.sum(reach * auxiliary),
+        )
 
     def _look(self, image, key):
         """Infer the camera's azimuth."""
@@ -193,9 +201,8 @@ class AIR3D(Family):
             log_q=one.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
-            auxiliary=_auxiliary(posterior, evidence, guesses.bound, identity),
         )
-        return canvas, found
+        return canvas, (found, _auxiliary(posterior, evidence, guesses.bound, identity))
 
 
 def _auxiliary(posterior, evidence, bounds, identity):
