@@ -246,7 +246,7 @@ def test_a_mask_of_one_replaces_and_one_of_zero_keeps(tiny_model):
     canvas, colours = random_image(2, 12, 12, seed=1), random_image(2, 12, 12, seed=2)
     mask = jnp.zeros((1, 12, 12)).at[:, 3:7, 2:9].set(1.0)
     nothing = Layers(jnp.zeros((2, 12, 12)), jnp.ones((1, 12, 12)))
-    composed = model.compositor.compose(nothing, jnp.concatenate([colours * mask, mask])).before(canvas)
+    composed = model.compositor.compose(nothing, jnp.concatenate([colours * mask, mask])).over(canvas)
     np.testing.assert_allclose(composed[:, 3:7, 2:9], colours[:, 3:7, 2:9], atol=1e-6)
     np.testing.assert_array_equal(jnp.where(mask == 1, 0, composed), jnp.where(mask == 1, 0, canvas))
 

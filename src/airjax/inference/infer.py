@@ -10,9 +10,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32, PRNGKeyArray, UInt8, U
 
 from airjax.data.batches import in_batches
 from airjax.learning import bounds
-from airjax.models import windows
-from airjax.models.air import AIR
-from airjax.models.base import Family, Trajectory, rounded
+from airjax.models.base import Family, Trajectory, View, rounded
 
 INK = 0.15
 """A box is tight around the pixels that an object changes by at least this much."""
@@ -69,19 +67,6 @@ class Bounds(eqx.Module):
     count_posterior: Float32[np.ndarray, "n counts"]
 
 
-class Views(eqx.Module):
-    """What the model looked at and what it drew, step by step, in n images.
-
-    Attributes:
-        glimpses: x_att, what the patch model saw: with `residual_glimpses` what was left of the image, which can be
-            negative.
-        objects: what it drew there, magnified from its window to the size of the image.
-    """
-
-    glimpses: Float32[np.ndarray, "n N c p p"]
-    objects: Float32[np.ndarray, "n N c h w"]
-
-
 def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
     """Raise ValueError unless there are images, of the shape that the model was made for."""
     if not len(images):
@@ -128,11 +113,11 @@ def _bounds(model, images, samples, keys_of, batch) -> Bounds:
     return Bounds(**in_batches(lambda chunk, index: _bound(model, chunk, samples, keys_of(index)), images, batch))
 
 
-def view(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> Views:
+def view(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Found) -> View:
     """Cut out the glimpses of what `find` found in these images, and draw each object by itself."""
     check_images(model, images)
     arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
-    return Views(**jax.tree.map(np.asarray, _view(model, *arrays)))
+    return jax.tree.map(np.asarray, _view(model, *arrays))
 
 
 def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
@@ -189,20 +174,13 @@ def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
 
 @eqx.filter_jit
 def _view(
-    model: AIR,
+    model: Family,
     images: UInt8[Array, "n c h w"],
     where: Float[Array, "n N 3"],
     what: Float[Array, "n N d"],
     canvases: Float[Array, "n counts c h w"],
-) -> dict[str, Array]:
-    def one(image, where, what, behind):
-        shown = model.compositor.shown(image / 255.0, behind)
-        glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], model.window)
-        return dict(glimpses=glimpse[: len(image)], objects=model.place(jnp.zeros(3), what)[: len(image)])
-
-    # Without residual glimpses, every one is cut from the image without its ground alone.
-    behind = canvases[:, :-1] if model.residual_glimpses else jnp.broadcast_to(canvases[:, :1], canvases[:, 1:].shape)
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0, 0)))(images, where, what, behind)
+) -> View:
+    return jax.vmap(lambda image, *found: model.view(image / 255.0, *found))(images, where, what, canvases)
 
 
 def tight_box(change: Float[Array, "c h w"], ink: float | Float[Array, ""] = INK) -> Float[Array, "4"]:

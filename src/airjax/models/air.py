@@ -17,11 +17,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from airjax.models import count, windows
 from airjax.models.background import Background, BlackBackground, Explained, Layers
-from airjax.models.base import Family, Scene, Step, Trajectory, rounded
+from airjax.models.base import Family, Scene, Step, Trajectory, View, rounded
 from airjax.models.compositor import Add, Compositor
 from airjax.models.layers import LSTMState, Normal
 from airjax.models.likelihood import Likelihood
-from airjax.models.patches.base import Code, PatchModel, output_bias
+from airjax.models.patches.base import Code, PatchModel, Tempered, output_bias
 from airjax.models.recogniser import Recogniser
 
 UNROLL = 4
@@ -96,9 +96,9 @@ class AIR(Family):
         """Put the parts together for images of `image_shape` = (channels, height, width).
 
         `count_log_prior` is log p(n) for n = 0..N (see `airjax.models.count`), which sets N. With
-        `residual_glimpses`, glimpses are cut from the residual, the image minus the canvas, so that of two touching objects
-        the second is encoded without the first. Otherwise they are cut from the image (the paper). With `difference`,
-        the recurrent network sees the residual, too: Difference AIR (section 4.2).
+        `residual_glimpses`, glimpses are cut from the residual, the image minus the canvas, so that of two touching
+        objects the second is encoded without the first. Otherwise they are cut from the image (the paper). With
+        `difference`, the recurrent network sees the residual, too: Difference AIR (section 4.2).
 
         Objects lie on `ground`, or on black without one. The `compositor` puts them there: `Add`, the default, adds
         them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask.
@@ -129,6 +129,16 @@ class AIR(Family):
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
         """Initialise the background from training scenes."""
         return eqx.tree_at(lambda m: m.ground, self, self.ground.init_from_data(images))
+
+    @property
+    def glimpse_side(self) -> int:
+        """The side of glimpses, in samples."""
+        return self.window
+
+    @property
+    def on_black(self) -> bool:
+        """Whether the background is black."""
+        return isinstance(self.ground, BlackBackground)
 
     def describe(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object by its code."""
@@ -164,6 +174,17 @@ class AIR(Family):
         put = lambda others, placed: (self.compositor.compose(others, placed), None)
         layers, _ = jax.lax.scan(put, self._nothing, present * objects)
         return Scene(n, where, what, self.likelihood.mean(self.ground.lay(code, layers)))
+
+    def steer(self, scale: float, temperature: float) -> "AIR":
+        """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean."""
+        mean = self.where_prior.normal.mean
+        steered = mean.at[0].add(np.log(scale)), Tempered(self.patches, jnp.asarray(temperature, mean.dtype))
+        return eqx.tree_at(lambda m: (m.where_prior.normal.mean, m.patches), self, steered)
+
+    def ink(self, *, where_key: PRNGKeyArray, what_key: PRNGKeyArray) -> Float[Array, "h w"]:
+        """Draw an object from the prior in the middle of a scene: how strongly it changes each pixel."""
+        where = self.where_prior().sample(key=where_key).at[1:].set(0.0)
+        return self.compositor.ink(self.place(where, self.patches.prior_sample(key=what_key)))
 
     # The inference network
 
@@ -245,6 +266,24 @@ class AIR(Family):
         )
         # 5. Repeat: the next step gets h^t, z^t and the canvas.
         return _Progress(state, jnp.concatenate([where, what.value]), objects, explained), found
+
+    def view(
+        self,
+        image: Float[Array, "c h w"],
+        where: Float[Array, "N 3"],
+        what: Float[Array, "N d"],
+        canvases: Float[Array, "counts c h w"],
+    ) -> View:
+        """Cut out the glimpses of a scene, and draw each object by itself; see `Family.view`."""
+
+        def one(where, what, canvas):
+            shown = self.compositor.shown(image, canvas)
+            glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], self.window)
+            return View(glimpse[: len(image)], self.place(jnp.zeros(3), what)[: len(image)])
+
+        # Without residual glimpses, only the background is subtracted from the image.
+        empty = jnp.broadcast_to(canvases[:1], canvases[1:].shape)
+        return jax.vmap(one)(where, what, canvases[:-1] if self.residual_glimpses else empty)
 
 
 def _residual(image, canvas):

@@ -38,7 +38,7 @@ VIEW = 1.4
 
 
 class Unexplained(NamedTuple):
-    """What is left of an image around each cell.
+    """The residual of an image around each cell.
 
     Attributes:
         error: mean squared error, summed over channels.
@@ -66,9 +66,9 @@ def cells(height: int, width: int) -> tuple[int, int]:
     return -(-height // CELL), -(-width // CELL)
 
 
-def unexplained(left: Float[Array, "c h w"]) -> Unexplained:
-    """Measure what is left of an image, from every cell: a blurred, and coarser, map of the squared error."""
-    error = jnp.sum(left**2, axis=0)
+def unexplained(residual: Float[Array, "c h w"]) -> Unexplained:
+    """Blur the squared error of the residual, and sample it at every cell."""
+    error = jnp.sum(residual**2, axis=0)
     rows, columns = cells(*error.shape)
     (down, y, centre_y), (across, x, centre_x) = (_blur(*size) for size in zip((rows, columns), error.shape))
     # As one einsum: `down @ error` has the columns of a batch's images, and XLA rounds them by their place in it.
@@ -110,17 +110,17 @@ class Attention(eqx.Module):
         rows, columns = cells(*image_shape[1:])
         self.cells = rows * columns
 
-    def __call__(self, left: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
-        """Attend to what is left of an image; standard normal `noise` chooses, and zeros take the likeliest cell."""
-        there = unexplained(left)
+    def __call__(self, residual: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
+        """Attend to the residual; standard normal `noise` chooses, and zeros take the likeliest cell."""
+        there = unexplained(residual)
         gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
         centre = there.centre[jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)]
         scale = jnp.exp(self.log_scale)
         for _ in range(LOOKS - 1):
-            centre = centre + scale * self.shift(self._see(left, scale, centre))
+            centre = centre + scale * self.shift(self._see(residual, scale, centre))
         total = 0.5 * jnp.log(jnp.mean(there.error) + FAINT) + 2.0  # between about -1.5 and 2
-        return Attended(centre, jnp.append(self._see(left, scale, centre), total))
+        return Attended(centre, jnp.append(self._see(residual, scale, centre), total))
 
-    def _see(self, left, scale, centre):
-        seen = windows.read(left, VIEW * scale, centre, SIDE)
+    def _see(self, residual, scale, centre):
+        seen = windows.read(residual, VIEW * scale, centre, SIDE)
         return jax.nn.relu(self.look(seen.reshape(-1)))

@@ -38,9 +38,9 @@ class Layers(NamedTuple):
     colours: Float[Array, "c h w"]
     transmittance: Float[Array, "1 h w"] | None
 
-    def before(self, ground: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
+    def over(self, background: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Put them before a ground."""
-        return self.colours + (ground if self.transmittance is None else self.transmittance * ground)
+        return self.colours + (background if self.transmittance is None else self.transmittance * background)
 
 
 class Explained(NamedTuple):
@@ -146,7 +146,7 @@ class FixedBackground(_Uncoded):
     def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
         """Put objects before it."""
         del code
-        return objects.before(jnp.broadcast_to(self.image, self.shape))
+        return objects.over(jnp.broadcast_to(self.image, self.shape))
 
 
 class LinearBackground(eqx.Module):
@@ -197,7 +197,7 @@ class LinearBackground(eqx.Module):
     def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
         """Add the weighed components to the mean, and put objects before that."""
         mean, components = jax.lax.stop_gradient((self.mean, self.components))
-        return objects.before(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
+        return objects.over(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
 
     def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
         """Infer q(code | x, objects), a Gaussian, and integrate the code out.
@@ -217,8 +217,8 @@ class LinearBackground(eqx.Module):
         channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
         transmittance = None if objects.transmittance is None else objects.transmittance.reshape(-1)
         root, log_det = _inverse_root(_precision(components, transmittance, likelihood.precision))
-        left = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
-        given = left, components, transmittance, root, likelihood.precision
+        residual = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
+        given = residual, components, transmittance, root, likelihood.precision
         code = _robust_code(*jax.lax.stop_gradient(given), self.outlier).reshape(-1)
         canvas = self.lay(code, objects)
         log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + channels * log_det)
@@ -274,15 +274,15 @@ def _(primals, tangents):
     return (root, log_det), (jnp.zeros_like(root), jnp.sum((root.T @ root) * tangents[0]))
 
 
-def _robust_code(left, components, transmittance, root, precision, outlier):
-    """Explain what is `left` of some channels by components, but for pixels that in some channel they explain badly.
+def _robust_code(residual, components, transmittance, root, precision, outlier):
+    """Explain the residual of some channels by components, but for pixels that they explain badly in some channel.
 
     Every look replaces these by what the last one made of them, and finds the mean of the code's posterior.
     """
-    code, transmittance = jnp.zeros((len(left), len(components))), 1.0 if transmittance is None else transmittance
+    code, transmittance = jnp.zeros((len(residual), len(components))), 1.0 if transmittance is None else transmittance
     for _ in range(LOOKS):
         drawn = transmittance * (code @ components)
-        error = left - drawn
+        error = residual - drawn
         trusted = jnp.exp(-0.5 * jnp.max(error**2, axis=0) / outlier**2)
         seen = (transmittance * (drawn + trusted * error)) @ components.T
         code = precision * seen @ root.T @ root

@@ -5,7 +5,7 @@ Objects are learned patches in 2D (`airjax.models.air.AIR`), or solids of known 
 """
 
 import abc
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from airjax.models import count
 from airjax.models.likelihood import Likelihood
 from airjax.models.patches.base import Code
+from airjax.render3d.stage import Stage
 
 
 class Step(NamedTuple):
@@ -51,7 +52,7 @@ class Trajectory(NamedTuple):
 
     Attributes:
         steps: the N steps.
-        scene: the latent that all of the scene shares: the background's code in 2D, the camera's azimuth in 3D. If it is
+        scene: latent that the whole scene shares: the background's code in 2D, the camera's azimuth in 3D. If it is
             integrated out, its mean given the likeliest number of objects.
         empty_canvas: the canvas without objects.
         empty_log_likelihood: log p(x | no object), in nats.
@@ -91,6 +92,19 @@ class Scene(eqx.Module):
     canvas: Float[Array, "c h w"]
 
 
+class View(NamedTuple):
+    """Glimpses and objects of a scene, step by step.
+
+    Attributes:
+        glimpses: x_att without a mask. With `AIR.residual_glimpses` they are cut from the residual, which can be
+            negative.
+        objects: each decoded patch, magnified from its window to the size of the image.
+    """
+
+    glimpses: Float[Array, "*n N c p p"]
+    objects: Float[Array, "*n N c h w"]
+
+
 class Family(eqx.Module):
     """A model p(x, z, n) with its inference network q(z, n | x), for one image at a time.
 
@@ -105,6 +119,26 @@ class Family(eqx.Module):
     likelihood: eqx.AbstractVar[Likelihood]
     max_objects: eqx.AbstractVar[int]
     image_shape: eqx.AbstractVar[tuple[int, int, int]]
+
+    @property
+    def stage(self) -> Stage | None:
+        """The stage that objects stand on; None: objects are patches in 2D."""
+        return None
+
+    @property
+    def glimpse_side(self) -> int | None:
+        """The side of glimpses, in samples; None: no glimpses are cut."""
+        return None
+
+    @property
+    @abc.abstractmethod
+    def mean_background(self) -> Float[Array, "c h w"]:
+        """The canvas of a scene without objects, at the mean of the scene's own latent."""
+
+    @property
+    def on_black(self) -> bool:
+        """Whether scenes are light objects on black, so that pictures of dark objects on white must be inverted."""
+        return False
 
     @abc.abstractmethod
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
@@ -122,9 +156,46 @@ class Family(eqx.Module):
         """Describe the scene's own latent (`Trajectory.scene`) in the same way; by default, not at all."""
         return {}
 
-    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "Family":
-        """Let an untrained model start from training scenes; by default, as it is."""
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> Self:
+        """Initialise an untrained model from training scenes; by default, change nothing."""
+        del images
         return self
+
+    def view(
+        self,
+        image: Float[Array, "c h w"],
+        where: Float[Array, "N 3"],
+        what: Float[Array, "N d"],
+        canvases: Float[Array, "counts c h w"],
+    ) -> View:
+        """Cut out the glimpses of a scene, and draw each object by itself.
+
+        Args:
+            image: the scene.
+            where: windows of the objects that were inferred.
+            what: their codes.
+            canvases: the reconstruction after 0, 1, ..., N objects.
+
+        Raises:
+            ValueError: objects are not patches.
+        """
+        raise ValueError(f"glimpses are cut by models of patches, not by {type(self).__name__}")
+
+    def steer(self, scale: float, temperature: float) -> Self:
+        """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean.
+
+        Raises:
+            ValueError: objects are not patches.
+        """
+        raise ValueError(f"scale and temperature steer models of patches, not {type(self).__name__}")
+
+    def ink(self, *, where_key: PRNGKeyArray, what_key: PRNGKeyArray) -> Float[Array, "h w"]:
+        """Draw an object from the prior in the middle of a scene: how strongly it changes each pixel.
+
+        Raises:
+            ValueError: objects are not patches.
+        """
+        raise ValueError(f"single objects are drawn by models of patches, not by {type(self).__name__}")
 
 
 def rounded(values: Float[np.ndarray, " n"]) -> list[float]:

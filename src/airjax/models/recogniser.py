@@ -65,17 +65,18 @@ class Recogniser(eqx.Module):
         seen: Float[Array, " g"],
         latents: Float[Array, " z"],
         state: LSTMState,
-        left: Float[Array, "c h w"],
+        residual: Float[Array, "c h w"],
         noise: Float[Array, " cells"],
     ) -> tuple[Float[Array, ""], Normal, LSTMState]:
         """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state.
 
-        Attention sees what is `left` of the image; standard normal `noise` chooses the cell, zeros the likeliest.
+        Attention sees the `residual`, the image minus the canvas. Standard normal `noise` chooses the cell; zeros take
+        the likeliest.
         """
         state = self.lstm(seen, latents, state)
         if self.attention is None:
             output = self.head(state.hidden)
             return output[0], Normal(output[1:4], output[4:7]), state
-        attended = self.attention(left, noise)
+        attended = self.attention(residual, noise)
         output = self.head(jnp.concatenate([state.hidden, attended.features]))
         return output[0], Normal(output[1:4].at[1:].add(attended.centre), output[4:7]), state

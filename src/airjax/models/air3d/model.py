@@ -41,7 +41,7 @@ class AIR3D(Family):
     likelihood: Likelihood
     recogniser: TableRecogniser
     viewer: Embed | None
-    stage: Stage = eqx.field(static=True)
+    _stage: Stage = eqx.field(static=True)
     enumerated: bool = eqx.field(static=True)
     max_objects: int = eqx.field(static=True)
     image_shape: tuple[int, int, int] = eqx.field(static=True)
@@ -71,7 +71,7 @@ class AIR3D(Family):
             raise ValueError(f"images of solids must have 3 channels, got {image_shape[0]}")
         objects_key, camera_key = jax.random.split(key)
         self.count_log_prior = count.as_log_prior(count_log_prior)
-        self.likelihood, self.stage, self.enumerated = likelihood, stage, enumerated
+        self.likelihood, self._stage, self.enumerated = likelihood, stage, enumerated
         self.image_shape, self.max_objects = image_shape, len(count_log_prior) - 1
         self.recogniser = TableRecogniser(
             image_shape,
@@ -98,6 +98,17 @@ class AIR3D(Family):
         """p(azimuth), like that of positions."""
         spread = math.log(self.stage.azimuth_reach / math.sqrt(3.0))
         return Normal(jnp.full(1, self.stage.azimuth), jnp.full(1, spread))
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that objects stand on."""
+        return self._stage
+
+    @property
+    def mean_background(self) -> Float[Array, "3 h w"]:
+        """The empty table, seen from the middle of the camera's azimuths."""
+        rays = self.stage.camera(jnp.asarray(self.stage.azimuth)).rays(self.image_shape[1:])
+        return self.stage.empty(rays, self.max_objects).image
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n, azimuth, identities and poses from their priors, and its picture."""

@@ -37,7 +37,7 @@ class Posterior(NamedTuple):
 class TableRecogniser(eqx.Module):
     """Attend, then infer: look at the whole image for a place, then at a window around it for what stands there.
 
-    Both looks are at the image and at what the canvas leaves of it; there is no memory but the canvas. Each mode of a
+    Both looks see the image and its residual; there is no memory but the canvas. Each mode of a
     rotation keeps to its part of the circle. Free to move, all would gather where a handle is hidden, which costs less
     than to draw it on the wrong side.
     """
@@ -81,9 +81,9 @@ class TableRecogniser(eqx.Module):
     def _parts(self):
         return jnp.array([h.part for h in self.stage.hypotheses])
 
-    def __call__(self, image: Float[Array, "c h w"], left: Float[Array, "c h w"]) -> Posterior:
-        """Look for the next object, given what is `left` of the image."""
-        both, kinds = CONTRAST * jnp.concatenate([image - 0.5, left]), len(self.stage.kinds)
+    def __call__(self, image: Float[Array, "c h w"], residual: Float[Array, "c h w"]) -> Posterior:
+        """Look for the next object, given the image and its `residual`, the image minus the canvas."""
+        both, kinds = CONTRAST * jnp.concatenate([image - 0.5, residual]), len(self.stage.kinds)
         presence, *place = self.attend(both)
         place = self.stage.reach * jnp.stack(place)
         camera, (_, height, width) = self.stage.camera(self.stage.azimuth), image.shape

@@ -95,6 +95,35 @@ def output_bias(patches: PatchModel) -> float:
     return getattr(patches, "output_bias", OUTPUT_BIAS)
 
 
+class Tempered(eqx.Module):
+    """A patch model whose prior is spread more widely, or less: codes are `temperature` times the prior's."""
+
+    patches: PatchModel
+    temperature: Float[Array, ""]
+
+    @property
+    def code_size(self) -> int:
+        """The number of dimensions of z_what."""
+        return self.patches.code_size
+
+    @property
+    def output_bias(self) -> float:
+        """The logit of a pixel of an untrained patch."""
+        return output_bias(self.patches)
+
+    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
+        """Draw z_what."""
+        return self.temperature * self.patches.prior_sample(key=key)
+
+    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
+        """Infer z_what as the patch model does."""
+        return self.patches.encode(glimpse, noise, pathwise=pathwise)
+
+    def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
+        """Draw the patch that `what` describes."""
+        return self.patches.decode(what)
+
+
 Part = TypeVar("Part")
 
 
