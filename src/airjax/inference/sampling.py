@@ -31,7 +31,7 @@ def with_count(model: M, count: int) -> M:
     return eqx.tree_at(lambda m: m.count_log_prior, model, fixed)
 
 
-def steer(model: M, *, count: int | None = None, scale: float = 1.0, temperature: float = 1.0) -> M:
+def steer(model: Family, *, count: int | None = None, scale: float = 1.0, temperature: float = 1.0) -> Family:
     """Change the priors from which a model draws scenes; with the defaults, they stay as they are.
 
     Args:

@@ -193,15 +193,16 @@ class AIR(Family):
 
         That one has windows at their posterior's mean and typical codes (`patches.base.central`).
 
-        With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants
-        and so is what q sees of them: log p has gradients by the generative model alone, log q by the recogniser alone.
+        With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants,
+        and so are the inputs that q gets from them: log p has gradients by the generative model alone, log q by the
+        recogniser alone.
         """
         return self.infer_layers(image, key=key, pathwise=pathwise)[0]
 
     def infer_layers(
         self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True
     ) -> tuple[Trajectory, Layers]:
-        """Do as `infer`, and return the layers of the first 1, ..., N objects besides, stacked."""
+        """Do as `infer`, and return also the layers of the first 1, ..., N objects, stacked."""
         nothing = self._nothing
         empty = self.ground.explain(image, nothing, self.likelihood)
         seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))

@@ -1,11 +1,11 @@
-"""What every family of objects has in common: trajectories of inference, scenes, and the model as others see it.
+"""The protocol of every family of objects: trajectories of inference, scenes, and the model's base class.
 
 Objects are learned patches in 2D (`airjax.models.air.AIR`), or solids of known kinds in 3D
 (`airjax.models.air3d.model.AIR3D`).
 """
 
 import abc
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from airjax.render3d.stage import Stage
 
 
 class Step(NamedTuple):
-    """What one step of inference found, given that it is present. In a `Trajectory`, stacked over N steps.
+    """The object that one step of inference found, given that it is present. Stacked over N steps in a `Trajectory`.
 
     Attributes:
         presence_logit: log-odds that this step is present, given that all steps before it are.
@@ -156,7 +156,7 @@ class Family(eqx.Module):
         """Describe the scene's own latent (`Trajectory.scene`) in the same way; by default, not at all."""
         return {}
 
-    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> Self:
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "Family":
         """Initialise an untrained model from training scenes; by default, change nothing."""
         del images
         return self
@@ -181,7 +181,7 @@ class Family(eqx.Module):
         """
         raise ValueError(f"glimpses are cut by models of patches, not by {type(self).__name__}")
 
-    def steer(self, scale: float, temperature: float) -> Self:
+    def steer(self, scale: float, temperature: float) -> "Family":
         """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean.
 
         Raises:
@@ -199,5 +199,5 @@ class Family(eqx.Module):
 
 
 def rounded(values: Float[np.ndarray, " n"]) -> list[float]:
-    """Make numbers of an array short enough to be read."""
+    """Round the numbers of an array so that they are short to read."""
     return [round(float(value), 6) for value in values]

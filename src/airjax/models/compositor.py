@@ -1,7 +1,7 @@
 """Compositors: how AIR puts objects before a background, and before one another.
 
 A compositor decides how many channels a patch has, how a decoded patch is prepared before it is written to the canvas,
-how a placed object joins the others, and what the patch encoder sees of the image.
+how a placed object joins the others, and the input of the patch encoder.
 """
 
 import math
@@ -44,7 +44,7 @@ class Compositor(Protocol):
         ...
 
     def shown(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, "k h w"]:
-        """Return what the patch encoder sees of an image that `canvas` explains in part; it has a patch's channels."""
+        """Return the patch encoder's view of an image that `canvas` explains in part; it has a patch's channels."""
         ...
 
     def ink(self, placed: Float[Array, "k h w"]) -> Float[Array, "h w"]:
@@ -79,7 +79,7 @@ class Add(eqx.Module):
         return image - canvas
 
     def ink(self, placed: Float[Array, "c h w"]) -> Float[Array, "h w"]:
-        """Return the mean over channels of what the object adds."""
+        """Return the object's brightness, the mean over channels."""
         return jnp.mean(placed, axis=0)
 
 

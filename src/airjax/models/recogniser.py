@@ -11,7 +11,7 @@ from airjax.models.attention import Attention
 from airjax.models.layers import MLP, LSTMState, Normal, SceneLSTM
 
 OFF_CENTRE = 0.25
-"""Standard deviation of a window's centre about what is attended to before training, in windows."""
+"""Standard deviation of an untrained window's centre about the place that attention found, in windows."""
 
 
 class Recogniser(eqx.Module):
@@ -34,9 +34,10 @@ class Recogniser(eqx.Module):
         start: Normal,
         key: PRNGKeyArray,
     ):
-        """Make the network; before training, its windows are distributed about as `start`, whatever the image.
+        """Make the network; before training, its windows are distributed about as `start` for every image.
 
-        With `attention`, the number of features that it sees, they lie about what is attended to; 0: none.
+        `attention` is the number of features of attention; 0 leaves it out. With it, windows lie about the place that
+        it found.
         """
         lstm, head = jax.random.split(key)
         self.lstm = SceneLSTM(
@@ -57,7 +58,7 @@ class Recogniser(eqx.Module):
         return 0 if self.attention is None else self.attention.cells
 
     def look(self, image: Float[Array, "c h w"]) -> Float[Array, " g"]:
-        """Do once what doesn't depend on the state."""
+        """Embed an image; the result does not depend on the state."""
         return self.lstm.look(image)
 
     def __call__(

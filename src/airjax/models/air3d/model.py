@@ -26,9 +26,9 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.stage import Stage
 
 TEACHING = 10.0
-"""Weight of what the network learns to say of hypotheses by."""
+"""Weight of the loss that teaches the network log q(hypothesis)."""
 EXPLORING = 0.1
-"""Weight by which poses of kinds that were not chosen are learned."""
+"""Weight of the loss that teaches poses of kinds that were not chosen."""
 
 
 class AIR3D(Family):
@@ -61,8 +61,8 @@ class AIR3D(Family):
     ):
         """Make the networks for images of `image_shape` = (3, height, width) of scenes on this stage.
 
-        Of hypotheses, q is the exact posterior, found by drawing them all, if they are `enumerated`, and otherwise what
-        the network says.
+        If hypotheses are `enumerated`, all are drawn, and q(hypothesis) is their exact posterior. Otherwise it comes
+        from the network.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or images have no colour.
@@ -150,7 +150,7 @@ class AIR3D(Family):
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Infer the camera, then N objects, one after the other; without a key, all at their modes.
 
-        The latent of the scene is the camera's azimuth, if that is not known.
+        The scene's own latent is the camera's azimuth, if that is not known.
         """
         azimuth = self._look(image, key)
         angle = azimuth.value[0] if self.viewer else jnp.asarray(self.stage.azimuth)
@@ -217,10 +217,11 @@ class AIR3D(Family):
 
 
 def _auxiliary(posterior, evidence, bounds, identity):
-    """Let q learn where the bound's own gradient would vanish: of what it holds to be impossible (docs/scenes3d.md).
+    """Evaluate the auxiliary objective, which teaches q where the bound's gradient vanishes (docs/scenes3d.md).
 
-    What the network says of hypotheses is scored by the exact posterior over them, all else being as sampled; and
-    poses of the kinds that were not chosen are learned, with a lower weight, as if they had been.
+    The bound teaches nothing about hypotheses that q holds to be impossible. So the network's log q(hypothesis) is
+    trained by cross-entropy on the exact posterior over hypotheses, all else being as sampled. And the poses of kinds
+    that were not chosen are trained, with a lower weight, as if they had been.
     """
     others = jnp.where(jnp.arange(len(bounds)) == identity, 0.0, bounds)
     return TEACHING * (jax.nn.softmax(evidence) @ posterior.log_probs) + EXPLORING * jnp.sum(others)

@@ -1,4 +1,4 @@
-"""The protocol that every generative model of patches follows, and what those with Gaussian codes share."""
+"""The protocol of patch models, and functions that patch models with Gaussian codes share."""
 
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -14,7 +14,7 @@ OUTPUT_BIAS = -2.0
 
 
 class Code(NamedTuple):
-    """A sample of z_what from its posterior, with what the bounds need to know about it.
+    """A sample of z_what from its posterior, with the log-densities that the bounds need.
 
     Attributes:
         value: the sample.
@@ -37,8 +37,9 @@ class Code(NamedTuple):
 def central(posterior: Normal) -> Float[Array, " d"]:
     """Choose one typical code of a Gaussian posterior, the prior being N(0, 1).
 
-    It is the mean, but for dimensions that say little: those are up to one deviation off, up and down in turn. At
-    their mean, zero, decoders never saw a sample (in tens of dimensions all are far from it), and may draw it too dark.
+    It is the mean, except in dimensions whose posterior is close to the prior. Those are up to one deviation off, up
+    and down in turn. Their mean is zero, and in tens of dimensions all samples are far from it: decoders never saw such
+    a code, and may draw it too dark.
     """
     signs = (-1.0) ** jnp.arange(posterior.mean.size)
     return posterior.mean + signs * jnp.minimum(jnp.exp(4.0 * posterior.log_sd), 1.0)
@@ -59,7 +60,7 @@ class PatchModel(Protocol):
     """A generative model p(what) p(patch | what) with its inference network q(what | glimpse).
 
     Implementations are Equinox modules and act on one patch of shape [channels, side, side]. An implementation whose
-    untrained patches have pixels of another logit than -2 tells it by an attribute `output_bias` (see `output_bias`).
+    untrained patches have pixels of another logit than -2 gives it as an attribute (see `output_bias`).
     """
 
     @property
@@ -74,7 +75,7 @@ class PatchModel(Protocol):
     def encode(
         self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"] | None, *, pathwise: bool = True
     ) -> Code:
-        """Infer what is in `glimpse`: shape standard normal `noise`; zeros give the mean, None one typical code.
+        """Infer the code of a glimpse from standard normal `noise`; zeros give the mean, None a typical code.
 
         With `pathwise`, gradients flow through the sample, which is reparameterised; without, it is a constant, and
         the gradient of `log_q` is the score.
