@@ -235,7 +235,7 @@ class AIR(Family):
         return jnp.split(jax.random.normal(key, (self.max_objects, 3 + code + cells)), (3, 3 + code), axis=1)
 
     def _step(self, image, seen, previous, empty, noise, pathwise):
-        """Infer object t, given the previous step's progress (figure 2 and section 2.1)."""
+        """Infer object t, given the previous step's progress (paper, sections 2.1 and 3.1)."""
         for_where, for_what, for_attention = noise
         prior, canvas = self.where_prior(), previous.explained.canvas
         # 1. Look: h^t = R(x, z^(t-1), h^(t-1)), in Difference AIR R(x - canvas, ...), gives p(z_pres^t = 1) and
