@@ -55,7 +55,7 @@ weighed = airjax.bound(model, images, samples=options.samples, key=jax.random.PR
 # Gradient descent on the squared error of pixels moves positions and rotations, starting from the network's guess.
 # Kinds and counts stay as they are.
 
-azimuth = azimuths(stage, found.ground)
+azimuth = azimuths(stage, found.scene)
 rate = optax.cosine_decay_schedule(0.02, options.steps)
 
 

@@ -20,6 +20,7 @@ from airjax.learning import trainer
 from airjax.models import count
 from airjax.models.air import AIR, WherePrior
 from airjax.models.background import LinearBackground
+from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import NormalLikelihood
 from airjax.models.patches.mlp import MLPPatches
 
@@ -111,7 +112,7 @@ def tiny_model():
                 embed_channels=embed_channels,
                 embed_hidden=embed_hidden,
                 head_hidden=8,
-                over=over,
+                compositor=Over() if over else Add(),
                 key=model_key,
                 **options,
             )

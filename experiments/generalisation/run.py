@@ -155,7 +155,7 @@ def reconstruction_figure(draw: vae.PictureModel, options: argparse.Namespace) -
     for model in options.models:
         found = infer.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images)
         rows.append(common.reconstructions(found))
-        boxes.append(common.present(found.windows, found.count))
+        boxes.append(np.where(found.present[..., None], found.windows, np.nan))
     rows.append(np.asarray(jax.vmap(draw.patches.decode)(vae.codes(draw.patches, images))))
     boxes.append(boxes[0])
     sheet = np.clip(np.concatenate(rows)[:, 0], 0, 1)

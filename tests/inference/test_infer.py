@@ -10,7 +10,6 @@ import pytest
 from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.learning.bounds import importance_weighted, marginal
-from airjax.models.air import _shift
 from airjax.models.background import LinearBackground
 from airjax.models.patches.mlp import MLPPatches
 
@@ -232,7 +231,7 @@ def test_objects_that_cover_are_shown_as_they_lie_on_black(tiny_model, tiny_imag
     model = tiny_model(over=True)
     found = infer.find(model, tiny_images[:1], batch=1)
     patch = model.patches.decode(jnp.asarray(found.what[0, 0]))
-    masked = _shift(patch[:1], model._level()) * patch[1]
+    masked = model.compositor.prepare(patch, model.mean_background, model.patches.output_bias)[:1]
     objects = infer.view(model, tiny_images[:1], found).objects
     # The mean over a picture is that over the patch, but for the border, where it fades.
     assert objects[0, 0].mean() == pytest.approx(float(masked.mean()), rel=0.2)

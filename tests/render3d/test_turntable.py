@@ -58,8 +58,8 @@ def test_the_animation_turns_the_inferred_scene(tmp_path):
     count, what = inferred(scenes)
     nothing = lambda *shape: np.zeros((2, *shape), np.float32)
     unused = dict(count_probs=nothing(2), boxes=nothing(1, 4), windows=nothing(1, 4), presence=nothing(1))
-    found = Found(count, where=nothing(1, 3), what=what, ground=nothing(0), canvases=nothing(2, 3, 12, 12), **unused)
-    figures.draw_turntable(model, scenes, found, tmp_path / "a.gif")
+    found = Found(count, where=nothing(1, 3), what=what, scene=nothing(0), canvases=nothing(2, 3, 12, 12), **unused)
+    figures.draw_turntable(model.stage, scenes, found, tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as moving:
         assert moving.n_frames == figures.TURN_FRAMES
         shown = []

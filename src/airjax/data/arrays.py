@@ -15,7 +15,7 @@ from PIL import Image
 
 from airjax.config import PolarityKind
 from airjax.data.batches import channels_first
-from airjax.data.images import Placement, fit, plain, stack
+from airjax.data.images import Placement, letterbox, plain, stack
 
 
 class Range(NamedTuple):
@@ -62,7 +62,7 @@ def are_pictures(images: Any) -> bool:
     return isinstance(images, list | tuple) and len(images) > 0 and all(isinstance(x, Image.Image) for x in images)
 
 
-def fit_pictures(
+def letterbox_pictures(
     pictures: Sequence[Image.Image], shape: Sequence[int]
 ) -> tuple[UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"], list[Placement]]:
     """Fit pictures of any size and mode into images of one shape, and return where each lies in its image.
@@ -71,7 +71,7 @@ def fit_pictures(
         ValueError: a picture has 32 bits a pixel.
     """
     channels = 3 if len(shape) == 3 else 1
-    fitted = [fit(plain(one, f"picture {i}"), (channels, shape[0], shape[1])) for i, one in enumerate(pictures)]
+    fitted = [letterbox(plain(one, f"picture {i}"), (channels, shape[0], shape[1])) for i, one in enumerate(pictures)]
     return channels_last(stack(fitted)), [one.placement for one in fitted]
 
 

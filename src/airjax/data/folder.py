@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from airjax.data.images import fit, open_picture, shape_of
+from airjax.data.images import letterbox, open_picture, shape_of
 from airjax.files import atomically, write_atomically
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
@@ -155,7 +155,7 @@ def _decode(root: Path, names: Sequence[str], image_shape: tuple[int, int, int],
             if read.picture is None:
                 problems.append(read.problem)
                 continue
-            pixels = fit(read.picture, image_shape, invert=invert).pixels
+            pixels = letterbox(read.picture, image_shape, invert=invert).pixels
             file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
             done += 1
         file.seek(0)

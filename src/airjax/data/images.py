@@ -38,7 +38,7 @@ class Placement(NamedTuple):
         return np.clip((boxes - corner) / self.factor, 0, limit)
 
 
-class Fitted(NamedTuple):
+class Letterboxed(NamedTuple):
     """An image for a model, made of a picture.
 
     Attributes:
@@ -108,7 +108,7 @@ def plain(picture: Image.Image, name: str) -> Image.Image:
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
-def fit(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> Fitted:
+def letterbox(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> Letterboxed:
     """Fit a whole picture into an image of (channels, height, width) = `image_shape`, without distortion.
 
     The picture is scaled to the largest size that fits and centred. The margins get the median colour of its border.
@@ -126,7 +126,7 @@ def fit(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool
         scaled = whole
     pixels = np.asarray(scaled)
     pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-    return Fitted(255 - pixels if invert else pixels, Placement(picture.size, factor, *map(float, corner)))
+    return Letterboxed(255 - pixels if invert else pixels, Placement(picture.size, factor, *map(float, corner)))
 
 
 def shape_of(channels: int, height: int, width: int) -> tuple[int, ...]:
@@ -146,6 +146,6 @@ def _border_colour(picture: Image.Image) -> int | tuple[int, ...]:
     return int(median) if median.ndim == 0 else tuple(map(int, median))
 
 
-def stack(fitted: Iterable[Fitted]) -> UInt8[np.ndarray, "n c h w"]:
-    """Stack the pixels of fitted pictures into one array."""
-    return np.stack([one.pixels for one in fitted])
+def stack(pictures: Iterable[Letterboxed]) -> UInt8[np.ndarray, "n c h w"]:
+    """Stack the pixels of letterboxed pictures into one array."""
+    return np.stack([one.pixels for one in pictures])

@@ -18,7 +18,7 @@ from scipy import ndimage
 from airjax.config import DATA_SETS, DataConfig, ModelConfig
 from airjax.data import load_scenes
 from airjax.data.folder import list_pictures, read_pictures, report_unreadable
-from airjax.data.images import fit, plain
+from airjax.data.images import letterbox, plain
 from airjax.models.background import linear_backgrounds
 from airjax.runs import plots
 
@@ -203,7 +203,7 @@ def _fitted(pictures: Sequence[Image.Image], total: int, problems: tuple[str, ..
         raise ValueError(f"{source} holds no picture that can be read")
     width, height = (int(np.median([picture.size[axis] for picture in pictures])) for axis in (0, 1))
     side = min(SIDE, max(width, height))
-    pixels = np.stack([fit(picture, (3, side, side)).pixels for picture in pictures])
+    pixels = np.stack([letterbox(picture, (3, side, side)).pixels for picture in pictures])
     images = np.ascontiguousarray(np.moveaxis(pixels, 1, -1)).astype(np.float32) / 255.0
     return Sample(images, (width, height), total, problems)
 

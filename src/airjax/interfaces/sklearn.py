@@ -7,7 +7,7 @@ Images are, wherever they are asked for, any of
 - arrays [n, h, w] (grey) or [n, h, w, 3] (in colour), or lists of such images of one size;
 - arrays [n, values] of images in rows, which are taken for squares unless `image_shape` says what they are;
 - lists of Pillow's pictures of any size and mode, each of which is fitted, whole and undistorted, into one size
-  (`airjax.data.images.fit`).
+  (`airjax.data.images.letterbox`).
 
 uint8 is black at 0 and white at 255. Other numbers are black at 0 and white at 1 if all that the estimator was fitted
 on lie between; else black is the least and white the largest value that it was fitted on. Later values that lie a
@@ -136,7 +136,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         look = None
         if arrays.are_pictures(X):
             look = doctor.propose_for(X)
-            X, _ = arrays.fit_pictures(X, self._canvas(look))
+            X, _ = arrays.letterbox_pictures(X, self._canvas(look))
         images = self._images(X, reset=True)
         given = self._given(look or doctor.propose_for(images))
         self.seed_ = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
@@ -255,7 +255,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "model_")
         placements = None
         if arrays.are_pictures(X):
-            X, placements = arrays.fit_pictures(X, self.image_shape_)
+            X, placements = arrays.letterbox_pictures(X, self.image_shape_)
         images = self._images(X, reset=False)
         height, width = self.image_shape_[:2]
         unmoved = [Placement((width, height), 1.0, 0.0, 0.0)] * len(images)
@@ -327,5 +327,4 @@ def _only(names: set[str], given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _features(found: infer.Found) -> Float32[np.ndarray, "n features"]:
     each = np.concatenate([found.presence[..., None], found.where, found.what], axis=-1)
-    present = np.arange(each.shape[1]) < found.count[:, None]
-    return np.where(present[..., None], each, np.float32(0)).reshape(len(each), -1)
+    return np.where(found.present[..., None], each, np.float32(0)).reshape(len(each), -1)

@@ -46,7 +46,7 @@ def nvil(
     present, active = t < n, t <= n
     log_q = jnp.where(active, jax.nn.log_sigmoid(jnp.where(present, logits, -logits)), 0.0)
     kl = jnp.where(present, trajectory.steps.kl, 0.0)
-    log_joint = trajectory.log_likelihoods[n] + count_log_prior[n] - trajectory.ground.kl
+    log_joint = trajectory.log_likelihoods[n] + count_log_prior[n] - trajectory.scene.kl
     signals = jax.lax.stop_gradient(log_joint - jnp.cumsum((kl + log_q)[::-1])[::-1])
     advantage = jax.lax.stop_gradient(signals - baselines)
     score = jnp.sum(jnp.where(active, advantage * log_q, 0.0))
@@ -76,10 +76,10 @@ def rws(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> F
     teaches the generative model and log q the recogniser (Bornschein & Bengio, 2015; for AIR: Le et al., 2019).
     """
     weights = jax.nn.softmax(bounds.log_weights(trajectories, count_log_prior), axis=(0, 1))
-    steps, ground = trajectories.steps, trajectories.ground
+    steps, scene = trajectories.steps, trajectories.scene
     log_likelihoods = jax.vmap(lambda t: t.log_likelihoods)(trajectories)
-    log_p = log_likelihoods + count_log_prior + bounds.up_to_count(steps.log_p) + ground.log_p[:, None]
-    log_q = _count_log_probs(trajectories) + bounds.up_to_count(steps.log_q) + ground.log_q[:, None]
+    log_p = log_likelihoods + count_log_prior + bounds.up_to_count(steps.log_p) + scene.log_p[:, None]
+    log_q = _count_log_probs(trajectories) + bounds.up_to_count(steps.log_q) + scene.log_q[:, None]
     return jnp.sum(jax.lax.stop_gradient(weights) * (log_p + log_q))
 
 
@@ -119,20 +119,21 @@ def relaxed_presences(logits: Float[Array, " N"], temperature: float, *, key: PR
 
 def concrete(
     trajectory: Trajectory,
+    layers: Layers,
     count_log_prior: Float[Array, " counts"],
     presences: Float[Array, " N"],
     log_likelihood: Callable[[Layers], Float[Array, ""]],
 ) -> Float[Array, ""]:
     """Evaluate the bound with its expected log-likelihood replaced by that of relaxed objects.
 
-    These are a mixture of the first 0..N objects, by the products of the relaxed `presences` so far. The divergence
+    These are a mixture of the first 0..N objects, stacked as `layers` (`AIR.infer_layers`), by the products of the
+    relaxed `presences` so far. The divergence
     stays that of the discrete model, in closed form. So this is no bound on log p(x); as the temperature falls, its
     mean over presences tends to `bounds.marginal`.
     """
     weights = jnp.cumprod(presences)
     last_alone = weights - jnp.append(weights[1:], 0.0)
-    assert trajectory.steps.objects is not None, "objects in 3D have no relaxation"
-    colours, transmittance = trajectory.steps.objects
+    colours, transmittance = layers
     mixture = Layers(
         jnp.einsum("n,nchw->chw", last_alone, colours),
         None if transmittance is None else jnp.einsum("n,nchw->chw", last_alone, transmittance) + (1.0 - weights[0]),

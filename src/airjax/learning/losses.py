@@ -61,7 +61,7 @@ def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c 
 def _marginal(model, image, key):
     trajectory = model.infer(image, key=key)
     bound = bounds.marginal(trajectory, model.count_log_prior)
-    surrogate = bound + bounds.auxiliary(trajectory)
+    surrogate = bound + trajectory.auxiliary
     return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
 
 
@@ -84,10 +84,10 @@ def _vimco(model, image, samples, key):
 
 def _concrete(model, image, temperature, key):
     noise_key, presence_key = jax.random.split(key)
-    trajectory = model.infer(image, key=noise_key)
+    trajectory, layers = model.infer_layers(image, key=noise_key)
     presences = estimators.relaxed_presences(trajectory.steps.presence_logit, temperature, key=presence_key)
     log_likelihood = lambda objects: model.ground.explain(image, objects, model.likelihood).log_likelihood
-    surrogate = estimators.concrete(trajectory, model.count_log_prior, presences, log_likelihood)
+    surrogate = estimators.concrete(trajectory, layers, model.count_log_prior, presences, log_likelihood)
     bound = bounds.marginal(trajectory, model.count_log_prior)
     return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
 

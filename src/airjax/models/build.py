@@ -10,6 +10,7 @@ from airjax.models.air import AIR, WherePrior
 from airjax.models.air3d.model import AIR3D
 from airjax.models.background import Background, BlackBackground, FixedBackground, LinearBackground
 from airjax.models.base import Family
+from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
 from airjax.models.patches.base import PatchModel
 from airjax.models.patches.conv import ConvPatches
@@ -85,8 +86,9 @@ def build_model(
     if config.objects != "patches":
         return _build_3d(config, image_shape, patches, key)
     patch_key, model_key = jax.random.split(key)
+    compositor = Over() if config.compose == "over" else Add()
     if patches is None:
-        channels = image_shape[0] + (config.compose == "over")
+        channels = compositor.patch_channels(image_shape[0])
         patches = build_patches(config, (channels, config.window, config.window), key=patch_key)
     where = WherePrior(config.scale, config.scale_sd, config.position_sd, learn=config.learn_where)
     return AIR(
@@ -104,7 +106,7 @@ def build_model(
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
         ground=_ground(config, image_shape),
-        over=config.compose == "over",
+        compositor=compositor,
         key=model_key,
     )
 

@@ -11,9 +11,9 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.stage import Stage
 
 
-def azimuths(stage: Stage, ground: Float32[np.ndarray, "n g"]) -> Float32[np.ndarray, " n"]:
+def azimuths(stage: Stage, scene: Float32[np.ndarray, "n s"]) -> Float32[np.ndarray, " n"]:
     """Return the camera azimuths of n scenes, in radians: as inferred by `AIR3D`, or the stage's if that is known."""
-    return ground[:, 0] if stage.azimuth_reach else np.full(len(ground), stage.azimuth, np.float32)
+    return scene[:, 0] if stage.azimuth_reach else np.full(len(scene), stage.azimuth, np.float32)
 
 
 def turntable(

@@ -23,7 +23,7 @@ from commands import call, refused
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from airjax.data.images import fit, open_picture
+from airjax.data.images import letterbox, open_picture
 from airjax.inference import infer
 from airjax.interfaces.serve import answers, create_app, held_out_pictures
 from airjax.interfaces.serve.app import STATIC
@@ -116,7 +116,7 @@ def test_a_picture_is_answered_like_its_pixels(client, tiny_images):
 def test_a_picture_of_another_size_is_fitted(client):
     content = _png(commands.pixels(40, 30, 3))
     reply = client.post("/api/infer", content=content, headers={"content-type": "image/png"})
-    expected = fit(open_picture(io.BytesIO(content)), (1, 12, 12)).pixels
+    expected = letterbox(open_picture(io.BytesIO(content)), (1, 12, 12)).pixels
     np.testing.assert_array_equal(_values(reply.json()["image"]), expected)
 
 
