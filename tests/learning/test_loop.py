@@ -16,7 +16,7 @@ def learn(tiny_config, tiny_train_config):
     def learn(images, seed=0, state=None):
         config, infos = replace(tiny_train_config, steps=8, seed=seed), []
         state = state or trainer.init(tiny_config, config, images.shape[1:])
-        for chunk in loop.chunks(images, tiny_config, config, state, progress=False):
+        for chunk in loop.chunks(images, config, trainer.step_with(tiny_config), state):
             infos.append(np.asarray(chunk.info.elbo))
             state = chunk.state
         return infos, state

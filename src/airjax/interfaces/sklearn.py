@@ -170,7 +170,8 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         training = TrainConfig(**_only(_TRAIN, given) | own)
         state = trainer.init_from_data(trainer.init(self.config_, training, images.shape[1:]), images)
         # As numpy's, images go to the device by chunks of steps: one compilation serves any number of images.
-        for chunk in loop.chunks(images, self.config_, training, state, progress=self.verbose):
+        step = trainer.step_with(self.config_)
+        for chunk in loop.chunks(images, training, step, state, progress=self.verbose):
             state = chunk.state
         return state.model
 

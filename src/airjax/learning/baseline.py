@@ -6,8 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.config import ModelConfig
-from airjax.models.air import AIR
-from airjax.models.base import Trajectory
+from airjax.models.base import Family, Trajectory
 from airjax.models.layers import MLP, SceneLSTM
 
 
@@ -54,11 +53,11 @@ class Baseline(eqx.Module):
         return jax.lax.stop_gradient(trajectory.empty_log_likelihood) + self.unit * outputs
 
 
-def build_baseline(config: ModelConfig, model: AIR, *, key: PRNGKeyArray) -> Baseline:
+def build_baseline(config: ModelConfig, model: Family, *, key: PRNGKeyArray) -> Baseline:
     """Make the untrained baseline network that goes with `build_model`'s model."""
     return Baseline(
         model.image_shape,
-        3 + model.patches.code_size,
+        3 + model.code_size,
         hidden=config.hidden,
         embed_channels=config.embed_channels,
         embed_hidden=config.embed_hidden,

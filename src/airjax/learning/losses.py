@@ -9,7 +9,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from airjax.config import TrainConfig
 from airjax.learning import bounds, estimators
 from airjax.learning.baseline import Baseline
-from airjax.models.air import AIR
 from airjax.models.base import Family, Trajectory
 
 Networks = tuple[Family, Baseline | None]
@@ -42,7 +41,6 @@ def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c 
     model, baseline = networks
     if config.objective == "marginal":
         return _marginal(model, image, key)
-    assert isinstance(model, AIR)  # or the configuration would have been refused
     match config.objective:
         case "nvil":
             return _nvil(model, baseline, image, key)

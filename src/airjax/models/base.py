@@ -109,6 +109,11 @@ class Family(eqx.Module):
     max_objects: eqx.AbstractVar[int]
     image_shape: eqx.AbstractVar[tuple[int, int, int]]
 
+    @property
+    @abc.abstractmethod
+    def code_size(self) -> int:
+        """The number of dimensions of an object's `what`."""
+
     @abc.abstractmethod
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, along the central trajectory."""

@@ -93,7 +93,8 @@ class _Fit:
         done = int(state.step)
         with Watchdog(lambda seen: stalled(self._with_last(seen))) if stalled else nullcontext() as watchdog:
             try:
-                for chunk in chunks(self.images, self.config.model, self.config.train, state, progress=progress):
+                step = trainer.step_with(self.config.model)
+                for chunk in chunks(self.images, self.config.train, step, state, progress=progress):
                     state, before, done = chunk.state, done, done + len(chunk.info.elbo)
                     self.saved = self.saved or time.monotonic()
                     self._log(done, chunk)
