@@ -140,7 +140,7 @@ def fit(stage: Stage, scenes: Scenes, held_out: Scenes, config: TrainConfig, fol
     return state.model
 
 
-def step(config: TrainConfig, state: trainer.State[AIR3D], batch: Lessons) -> tuple[trainer.State[AIR3D], trainer.Info]:
+def step(config: TrainConfig, state: trainer.State, batch: Lessons) -> tuple[trainer.State, trainer.Info]:
     """Take a step on a batch of scenes that raises the mean of log q, in nats per scene."""
 
     def loss(networks):

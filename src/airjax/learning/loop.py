@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Generic, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from airjax.config import TrainConfig
 from airjax.learning import trainer
-from airjax.learning.trainer import Model
 
 
-class Chunk(NamedTuple, Generic[Model]):
+class Chunk(NamedTuple):
     """A chunk of training steps.
 
     Attributes:
@@ -26,14 +25,14 @@ class Chunk(NamedTuple, Generic[Model]):
         images_per_s: training speed.
     """
 
-    state: trainer.State[Model]
+    state: trainer.State
     info: trainer.Info
     images_per_s: float
 
 
 def chunks(
-    data: PyTree, config: TrainConfig, step: trainer.Step, state: trainer.State[Model], *, progress: bool = False
-) -> Iterator[Chunk[Model]]:
+    data: PyTree, config: TrainConfig, step: trainer.Step, state: trainer.State, *, progress: bool = False
+) -> Iterator[Chunk]:
     """Train from the step of `state` to the last.
 
     Args:

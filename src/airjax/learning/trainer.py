@@ -6,7 +6,7 @@ A model's training is a function `step(config, state, batch)` that returns the n
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,11 +18,9 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8, UInt32
 from airjax.config import ModelConfig, TrainConfig
 from airjax.learning import annealing, losses
 from airjax.learning.baseline import Baseline, build_baseline
-from airjax.models.base import Family
 from airjax.models.build import build_model
 from airjax.models.patches.base import PatchModel, trainable_copy
 
-Model = TypeVar("Model")
 Aux = TypeVar("Aux")
 
 
@@ -30,18 +28,18 @@ class NotFiniteError(RuntimeError):
     """Training produced a number that is not finite."""
 
 
-class State(NamedTuple, Generic[Model]):
+class State(NamedTuple):
     """Everything that training changes and a checkpoint holds.
 
     Attributes:
-        model: the model, priors included; every leaf is an array of floats.
+        model: the model, priors included: an Equinox module whose every leaf is an array of floats.
         baseline: the baseline network of objective nvil, otherwise None.
         optimiser: optax's state for the pair (model, baseline).
         step: number of steps done.
         key: key from which the noise of each step is derived.
     """
 
-    model: Model
+    model: Any
     baseline: Baseline | None
     optimiser: optax.OptState
     step: Int[Array, ""]
@@ -86,18 +84,18 @@ def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def start(
-    model: Model, optimiser: optax.GradientTransformation, key: UInt32[Array, "2"], baseline: Baseline | None = None
-) -> State[Model]:
+    model: Any, optimiser: optax.GradientTransformation, key: UInt32[Array, "2"], baseline: Baseline | None = None
+) -> State:
     """Make the state before the first step; training overwrites the arrays of `model`."""
     networks: Any = model, baseline  # typed loosely because optax knows no modules
     return State(model, baseline, optimiser.init(networks), jnp.zeros((), jnp.int32), key)
 
 
 def gradient_step(
-    loss: Callable[[tuple[Model, Baseline | None]], tuple[Float[Array, ""], Aux]],
+    loss: Callable[[tuple[Any, Baseline | None]], tuple[Float[Array, ""], Aux]],
     optimiser: optax.GradientTransformation,
-    state: State[Model],
-) -> tuple[State[Model], Aux]:
+    state: State,
+) -> tuple[State, Aux]:
     """Update model and baseline once by the gradient of a loss.
 
     Args:
@@ -114,8 +112,8 @@ def gradient_step(
 
 @eqx.filter_jit(donate="all-except-first")
 def run_chunk(
-    fixed: tuple[PyTree, TrainConfig, Step], state: State[Model], indices: Int[Array, "steps b"]
-) -> tuple[State[Model], Info]:
+    fixed: tuple[PyTree, TrainConfig, Step], state: State, indices: Int[Array, "steps b"]
+) -> tuple[State, Info]:
     """Take a step for every row of `indices` in one dispatch to the device.
 
     Args:
@@ -156,7 +154,7 @@ def init(
     config: TrainConfig,
     image_shape: tuple[int, int, int],
     patches: PatchModel | None = None,
-) -> State[Family]:
+) -> State:
     """Make the state before the first step of AIR; `config.seed` fixes it.
 
     A patch model of your own, made for patches of side `model_config.window`, replaces the configured one. It is
@@ -172,7 +170,7 @@ def init(
     return start(model, make_optimiser(config), key, baseline)
 
 
-def init_from_data(state: State[Family], images: UInt8[np.ndarray, "n c h w"]) -> State[Family]:
+def init_from_data(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
     """Initialise the parts of an untrained model that start from training scenes."""
     return state._replace(model=state.model.init_from_data(images))
 
@@ -180,9 +178,9 @@ def init_from_data(state: State[Family], images: UInt8[np.ndarray, "n c h w"]) -
 def step(
     model_config: ModelConfig,
     config: TrainConfig,
-    state: State[Family],
+    state: State,
     batch: UInt8[Array, "b c h w"],
-) -> tuple[State[Family], Info]:
+) -> tuple[State, Info]:
     """Train AIR on a batch of images for one step. Pure: the noise follows from `state.key` and `state.step`."""
     images = batch.astype(jnp.float32) / 255.0
     keys = jax.random.split(state.noise_key, len(batch))

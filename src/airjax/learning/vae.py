@@ -52,7 +52,7 @@ class PictureModel(eqx.Module):
         return log_likelihood - code.kl, log_likelihood + code.log_ratio
 
 
-def init(patches: PatchModel, likelihood: Likelihood, config: TrainConfig) -> trainer.State[PictureModel]:
+def init(patches: PatchModel, likelihood: Likelihood, config: TrainConfig) -> trainer.State:
     """Make the state before the first step; `patches` and `likelihood` are copied.
 
     Raises:
@@ -63,8 +63,8 @@ def init(patches: PatchModel, likelihood: Likelihood, config: TrainConfig) -> tr
 
 
 def step(
-    config: TrainConfig, state: trainer.State[PictureModel], batch: UInt8[Array, "b c p p"]
-) -> tuple[trainer.State[PictureModel], trainer.Info]:
+    config: TrainConfig, state: trainer.State, batch: UInt8[Array, "b c p p"]
+) -> tuple[trainer.State, trainer.Info]:
     """Train on a batch of pictures for one step. Pure: the noise follows from `state.key` and `state.step`."""
     noise = jax.random.normal(state.noise_key, (len(batch), state.model.patches.code_size))
 
