@@ -57,7 +57,7 @@ class Training:
 
     def __init__(self, model: ModelConfig, settings: TrainConfig, images: np.ndarray):
         self.model, self.settings, self.scenes = model, settings, len(images)
-        self.fixed = (jnp.asarray(images), model, settings)
+        self.fixed = (jnp.asarray(images), settings, trainer.step_with(model))
         self.done = 0
         start = time.perf_counter()
         self.state = jax.block_until_ready(trainer.init(model, settings, images.shape[1:]))

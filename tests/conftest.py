@@ -144,7 +144,8 @@ def train_tiny(tiny_images):
 
     def run(chunks, *, model_config=TINY, config=TINY_TRAIN, patches=None):
         state = trainer.init(model_config, config, tiny_images.shape[1:], patches)
-        fixed, infos, first = (jnp.asarray(tiny_images), model_config, config), [], 0
+        fixed = jnp.asarray(tiny_images), config, trainer.step_with(model_config)
+        infos, first = [], 0
         for steps in chunks:
             rows = jnp.asarray(trainer.batch_indices(config, len(tiny_images), first, steps))
             state, info = trainer.run_chunk(fixed, state, rows)

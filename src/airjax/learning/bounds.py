@@ -1,7 +1,7 @@
-"""Bounds on log p(x), and the posterior over counts that goes with them.
+"""Bounds on log p(x), and importance-sampled posteriors over counts.
 
-Each acts on the `Trajectory` of one image, or on K of them, stacked; `count_log_prior` is log p(n), n = 0..N. Values
-are in nats per image.
+Each function takes the `Trajectory` of one image, or K of them, stacked; `count_log_prior` is log p(n), n = 0..N.
+Values are in nats per image.
 """
 
 import jax
@@ -16,7 +16,7 @@ def marginal(trajectory: Trajectory, count_log_prior: Float[Array, " counts"]) -
     """Evaluate the evidence lower bound with the count summed out exactly along one trajectory: L.
 
     `sum_n w_n (log p(x | canvas_n) + log p(n) - log w_n) - sum_t (prod_(s<=t) p_s) kl_t - kl_scene`, where
-    `w_n = q(n | x)`. It is unbiased, and its gradient needs no score-function term (docs/model.md).
+    `w_n = q(n | x)`. The estimate is unbiased, and its gradient needs no score-function term (docs/model.md).
     """
     expected = jnp.sum(jnp.exp(trajectory.count_log_probs) * trajectory.log_likelihoods)
     return expected - divergence(trajectory, count_log_prior)
@@ -41,15 +41,15 @@ def log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " counts
 
 
 def up_to_count(terms: Float[Array, "K N"]) -> Float[Array, "K counts"]:
-    """Sum a term of each step over the first n steps, for every n = 0..N."""
+    """Sum a per-step term over the first n steps, for every n = 0..N."""
     return jnp.pad(jnp.cumsum(terms, axis=1), ((0, 0), (1, 0)))
 
 
 def importance_weighted(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
     """Evaluate the importance-weighted bound over K stacked trajectories, the count summed out.
 
-    `log (1/K) sum_k sum_n p(x, z_k^(1:n), n) / q(z_k^(1:n) | x)` (Burda et al., 2016, with q(n) dropped). It is a
-    lower bound on log p(x) for every K, tight as K grows.
+    `log (1/K) sum_k sum_n p(x, z_k^(1:n), n) / q(z_k^(1:n) | x)` (Burda et al., 2016, without q(n)). It is a lower
+    bound on log p(x) for every K, and becomes tight as K grows.
     """
     weights = log_weights(trajectories, count_log_prior)
     return jax.nn.logsumexp(weights) - jnp.log(len(weights))

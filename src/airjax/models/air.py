@@ -126,6 +126,11 @@ class AIR(Family):
         self.residual_glimpses, self.difference = residual_glimpses, difference
         self.ground, self.compositor = ground or BlackBackground(image_shape), compositor or Add()
 
+    @property
+    def code_size(self) -> int:
+        """The number of dimensions of z_what."""
+        return self.patches.code_size
+
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
         """Initialise the background from training scenes."""
         return eqx.tree_at(lambda m: m.ground, self, self.ground.init_from_data(images))

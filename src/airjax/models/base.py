@@ -140,6 +140,11 @@ class Family(eqx.Module):
         """Whether scenes are light objects on black, so that pictures of dark objects on white must be inverted."""
         return False
 
+    @property
+    @abc.abstractmethod
+    def code_size(self) -> int:
+        """The number of dimensions of an object's `what`."""
+
     @abc.abstractmethod
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, along the central trajectory."""

@@ -86,6 +86,11 @@ class AIR3D(Family):
         if stage.azimuth_reach:
             self.viewer = Embed(image_shape, 2, channels=embed_channels, hidden=embed_hidden, key=camera_key)
 
+    @property
+    def code_size(self) -> int:
+        """The number of values that describe an object: x, y, rotation, identity."""
+        return 4
+
     # The generative model
 
     @property
