@@ -1,4 +1,4 @@
-"""A convolutional network that learns a class from pixels, end to end: what a frozen representation has to beat."""
+"""A convolutional network that learns classes from pixels, as a baseline for frozen representations."""
 
 import equinox as eqx
 import jax
@@ -14,7 +14,10 @@ WEIGHT_DECAY = 1e-2
 
 
 class Network(eqx.Module):
-    """Three convolutions, the first of stride 2, with maxima of 2 x 2 after two; a hidden layer, and the classes."""
+    """Three convolutions, a hidden layer and logits.
+
+    The first convolution has stride 2. A max pooling of 2 x 2 follows each of the first two.
+    """
 
     convolutions: list[eqx.nn.Conv2d]
     hidden: eqx.nn.Linear
@@ -22,7 +25,7 @@ class Network(eqx.Module):
     dropout: eqx.nn.Dropout
 
     def __init__(self, side: int, classes: int, *, key: PRNGKeyArray):
-        """Make the network for grey images of this side."""
+        """Make a network for grey images of `side` x `side` pixels."""
         first, second, third, hidden, last = jax.random.split(key, 5)
         self.convolutions = [
             eqx.nn.Conv2d(1, 16, kernel_size=5, stride=2, padding=2, key=first),
@@ -34,7 +37,7 @@ class Network(eqx.Module):
         self.dropout = eqx.nn.Dropout(0.5)
 
     def __call__(self, image: Float[Array, "1 h w"], *, key: PRNGKeyArray | None) -> Float[Array, " classes"]:
-        """Compute the classes' logits; without a key, without dropout."""
+        """Compute the logits of the classes; with key None, without dropout."""
         *halved, last = self.convolutions
         for convolution in halved:
             image = _halved(jax.nn.relu(convolution(image)))
@@ -44,7 +47,7 @@ class Network(eqx.Module):
 
 
 def _halved(image: Float[Array, "c h w"]) -> Float[Array, "c h//2 w//2"]:
-    """Take the maximum of every 2 x 2 pixels; XLA's own pooling is slow to differentiate on a CPU."""
+    """Take the maximum of every 2 x 2 pixels. The gradient of XLA's own pooling is slow on a CPU."""
     _, h, w = image.shape
     top, bottom = (image[:, row : h // 2 * 2 : 2, : w // 2 * 2] for row in (0, 1))
     rows = jnp.maximum(top, bottom)
@@ -54,11 +57,11 @@ def _halved(image: Float[Array, "c h w"]) -> Float[Array, "c h//2 w//2"]:
 def train(
     images: UInt8[np.ndarray, "n 1 h w"], labels: Int[np.ndarray, " n"], *, classes: int, steps: int, seed: int
 ) -> Network:
-    """Train a network by Adam with decaying weights, its rate falling to zero along a cosine."""
+    """Train a network by Adam with weight decay and a cosine schedule of the learning rate to zero."""
     key = jax.random.PRNGKey(seed)
     network = Network(images.shape[-1], classes, key=key)
     state, rng = _optimiser(steps).init(eqx.filter(network, eqx.is_array)), np.random.default_rng(seed)
-    # A loop in Python: within one of XLA's, convolutions are far slower on a CPU.
+    # A Python loop, because convolutions within a loop of XLA are far slower on a CPU.
     for number in range(steps):
         chosen = rng.integers(len(images), size=BATCH)
         batch = jnp.asarray(images[chosen]), jnp.asarray(labels[chosen])
@@ -84,7 +87,7 @@ def _loss(network, images, labels, key):
 
 
 def predict(network: Network, images: UInt8[np.ndarray, "n 1 h w"]) -> Int[np.ndarray, " n"]:
-    """Choose the likeliest class of each image."""
+    """Predict the most likely class of each image."""
     return in_batches(lambda chunk, _: {"classes": _predict(network, chunk)}, images, 500)["classes"]
 
 

@@ -1,8 +1,8 @@
-"""The recognition network of AIR in 3D, taught by what is on the table instead of by its picture.
+"""Supervised training of the recognition network of AIR in 3D.
 
-It is the same network in the same model; only what it learns from differs, so that inference, scores and figures of an
-`AIR3D` are this one's, too. It learns to name a scene's objects one after another, those of the first kind first, each
-after having been shown the canvas of the true ones before; at test it goes by its own canvas.
+The model is an `AIR3D`, so inference, scores and figures are those of AIR; only the training differs. The network
+learns log q of the true objects, ordered by kind. At each step it sees the canvas of the true objects before this one;
+at test time it sees its own canvas.
 """
 
 from dataclasses import replace
@@ -33,20 +33,20 @@ from airjax.runs import checkpoint
 from airjax.runs.log import MetricsLog
 
 DRAWN = 250
-"""Scenes whose canvases are drawn at once."""
+"""Scenes per batch when canvases are drawn."""
 QUICK_SCENES = 500
-"""Held-out scenes that are looked at during training."""
+"""Held-out scenes that are scored during training."""
 
 
 class Lessons(NamedTuple):
-    """What is learned from n scenes of up to N objects.
+    """Training data of n scenes of up to N objects.
 
     Attributes:
         images: the scenes.
-        canvases: the table before each object is named, with those that are named before it.
+        canvases: the table with the objects before each object.
         counts: numbers of objects.
-        labels: identities, in the order in which objects are named; 0 beyond the count.
-        poses: (x, y, rotation) of each; 0 beyond the count.
+        labels: identities, in the order of the objects; 0 beyond the count.
+        poses: (x, y, rotation) of each object; 0 beyond the count.
     """
 
     images: UInt8[Array, "*n 3 h w"]
@@ -57,19 +57,19 @@ class Lessons(NamedTuple):
 
 
 class State(NamedTuple):
-    """All that training changes."""
+    """The state of training: the model and its optimiser."""
 
     model: AIR3D
     optimiser: optax.OptState
 
 
 def untold(stage: Stage) -> Stage:
-    """Forget what kinds look the same after which turn: each has one mode of rotation, all around the circle."""
+    """Remove the symmetries of all kinds: the posterior then has one mode of rotation, on the full circle."""
     return replace(stage, kinds=tuple(kind._replace(symmetry=0) for kind in stage.kinds))
 
 
 def lessons(stage: Stage, scenes: Scenes) -> Lessons:
-    """Put the objects of scenes, seen from the stage's own azimuth, into their order, and draw all canvases."""
+    """Sort the objects of scenes by kind and draw all canvases, from the azimuth of the stage."""
     assert scenes.labels is not None
     assert scenes.poses is not None
     kinds = np.where(scenes.labels < 0, len(stage.kinds), scenes.labels)
@@ -83,7 +83,7 @@ def lessons(stage: Stage, scenes: Scenes) -> Lessons:
 
 @eqx.filter_jit
 def _canvases(stage: Stage, shape, labels, poses) -> UInt8[Array, "n N 3 h w"]:
-    """Draw tables with the first 0, 1, ..., N - 1 objects, as bytes."""
+    """Draw tables with the first 0, 1, ..., N - 1 objects."""
     camera = stage.camera(stage.azimuth)
 
     def one(scene):
@@ -98,7 +98,7 @@ def _canvases(stage: Stage, shape, labels, poses) -> UInt8[Array, "n N 3 h w"]:
 def log_prob(stage: Stage, model: AIR3D, lesson: Lessons) -> Float[Array, ""]:
     """Evaluate log q(n, z^(1:n) | x) of one scene's true objects, in nats.
 
-    Rotations of an object that look the same count as one: q is that of any of them.
+    For an object with symmetries, q is the density of all rotations that look the same.
     """
     image, canvases = lesson.images / 255.0, lesson.canvases / 255.0
     posteriors = jax.vmap(lambda canvas: model.recogniser(image, image - canvas))(canvases)
@@ -109,7 +109,7 @@ def log_prob(stage: Stage, model: AIR3D, lesson: Lessons) -> Float[Array, ""]:
 
 def _object_log_prob(stage: Stage, posterior: Posterior, label: Int[Array, ""], pose: Float[Array, "3"]):
     of_kind = jnp.array([h.kind for h in stage.hypotheses]) == label
-    # Of a kind that looks the same from all sides, the label itself is learned: one broad mode, at no cost.
+    # For a kind that looks the same from all sides, one broad mode learns the label itself, which costs nothing.
     symmetry = np.array([max(stage.kinds[h.kind].symmetry, 1) for h in stage.hypotheses])
     turns = np.arange(symmetry.max())[:, None]
     alike = posterior.rotation.log_prob(pose[2] + TURN / symmetry * turns)
@@ -119,18 +119,18 @@ def _object_log_prob(stage: Stage, posterior: Posterior, label: Int[Array, ""], 
 
 
 def fit(stage: Stage, scenes: Scenes, held_out: Scenes, config: TrainConfig, folder: Path, truth: Stage) -> AIR3D:
-    """Train the network that AIR begins with, or go on where the run in `folder` was stopped.
+    """Train the network from AIR's initial weights, or continue the run in `folder`.
 
     Args:
-        stage: what the network knows of the scenes.
-        scenes: what is learned from.
-        held_out: scenes looked at on the way.
-        config: steps and rates; its objective means nothing here.
-        folder: where checkpoints and `metrics.jsonl` are kept.
-        truth: the stage by which held-out scenes are scored.
+        stage: the stage of the model, whose symmetries q uses.
+        scenes: training scenes.
+        held_out: scenes to score during training.
+        config: steps and learning rates; the objective is not used.
+        folder: folder of checkpoints and `metrics.jsonl`.
+        truth: the stage for scores, with the true symmetries.
 
     Raises:
-        trainer.NotFiniteError: log q is no longer finite.
+        trainer.NotFiniteError: log q is not finite.
     """
     known, kept = lessons(stage, scenes), folder / "checkpoints"
     shape, objects = known.images.shape[1:], known.labels.shape[1]
@@ -157,7 +157,7 @@ def fit(stage: Stage, scenes: Scenes, held_out: Scenes, config: TrainConfig, fol
 def _run_chunk(
     fixed: tuple[Lessons, TrainConfig], state: State, indices: Int[Array, "steps b"]
 ) -> tuple[State, Float[Array, " steps"]]:
-    """Take a step for every row of `indices`; tell the mean of log q at each, in nats per scene."""
+    """Take one step per row of `indices`; return the mean log q of each, in nats per scene."""
     known, config = fixed
     optimiser = optax.adam(trainer.learning_rate(config))
 
@@ -172,6 +172,6 @@ def _run_chunk(
 
 
 def scores(truth: Stage, model: AIR3D, scenes: Scenes) -> dict[str, float | None]:
-    """Score a network as AIR is scored, whatever it knows itself of what looks the same."""
+    """Score a network as AIR is scored, with the symmetries of the true stage."""
     found = infer.find(model, channels_first(scenes.images))
     return {"count_accuracy_mode": count_accuracy(found.count, scenes.counts), **pose_scores(truth, found, scenes)}

@@ -1,6 +1,7 @@
-"""What experiments share."""
+"""The experiments: code that they share, and a smoke run of each."""
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -17,16 +18,27 @@ import pytest
 from airjax.data import Scenes
 from airjax.inference.infer import Found
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = ROOT / "experiments"
 
 
 @pytest.fixture
-def common(monkeypatch):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-    import common
+def module(monkeypatch):
+    """Import a module of `experiments`, which lies in the root of the repository."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"experiments.{name}")
 
-    yield common
-    del sys.modules["common"]
+
+@pytest.fixture
+def common(module):
+    return module("common")
+
+
+def test_settings_are_flags_and_a_smoke_run_keeps_its_own_sizes(common):
+    settings = {"learn-count": False, "difference": True, "counts": [0, 2], "count-ratio": 1e-20, "steps": 2000}
+    words = ("--no-learn-count", "--difference", "--counts", "0", "2", "--count-ratio", "1e-20")
+    assert common.flags(settings, argparse.Namespace(smoke=False)) == (*words, "--steps", "2000")
+    assert common.flags(settings, argparse.Namespace(smoke=True)) == words
 
 
 def test_jobs_have_a_core_each_and_results_keep_their_order(common, monkeypatch):
@@ -58,11 +70,8 @@ def test_the_spread_is_that_of_every_score(common):
     assert common.summarise(results) == {"elbo": {"mean": 2.5, "min": 1.0, "max": 4.0}}
 
 
-def test_patch_models_alone_are_scored_and_drawn(common, monkeypatch, tmp_path):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS / "patch_models"))
-    monkeypatch.delitem(sys.modules, "run", raising=False)
-    import run
-
+def test_patch_models_alone_are_scored_and_drawn(module, tmp_path):
+    run = module("patch_models.run")
     options = argparse.Namespace(smoke=True, seed=0, steps=2, samples=2, out=tmp_path)
     model, scores = run.by_itself("mlp", options)
     assert scores["alone_elbo"] <= scores["alone_iw_bound"] < 223.5  # of a perfect fit
@@ -75,13 +84,8 @@ def test_patch_models_alone_are_scored_and_drawn(common, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def representation(common, monkeypatch):
-    monkeypatch.syspath_prepend(str(EXPERIMENTS / "representation"))
-    monkeypatch.delitem(sys.modules, "run", raising=False)
-    import run
-
-    yield run
-    del sys.modules["run"], sys.modules["pixels"]
+def representation(module):
+    return module("representation.run")
 
 
 def test_digits_are_added_and_compared_from_left_to_right(representation):
@@ -143,8 +147,8 @@ def test_every_experiment_runs_from_its_one_command(tmp_path, tmp_path_factory, 
     if metadata.version("jax").startswith("0.10."):
         # Its older code generator compiles in less than half the time; later versions have only the new one.
         quick["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
-    command = [sys.executable, str(EXPERIMENTS / name / "run.py"), "--smoke", "--out", str(tmp_path / "out")]
-    subprocess.run(command, check=True, cwd=tmp_path, env=os.environ | quick)
+    command = [sys.executable, "-m", f"experiments.{name}.run", "--smoke", "--out", str(tmp_path / "out")]
+    subprocess.run(command, check=True, cwd=ROOT, env=os.environ | quick)
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results
     shown = [path.name for path in (EXPERIMENTS / name).glob("*.png")]

@@ -1,8 +1,7 @@
-"""What the experiments in 3D are made of: supervised training, direct descent, what counts as right."""
+"""Parts of the experiments in 3D: supervised training, direct descent, and the test for a right pose."""
 
 import importlib
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -19,38 +18,30 @@ from airjax.models.likelihood import NormalLikelihood
 from airjax.render3d import LAID_TABLE, ONE_SOLID
 from airjax.render3d.smooth import TURN
 
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SIDE = 12
 
 
 @pytest.fixture(scope="module")
-def scripts():
-    """Import modules of the experiments by their bare names, as their scripts do."""
+def module():
+    """Import a module of `experiments`, which lies in the root of the repository."""
     with pytest.MonkeyPatch.context() as patch:
-
-        def load(name, folder=EXPERIMENTS):
-            patch.syspath_prepend(str(folder))
-            patch.delitem(sys.modules, name, raising=False)
-            return importlib.import_module(name)
-
-        yield load
-        for name in ("common", "supervised", "descent", "run"):
-            sys.modules.pop(name, None)
+        patch.syspath_prepend(str(Path(__file__).parents[1]))
+        yield lambda name: importlib.import_module(f"experiments.{name}")
 
 
 @pytest.fixture(scope="module")
-def supervised(scripts):
-    return scripts("supervised")
+def supervised(module):
+    return module("supervised")
 
 
 @pytest.fixture(scope="module")
-def descent(scripts):
-    return scripts("descent", EXPERIMENTS / "solids")
+def descent(module):
+    return module("solids.descent")
 
 
 @pytest.fixture(scope="module")
-def solids(scripts, supervised, descent):
-    return scripts("run", EXPERIMENTS / "solids")
+def solids(module):
+    return module("solids.run")
 
 
 @pytest.fixture(scope="module")
@@ -185,8 +176,8 @@ def test_right_is_identity_position_and_rotation(solids):
     np.testing.assert_array_equal(moved(0.0, 0.0, TURN / 4, 0.0), symmetry != 1)
 
 
-def test_a_spread_tells_lowest_and_highest_of_several_seeds(scripts):
-    common = scripts("common")
+def test_a_spread_tells_lowest_and_highest_of_several_seeds(module):
+    common = module("common")
     assert common.spread([0.5, 0.7, None], ".0%") == "60% (50% to 70%)"
     assert common.spread([3.0], ".1f") == "3.0"
     assert common.spread([None], ".1f") == "-"

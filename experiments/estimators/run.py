@@ -1,11 +1,11 @@
-"""Gradient estimators side by side: how fast each learns, how noisy its gradient is, how many seeds fail.
+"""Gradient estimators compared: speed of learning, variance of the gradient, and number of failed seeds.
 
-    python experiments/estimators/run.py --data-dir MNIST --out runs/estimators
+    python -m experiments.estimators.run --data-dir MNIST --out runs/estimators
 
-Trains the default model on multi-MNIST with each estimator, scores it on scenes of MNIST's test digits, and measures
-the variance of every estimator's gradient at the same three points of one training. Writes `results.json`, `table.md`
-and `estimators.png` to --out. README.md beside this file says how each number is defined. `--smoke` does the same with
-tiny runs of three of them on the embedded digits.
+The experiment trains the default model on multi-MNIST with each estimator and scores it on scenes of MNIST's test
+digits. It measures the variance of every estimator's gradient at the same three points of one training run.
+`results.json`, `table.md` and `estimators.png` go to --out. README.md defines each number. `--smoke` does the same with
+tiny runs of three estimators on the embedded digits.
 """
 
 import argparse
@@ -14,10 +14,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from airjax.data.batches import channels_first
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import common
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -29,42 +25,34 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from airjax.config import TrainConfig
 from airjax.data import load_scenes
+from airjax.data.batches import channels_first
 from airjax.learning import losses
 from airjax.learning.baseline import build_baseline
 from airjax.runs import checkpoint
 from airjax.runs.log import read_metrics
 from airjax.runs.plots import save_figure
 from airjax.runs.record import CHECKPOINTS, read_record
+from experiments import common
 
-CASES = {
-    "marginal": {"objective": "marginal"},
-    "nvil": {"objective": "nvil"},
-    "importance, K = 1": {"objective": "importance", "samples": 1},
-    "importance, K = 5": {"objective": "importance", "samples": 5},
-    "importance, K = 20": {"objective": "importance", "samples": 20},
-    "rws, K = 5": {"objective": "rws", "samples": 5},
-    "vimco, K = 5": {"objective": "vimco", "samples": 5},
-    "concrete": {"objective": "concrete"},
-}
-"""Settings of training, by the name of the case."""
+CASES = common.settings(__file__)
 SMOKED = ("marginal", "nvil", "vimco, K = 5")
-"""Cases of `--smoke`: each compiles for a while, and these have all that a case can have."""
+"""Cases of a smoke run. Compilation takes a while, and these three run all the code that cases need."""
 COMMON = "marginal"
-"""The case at points of whose training, seed 0, all gradients are measured."""
+"""All gradients are measured at points of the training of this case, seed 0."""
 PARTS = ("presence", "recogniser")
-"""Parameters whose gradients are measured: those of the presence logit alone, and all of the recogniser."""
+"""Parameters whose gradients are measured: those of the presence logit, and all of the recogniser."""
 BATCH = 64
 """Scenes on which gradients are measured."""
 REPEATS = 20
-"""Gradients whose variance is taken."""
+"""Gradient samples per variance."""
 FAILED = 0.9
 """Count accuracy below which a seed has failed."""
 
 
 def train_case(case: str, seed: int, options: argparse.Namespace, core: int) -> dict:
-    """Train a case, score it on held-out scenes, and read its curve."""
+    """Train a case, score it on held-out scenes, and read its learning curve."""
     folder = run_folder(options, case, seed)
-    settings = [word for name, value in CASES[case].items() for word in (f"--{name}", str(value))]
+    settings = common.flags(CASES[case], options)
     kept = ("--checkpoint-every", str(options.steps // 10), "--keep", "10") if (case, seed) == (COMMON, 0) else ()
     flags = (*common.digits(options), *options.flags, *settings, *kept, "--seed", str(seed), "--no-learn-count")
     scores = common.train_and_evaluate(folder, *flags, samples=options.samples, core=core)
@@ -72,12 +60,12 @@ def train_case(case: str, seed: int, options: argparse.Namespace, core: int) -> 
 
 
 def run_folder(options: argparse.Namespace, case: str, seed: int) -> Path:
-    """Name a run's folder."""
+    """Name the folder of a run."""
     return options.out / f"{'_'.join(map(str, CASES[case].values()))}_seed_{seed}"
 
 
 def curve(folder: Path) -> dict[str, list[float]]:
-    """Read held-out scores against steps and against the seconds spent in training steps and their compilation."""
+    """Read held-out scores by step and by seconds of training, which include compilation."""
     batch, seconds, before = read_record(folder).config.train.batch, 0.0, 0
     points: dict[str, list[float]] = {"step": [], "seconds": [], "accuracy": [], "elbo": []}
     for line in read_metrics(folder):
@@ -92,7 +80,7 @@ def curve(folder: Path) -> dict[str, list[float]]:
 
 
 def gradient_variances(options: argparse.Namespace) -> list[dict]:
-    """Measure every estimator's gradient at three points of the common training."""
+    """Measure the gradient of every estimator at three points of the common training run."""
     folder = run_folder(options, COMMON, 0)
     record = read_record(folder)
     paths = sorted((folder / CHECKPOINTS).glob("*.safetensors"))
@@ -113,7 +101,7 @@ def gradient_variances(options: argparse.Namespace) -> list[dict]:
 
 @eqx.filter_jit
 def fit_baseline(model, baseline, images, key):
-    """Fit nvil's baseline to a model that stays as it is, one step on every batch: it had no part in the training."""
+    """Fit the baseline of nvil to a fixed model, one step per batch, because the common run trains no baseline."""
     config = TrainConfig(objective="nvil")
     optimiser = optax.adam(config.baseline_learning_rate)
 
@@ -130,7 +118,7 @@ def fit_baseline(model, baseline, images, key):
 
 
 def noise_to_signal(config: TrainConfig, networks: losses.Networks, images: jax.Array, key: jax.Array) -> dict:
-    """Divide the total variance of a gradient, over repeats of its noise, by the squared norm of its mean."""
+    """Divide the total variance of a gradient, over samples of its noise, by the squared norm of its mean."""
     samples: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     for repeat in jax.random.split(key, REPEATS):
         found = recogniser_gradient(config, networks, images, repeat)
@@ -142,7 +130,7 @@ def noise_to_signal(config: TrainConfig, networks: losses.Networks, images: jax.
 
 @eqx.filter_jit
 def recogniser_gradient(config, networks, images, key):
-    """Estimate the gradient of the mean over a batch by the recogniser's parameters."""
+    """Estimate the gradient of a batch's mean loss with respect to the recogniser's parameters."""
     model, baseline = networks
 
     def loss(recogniser):
@@ -153,21 +141,21 @@ def recogniser_gradient(config, networks, images, key):
 
 
 def variance_over_signal(samples: np.ndarray) -> float:
-    """Divide the sum of the columns' variances by the squared norm of their means."""
+    """Divide the sum of the variances of the columns by the squared norm of their means."""
     return float(np.var(samples, axis=0, ddof=1).sum() / np.square(np.mean(samples, axis=0, dtype=np.float64)).sum())
 
 
 def cases_of(runs: list[dict]) -> list[str]:
-    """List the cases that were run, in order."""
+    """List the cases of some runs, in the order of `CASES`."""
     return [case for case in CASES if any(run["case"] == case for run in runs)]
 
 
 def table(runs: list[dict], variances: list[dict], samples: int) -> str:
-    """Write a row a case in Markdown: scores over seeds, time, and gradients' variance at each point."""
+    """Write a table in Markdown, one row per case: scores over seeds, time, and the variance of gradients."""
     points = sorted({found["step"] for found in variances})
     head = ["", "count accuracy", "lowest", "highest", "failed", "ELBO", f"IW bound, {samples}", "seconds"]
     head += [f"variance, {part}, step {step}" for part in PARTS for step in points]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for case in cases_of(runs):
         mine = [run for run in runs if run["case"] == case]
         accuracies = np.array([run["count_accuracy_mode"] for run in mine])
@@ -176,12 +164,12 @@ def table(runs: list[dict], variances: list[dict], samples: int) -> str:
         line += [f"{(accuracies < FAILED).sum()} of {len(mine)}", *bounds]
         line += [f"{np.mean([run['curve']['seconds'][-1] for run in mine]):.0f}"]
         ratios = {found["step"]: found for found in variances if found["case"] == case}
-        lines.append([*line, *(f"{ratios[step][part]:.3g}" for part in PARTS for step in points)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        rows.append([*line, *(f"{ratios[step][part]:.3g}" for part in PARTS for step in points)])
+    return common.markdown(head, rows)
 
 
 def draw(runs: list[dict], variances: list[dict]) -> Figure:
-    """Plot wrong counts and bound, mean over seeds, and bars of the gradients' variance."""
+    """Plot wrong counts and the bound, means over seeds, and the variance of gradients as bars."""
     figure = Figure(figsize=(11, 6), layout="constrained")
     panels = figure.subplots(2, 3).ravel()
     for index, case in enumerate(cases_of(runs)):
@@ -222,7 +210,7 @@ def arguments() -> argparse.Namespace:
     if options.smoke:
         options.steps, options.seeds, options.cases = 20, 1, list(SMOKED)
     if COMMON not in options.cases:
-        parser.error(f"--cases must name {COMMON}, at whose weights gradients are measured")
+        parser.error(f"--cases must include {COMMON}: gradients are measured at its weights")
     options.flags = ("--evaluate-every", str(options.steps // 20))
     if not options.smoke:
         options.flags += ("--steps", str(options.steps), "--held-out-scenes", "2000")
@@ -232,15 +220,14 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run everything."""
+    """Run the experiment."""
     options = arguments()
     jobs = [partial(train_case, case, seed, options) for seed in range(options.seeds) for case in options.cases]
     runs = common.on_cores(jobs, options.cores)
     variances = gradient_variances(options)
     common.write_results({"runs": runs, "variances": variances}, options.out)
-    (options.out / "table.md").write_text(table(runs, variances, options.samples))
     save_figure(draw(runs, variances), options.out / "estimators.png")
-    print(table(runs, variances, options.samples))
+    common.write_table(table(runs, variances, options.samples), options.out)
 
 
 if __name__ == "__main__":

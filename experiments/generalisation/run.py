@@ -1,45 +1,36 @@
 """Strong generalisation (paper, section 3.1): count more, or fewer, digits than any training scene holds.
 
-    python experiments/generalisation/run.py --data-dir MNIST --out runs/generalisation
+    python -m experiments.generalisation.run --data-dir MNIST --out runs/generalisation
 
-Trains AIR, AIR with attention and Difference AIR on scenes of {0, 1, 2} digits, to be shown 3, and of {0, 1, 3}, to be
-shown 2; and, on the former, a DRAW network that redraws whole scenes without counting. Everything is scored on scenes
-of MNIST's test digits. Writes `results.json`, `table.md` and two figures to --out. README.md beside this file has the
-expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
+The experiment trains AIR, AIR with attention and Difference AIR on scenes of {0, 1, 2} digits and tests them on 3
+digits; and on scenes of {0, 1, 3} digits, tested on 2. A DRAW network, which reconstructs whole scenes without
+counting, learns from scenes of {0, 1, 2} digits. All scores are on scenes of MNIST's test digits. `results.json`,
+`table.md` and two figures go to --out. README.md has the expected numbers. `--smoke` does the same with tiny runs on
+the embedded digits.
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
-from airjax.data.batches import channels_first
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import common
 import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from airjax.config import ModelConfig, TrainConfig
-from airjax.data import Scenes, embedded_digits, load_mnist, load_npz, multi_digits, save_npz
+from airjax.data import Scenes, load_npz, multi_digits, save_npz
+from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.learning import vae
 from airjax.models.build import build_patches
 from airjax.models.likelihood import NormalLikelihood
 from airjax.runs.plots import sample_figure, save_figure
 from airjax.runs.record import load_model
+from experiments import common
 
 UNSEEN = {(0, 1, 2): 3, (0, 1, 3): 2}
-"""The count to be shown, by the counts to learn from."""
-PRICED = ("--no-learn-count", "--count-ratio", "1e-4")
-MODELS = {
-    "air": (),
-    "attention": ("--attention", "64", *PRICED),
-    "difference": ("--config", "difference"),
-}
-"""Flags of `airjax train` that make each model: AIR, the same with attention, and Difference AIR, which has it, too."""
-STEPS = {"air": 2_000, "attention": 4_000, "difference": 4_000}
+"""The unseen count for each set of training counts."""
+MODELS = common.settings(__file__)
 NAMES = {"air": "AIR", "attention": "AIR with attention", "difference": "Difference AIR"}
 DRAW_STEPS = 2_000
 PAPER = {
@@ -48,9 +39,9 @@ PAPER = {
     ("air", 2): "about 60 %",
     ("difference", 2): "about 95 %",
 }
-"""What the paper's figure shows, read off by eye."""
+"""Count accuracies in the paper's figure, read by eye."""
 UNSEEN_SEED = 1_000_003
-"""The generator's seed of the scenes shown, which no data set of a run has."""
+"""Seed of the scenes of unseen counts; no run's data uses it."""
 SHOWN = 12
 """Scenes in the figure of reconstructions."""
 
@@ -58,8 +49,7 @@ SHOWN = 12
 def train_and_show(model: str, counts: tuple[int, ...], seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train a model, and score it on held-out scenes of its own counts and of the unseen one."""
     folder = run_folder(options, model, counts, seed)
-    size = () if options.smoke else ("--steps", str(STEPS[model]), "--held-out-scenes", "2000")
-    flags = (*common.digits(options), *MODELS[model], *size, "--counts", *map(str, counts))
+    flags = (*common.digits(options), *common.flags(MODELS[model], options), "--counts", *map(str, counts))
     scores = partial(common.train_and_evaluate, folder, *flags, "--seed", str(seed))
     seen = scores(samples=options.samples, core=core)
     shown = ("--scenes", str(unseen_path(options, UNSEEN[counts])))
@@ -68,18 +58,18 @@ def train_and_show(model: str, counts: tuple[int, ...], seed: int, options: argp
 
 
 def run_folder(options: argparse.Namespace, model: str, counts: tuple[int, ...], seed: int) -> Path:
-    """Name a run's folder."""
+    """Name the folder of a run."""
     return options.out / f"{model}_{''.join(map(str, counts))}_seed_{seed}"
 
 
 def unseen_path(options: argparse.Namespace, count: int) -> Path:
-    """Name the file of the scenes that all have this count."""
+    """Name the file of scenes of this count."""
     return options.out / f"scenes_{count}.npz"
 
 
 def make_unseen(options: argparse.Namespace) -> None:
-    """Write the scenes of the counts that no model learns from, of the test digits."""
-    bank = embedded_digits("held-out") if options.smoke else load_mnist("held-out", options.data_dir)
+    """Write the scenes of unseen counts, made from the test digits."""
+    bank = common.bank("held-out", options)
     options.out.mkdir(parents=True, exist_ok=True)
     for count in UNSEEN.values():
         scenes = multi_digits(bank, 100 if options.smoke else 2_000, seed=UNSEEN_SEED, counts=(count,))
@@ -88,8 +78,7 @@ def make_unseen(options: argparse.Namespace) -> None:
 
 def train_draw(options: argparse.Namespace) -> vae.PictureModel:
     """Train DRAW on whole scenes of {0, 1, 2} digits."""
-    bank = embedded_digits("train") if options.smoke else load_mnist("train", options.data_dir)
-    scenes = multi_digits(bank, 200 if options.smoke else 60_000, seed=0)
+    scenes = multi_digits(common.bank("train", options), 200 if options.smoke else 60_000, seed=0)
     images = channels_first(scenes.images)
     patches = build_patches(ModelConfig(patches="draw", code_size=100), images.shape[1:], key=jax.random.PRNGKey(0))
     model, _ = vae.fit(patches, NormalLikelihood(0.3), images, TrainConfig(steps=4 if options.smoke else DRAW_STEPS))
@@ -97,7 +86,7 @@ def train_draw(options: argparse.Namespace) -> vae.PictureModel:
 
 
 def draw_bounds(model: vae.PictureModel, options: argparse.Namespace) -> dict:
-    """Bound log p(x) of DRAW on scenes of each unseen count."""
+    """Compute the bounds of DRAW on log p(x) for scenes of each unseen count."""
     bounds = {}
     for count in UNSEEN.values():
         images = channels_first(load_npz(unseen_path(options, count)).images[:1_000])
@@ -107,12 +96,12 @@ def draw_bounds(model: vae.PictureModel, options: argparse.Namespace) -> dict:
 
 
 def models_of(results: list[dict]) -> list[str]:
-    """List the models that were trained, in order."""
+    """List the trained models, in the order of `MODELS`."""
     return [model for model in MODELS if any(r["model"] == model for r in results)]
 
 
 def table(results: list[dict]) -> str:
-    """Write accuracies on the unseen counts as a table in Markdown: mean, lowest and highest seed."""
+    """Write the accuracies on the unseen counts, over seeds, as a table in Markdown."""
     head = (
         "learnt",
         "shown",
@@ -125,21 +114,21 @@ def table(results: list[dict]) -> str:
         "ELBO",
         "on its own counts",
     )
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for counts, shown in UNSEEN.items():
         for model in models_of(results):
             runs = [r for r in results if (r["model"], r["counts"]) == (model, counts)]
-            mode, posterior = ([100 * r["unseen"][f"count_accuracy_{k}"] for r in runs] for k in ("mode", "posterior"))
-            own = np.mean([100 * r["seen"]["count_accuracy_mode"] for r in runs])
+            mode = common.percentages([r["unseen"]["count_accuracy_mode"] for r in runs], ".1f")
+            posterior = common.percentages([r["unseen"]["count_accuracy_posterior"] for r in runs], ".1f")
+            own = common.percentages([r["seen"]["count_accuracy_mode"] for r in runs], ".2f")
             elbo = np.mean([r["unseen"]["elbo"] for r in runs])
-            numbers = (f"{np.mean(mode):.1f} %", f"{min(mode):.1f}", f"{max(mode):.1f}", f"{np.mean(posterior):.1f} %")
             names = (str(set(counts)), str(shown), NAMES[model], PAPER.get((model, shown), "-"))
-            lines.append((*names, *numbers, f"{elbo:.1f}", f"{own:.2f} %"))
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+            rows.append((*names, *mode, posterior[0], f"{elbo:.1f}", own[0]))
+    return common.markdown(head, rows)
 
 
 def accuracy_figure(results: list[dict]) -> Figure:
-    """Plot each seed's accuracy on the unseen count, a panel for each training set."""
+    """Plot the accuracy of each seed on the unseen count, one panel per training set."""
     figure = Figure(figsize=(5.5, 2.6), layout="constrained")
     models = models_of(results)
     for panel, (counts, shown) in zip(figure.subplots(1, 2, sharey=True), UNSEEN.items()):
@@ -159,14 +148,14 @@ def accuracy_figure(results: list[dict]) -> Figure:
 
 
 def reconstruction_figure(draw: vae.PictureModel, options: argparse.Namespace) -> Figure:
-    """Show scenes of three digits, and what the models and DRAW, which never saw three, make of them."""
+    """Show scenes of three digits, and their reconstructions by the models and by DRAW, which never saw three."""
     scenes: Scenes = load_npz(unseen_path(options, 3))[:SHOWN]
     images = channels_first(scenes.images)
     rows, boxes = [images / np.float32(255)], [np.full((SHOWN, 3, 4), np.nan)]
     for model in options.models:
         found = infer.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images)
-        rows.append(found.canvases[np.arange(SHOWN), found.count])
-        boxes.append(np.where(np.arange(3)[:, None] < found.count[:, None, None], found.windows, np.nan))
+        rows.append(common.reconstructions(found))
+        boxes.append(common.present(found.windows, found.count))
     rows.append(np.asarray(jax.vmap(draw.patches.decode)(vae.codes(draw.patches, images))))
     boxes.append(boxes[0])
     sheet = np.clip(np.concatenate(rows)[:, 0], 0, 1)
@@ -186,17 +175,16 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run everything."""
+    """Run the experiment."""
     options = arguments()
     make_unseen(options)
     cases = [(model, counts, seed) for seed in range(options.seeds) for counts in UNSEEN for model in options.models]
     results = common.on_cores([partial(train_and_show, *case, options) for case in cases], options.cores)
     draw = train_draw(options)
     common.write_results({"runs": results, "draw": draw_bounds(draw, options)}, options.out)
-    (options.out / "table.md").write_text(table(results))
     save_figure(accuracy_figure(results), options.out / "accuracy.png")
     save_figure(reconstruction_figure(draw, options), options.out / "three_digits.png")
-    print(table(results))
+    common.write_table(table(results), options.out)
 
 
 if __name__ == "__main__":

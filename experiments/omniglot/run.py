@@ -1,39 +1,31 @@
 """Omniglot: characters explained as a few parts, each drawn in a window of its own.
 
-    python experiments/omniglot/run.py --data-dir OMNIGLOT --out runs/omniglot
+    python -m experiments.omniglot.run --data-dir OMNIGLOT --out runs/omniglot
 
-Trains AIR with at most four objects on handwritten characters, and scores it on characters that no training drawing
-shows: bounds on log p(x), and how often as many parts are found as people drew strokes. Writes `results.json`,
-`table.md` and a figure to --out. README.md beside this file has the expected numbers. `--smoke` does the same with a
-tiny run on scenes of the embedded digits, whose objects stand for strokes.
+The experiment trains AIR with at most four objects on handwritten characters and scores it on characters that no
+training drawing shows. The scores are bounds on log p(x), and how often the number of parts equals the number of
+strokes that people drew. `results.json`, `table.md` and a figure go to --out. README.md has the expected numbers.
+`--smoke` does the same with a tiny run on scenes of the embedded digits, whose objects stand for strokes.
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
-from airjax.data.batches import channels_first
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import common
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from airjax.config import TrainConfig
 from airjax.data import Scenes, load_scenes
+from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.runs.plots import STEP_COLOURS, sample_figure, save_figure
 from airjax.runs.record import load_model, read_record
+from experiments import common
 
-MAX_PARTS = 4
-SETTINGS = (
-    *("--max-objects", str(MAX_PARTS), "--window", "20", "--code-size", "20", "--patch-hidden", "200"),
-    *("--scale", "0.35", "--scale-sd", "0.07", "--no-learn-where"),
-    *("--count-ratio-start", "1e-2", "--count-ratio", "1e-20", "--anneal-steps", "500", "--no-learn-count"),
-)
-"""Windows smaller than a character, and a price for each that a part of one has to earn (README.md)."""
+SETTINGS = common.settings(__file__)
+MAX_PARTS = SETTINGS["max-objects"]
 SHOWN = 16
 """Characters in the figure."""
 
@@ -46,17 +38,20 @@ def train(seed: int, options: argparse.Namespace, core: int) -> dict:
 
 
 def folder_of(seed: int, options: argparse.Namespace) -> Path:
-    """Name a run's folder."""
+    """Name the folder of a run."""
     return options.out / f"seed_{seed}"
 
 
 def held_out(options: argparse.Namespace) -> Scenes:
-    """Load the characters that were held out of training."""
+    """Load the held-out characters."""
     return load_scenes(read_record(folder_of(0, options)).config.data, "held-out")
 
 
 def parts_and_strokes(scores: dict) -> np.ndarray | None:
-    """Tabulate numbers of strokes (rows, those beyond `MAX_PARTS` together) by numbers of parts; None if not known."""
+    """Count characters by their number of strokes (rows) and of inferred parts (columns).
+
+    The last row holds all characters of more than `MAX_PARTS` strokes. Returns None if strokes are unknown.
+    """
     if scores["confusion"] is None:
         return None
     table = np.array(scores["confusion"])[:, : MAX_PARTS + 1]
@@ -64,9 +59,10 @@ def parts_and_strokes(scores: dict) -> np.ndarray | None:
 
 
 def agreement(found: np.ndarray) -> dict[str, float]:
-    """Say how often numbers of parts and strokes agree, of all and of those within reach, and what guessing gives.
+    """Compute how often the numbers of parts and strokes are equal: of all characters, and of those within reach.
 
-    Guessing is to name the same number, the best one, for every character.
+    A character is within reach if it has at most `MAX_PARTS` strokes. The best guess is the most frequent number of
+    strokes among these.
     """
     equal, within = np.trace(found[:-1]), found[:-1].sum()
     return {
@@ -77,15 +73,14 @@ def agreement(found: np.ndarray) -> dict[str, float]:
 
 
 def table(found: np.ndarray) -> str:
-    """Write the numbers of parts and strokes as a table in Markdown."""
-    lines = [["strokes", *(f"{n} parts" for n in range(MAX_PARTS + 1))], ["---"] * (MAX_PARTS + 2)]
+    """Write the counts of `parts_and_strokes` as a table in Markdown."""
     names = [*map(str, range(MAX_PARTS + 1)), f"more than {MAX_PARTS}"]
-    lines += [[name, *map(str, row)] for name, row in zip(names, found)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [[name, *map(str, row)] for name, row in zip(names, found)]
+    return common.markdown(["strokes", *(f"{n} parts" for n in range(MAX_PARTS + 1))], rows)
 
 
 def parts_figure(options: argparse.Namespace) -> Figure:
-    """Show held-out characters, their reconstruction, and what each step drew, in its own colour and window."""
+    """Show held-out characters, their reconstructions, and the part that each step drew, in its colour and window."""
     scenes = held_out(options)
     images = channels_first(scenes.images[np.arange(SHOWN) * len(scenes) // SHOWN])
     found = infer.find(load_model(folder_of(0, options)), images)
@@ -94,7 +89,7 @@ def parts_figure(options: argparse.Namespace) -> Figure:
     coloured = np.einsum("knhw,nc->khwc", drawn, [to_rgb(colour) for colour in STEP_COLOURS[:MAX_PARTS]])
     grey = [np.repeat(picture[..., None], 3, axis=-1) for picture in (images[:, 0] / 255, drawn.sum(axis=1))]
     none = np.full(found.windows.shape, np.nan)
-    boxes = np.concatenate([none, none, np.where(present[..., None], found.windows, np.nan)])
+    boxes = np.concatenate([none, none, common.present(found.windows, found.count)])
     return sample_figure(np.clip(np.concatenate([*grey, coloured]), 0, 1), boxes, columns=SHOWN)
 
 
@@ -109,19 +104,19 @@ def arguments() -> argparse.Namespace:
     else:
         folder = ("--data-dir", str(options.data_dir)) if options.data_dir else ()
         options.samples, data = 50, ("omniglot", *folder, "--steps", str(options.steps))
-    options.flags = (*data, *SETTINGS)
+    options.flags = (*data, *common.flags(SETTINGS, options))
     return options
 
 
 def main() -> None:
-    """Run everything."""
+    """Run the experiment."""
     options = arguments()
     runs = common.on_cores([partial(train, seed, options) for seed in range(options.seeds)], options.cores)
     results = {"summary": common.summarise(runs), "seeds": runs}
     if (found := parts_and_strokes(runs[0])) is not None:
         results["strokes"] = [agreement(parts_and_strokes(run)) for run in runs]
-        (options.out / "table.md").write_text(table(found))
-        print(table(found), results["strokes"])
+        common.write_table(table(found), options.out)
+        print(results["strokes"])
     common.write_results(results, options.out)
     save_figure(parts_figure(options), options.out / "parts.png")
 

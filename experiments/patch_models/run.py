@@ -1,31 +1,27 @@
 """Patch models: a multilayer perceptron, convolutions and DRAW, within AIR and alone.
 
-    python experiments/patch_models/run.py --data-dir MNIST --out runs/patch_models
+    python -m experiments.patch_models.run --data-dir MNIST --out runs/patch_models
 
-Trains AIR with each of the three on multi-MNIST, and each alone on MNIST's single digits; scores them on scenes and
-digits of MNIST's test part; writes `results.json`, `table.md` and two figures to --out. README.md beside this file has
-the expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
+The experiment trains AIR with each of the three on multi-MNIST, and each alone on MNIST's single digits. It scores them
+on scenes and digits of MNIST's test part. `results.json`, `table.md` and two figures go to --out. README.md has the
+expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
 """
 
 import argparse
-import sys
 import time
 from functools import partial
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import common
 import jax
 import numpy as np
 
 from airjax.config import ModelConfig, TrainConfig
-from airjax.data import embedded_digits, load_mnist
 from airjax.learning import vae
 from airjax.models.build import build_patches
 from airjax.models.likelihood import NormalLikelihood
 from airjax.runs.log import read_metrics
 from airjax.runs.plots import sample_figure, save_figure
 from airjax.runs.record import load_model, read_record
+from experiments import common
 
 KINDS = ("mlp", "conv", "draw")
 SHOWN = 20
@@ -40,11 +36,11 @@ COLUMNS = {
     "alone_iw_bound": "{:.1f}",
     "alone_seconds": "{:.0f}",
 }
-"""What the table shows of each patch model."""
+"""Columns of the table, and the format of each."""
 
 
 def within_air(kind: str, options: argparse.Namespace, core: int) -> dict:
-    """Train AIR with a patch model, score it, and say what a step took."""
+    """Train AIR with a patch model, score it, and measure the time of a step."""
     folder, samples = options.out / f"air_{kind}", options.samples
     flags = (*common.digits(options), *options.air_flags, "--patches", kind)
     scores = common.train_and_evaluate(folder, *flags, samples=samples, core=core)
@@ -59,7 +55,7 @@ def within_air(kind: str, options: argparse.Namespace, core: int) -> dict:
 
 
 def by_itself(kind: str, options: argparse.Namespace) -> tuple[vae.PictureModel, dict]:
-    """Train a patch model on single digits, and score it on others."""
+    """Train a patch model on single digits, and score it on held-out ones."""
     learnt, held_out = (bank_images(options, split) for split in ("train", "held-out"))
     patches = build_patches(ModelConfig(patches=kind), learnt.shape[1:], key=jax.random.PRNGKey(options.seed))
     start = time.perf_counter()
@@ -73,12 +69,11 @@ def by_itself(kind: str, options: argparse.Namespace) -> tuple[vae.PictureModel,
 
 def bank_images(options: argparse.Namespace, split: str) -> np.ndarray:
     """Load single digits [n, 1, 28, 28]."""
-    bank = embedded_digits(split) if options.smoke else load_mnist(split, options.data_dir)
-    return bank.images[:, None]
+    return common.bank(split, options).images[:, None]
 
 
 def draw_figures(models: list[vae.PictureModel], options: argparse.Namespace) -> None:
-    """Draw a row of prior samples a model; and held-out digits with, below them, every model's mean of them."""
+    """Draw a row of prior samples per model, and held-out digits with a row of reconstructions per model below."""
     digits = bank_images(options, "held-out")[:SHOWN]
     keys = jax.random.split(jax.random.PRNGKey(0), SHOWN)
     samples, redrawn = [], [digits / np.float32(255)]
@@ -92,10 +87,9 @@ def draw_figures(models: list[vae.PictureModel], options: argparse.Namespace) ->
 
 
 def table(results: dict[str, dict]) -> str:
-    """Write the results as a table in Markdown, a row a model."""
-    lines = [["", *(name.replace("_", " ") for name in COLUMNS)], ["---"] * (1 + len(COLUMNS))]
-    lines += [[kind, *(form.format(found[name]) for name, form in COLUMNS.items())] for kind, found in results.items()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    """Write the results as a table in Markdown, one row per model."""
+    rows = [[kind, *(form.format(found[name]) for name, form in COLUMNS.items())] for kind, found in results.items()]
+    return common.markdown(["", *(name.replace("_", " ") for name in COLUMNS)], rows)
 
 
 def arguments() -> argparse.Namespace:
@@ -112,7 +106,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run everything."""
+    """Run the experiment."""
     options = arguments()
     jobs = [partial(within_air, kind, options) for kind in KINDS]
     results = dict(zip(KINDS, common.on_cores(jobs, options.cores)))
@@ -122,9 +116,8 @@ def main() -> None:
         models.append(model)
         results[kind] |= scores
     common.write_results(results, options.out)
-    (options.out / "table.md").write_text(table(results))
     draw_figures(models, options)
-    print(table(results))
+    common.write_table(table(results), options.out)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,43 @@
-"""Representational power (paper, section 3.1): what inferences are worth to a classifier that has few labels.
+"""Representational power (paper, section 3.1): classification from inferred variables, with few labels.
 
-    python experiments/representation/run.py --data-dir MNIST --out runs/representation
+    python -m experiments.representation.run --data-dir MNIST --out runs/representation
 
-Trains AIR, Difference AIR, a convolutional autoencoder and DRAW, without labels, on scenes of 0 to 2 digits; freezes
-them; and has one small classifier predict, from what they infer of scenes of two digits, the digits' sum, and whether
-they ascend from left to right. Beside them a convolutional network learns the same from pixels. Scored on scenes of
-MNIST's test digits. Writes `results.json`, `table.md` and a figure to --out. README.md beside this file has the
+The experiment trains AIR, Difference AIR, a convolutional autoencoder and DRAW, without labels, on scenes of 0 to 2
+digits, and freezes them. From their codes of scenes of two digits, a small classifier predicts the sum of the digits,
+and whether the digits ascend from left to right. For comparison, a convolutional network learns the same from pixels.
+All scores are on scenes of MNIST's test digits. `results.json`, `table.md` and a figure go to --out. README.md has the
 expected numbers. `--smoke` does the same with tiny runs on the embedded digits.
 """
 
 import argparse
-import io
-import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from airjax.data.batches import channels_first
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import common
 import jax
 import numpy as np
-import pixels
 from matplotlib.figure import Figure
 from scipy.special import softmax
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.neural_network import MLPClassifier
 
 from airjax.config import ModelConfig, TrainConfig
-from airjax.data import Scenes, embedded_digits, load_mnist, multi_digits
-from airjax.files import write_atomically
+from airjax.data import Scenes, multi_digits
+from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.learning import vae
 from airjax.models.build import build_patches
 from airjax.models.likelihood import NormalLikelihood
 from airjax.runs.plots import save_figure
 from airjax.runs.record import load_model
+from experiments import common, pixels
 
 CLASSES = {"sum": 19, "order": 2}
-"""The number of classes of each task."""
-RUNS = {"air": ("--attention", "64"), "difference": ("--config", "difference")}
-"""Flags of `airjax train` that make each model of objects."""
+"""Number of classes of each task."""
+RUNS = common.settings(__file__)
 ALONE = {"autoencoder": "conv", "draw": "draw"}
-"""The patch model that makes each model of whole scenes."""
+"""Patch model of each model of whole scenes."""
 NAMES = {
     "air": "AIR",
     "air_sorted": "AIR, objects from left to right",
@@ -58,36 +50,38 @@ NAMES = {
     "pixels": "CNN on pixels",
 }
 POOL_SEED, TEST_SEED = 1_000_005, 1_000_006
-"""The generator's seeds of the scenes that have labels, which no data set of a run has."""
+"""Seeds of the labelled scenes; no run's data uses them."""
 CODE_SIZE = 100
-"""Of the models of whole scenes: what AIR spends on two objects."""
+"""Size of the codes of whole scenes: that of AIR's codes of two objects."""
 EPOCHS, LEAST_STEPS = 100, 200
-"""Of the network on pixels: how often it sees each scene, in `--cnn-steps` at most, and its fewest steps."""
+"""Epochs of the network on pixels, in at most `--cnn-steps` steps, and its least number of steps."""
 WORDS = 100
-"""Words in the dictionary of objects, which is made without labels."""
+"""Words in the dictionary of objects, which is learned without labels."""
 BLUR = 0.8
-"""Squared distance over which an object's share in a word falls by e, in mean squared distances to the nearest word."""
+"""Squared distance over which an object's share in a word falls by a factor of e.
+
+Its unit is the mean squared distance to the nearest word.
+"""
 LEAST_SD = 0.3
-"""Features that vary less are not blown up: codes have unit variance a priori, and what is unused hardly any."""
+"""Least standard deviation by which features are divided. Unused codes hardly vary, and would be blown up."""
 
 Split = tuple[Scenes, Scenes]
-"""Scenes to draw labelled ones from, and those to score on."""
+"""Scenes from which labelled ones are drawn, and test scenes."""
 Fit = Callable[[np.ndarray, np.ndarray, int], Callable[[np.ndarray], np.ndarray]]
-"""Learn from inputs and labels with a seed; return what predicts."""
+"""A function that learns from inputs and labels with a seed, and returns a predictor."""
 
 
 def labelled_scenes(options: argparse.Namespace) -> Split:
-    """Make scenes of exactly two digits: of the digits learned from, and of those held out."""
-    load = embedded_digits if options.smoke else partial(load_mnist, data_dir=options.data_dir)
+    """Make scenes of exactly two digits, from the training digits and from the held-out ones."""
     pool, test = (400, 100) if options.smoke else (12_000, 5_000)
     return (
-        multi_digits(load("train"), pool, seed=POOL_SEED, counts=(2,)),
-        multi_digits(load("held-out"), test, seed=TEST_SEED, counts=(2,)),
+        multi_digits(common.bank("train", options), pool, seed=POOL_SEED, counts=(2,)),
+        multi_digits(common.bank("held-out", options), test, seed=TEST_SEED, counts=(2,)),
     )
 
 
 def targets(scenes: Scenes, task: str) -> np.ndarray:
-    """Give each scene its class: the sum, or whether the left digit is the smaller one; -1 where they are equal."""
+    """Compute the class of each scene of two digits: their sum, or whether the left digit is smaller (-1: equal)."""
     left_first = np.argsort(scenes.boxes[:, :, [0, 2]].sum(axis=2), axis=1)
     left, right = np.take_along_axis(scenes.labels, left_first, axis=1).T
     return left + right if task == "sum" else np.where(left == right, -1, left < right)
@@ -95,13 +89,14 @@ def targets(scenes: Scenes, task: str) -> np.ndarray:
 
 def train_run(name: str, options: argparse.Namespace, core: int) -> dict:
     """Train AIR or Difference AIR, and score it."""
-    flags = (*common.digits(options), *RUNS[name], *(() if options.smoke else ("--steps", str(options.steps))))
+    steps = () if options.smoke else ("--steps", str(options.steps))
+    flags = (*common.digits(options), *common.flags(RUNS[name], options), *steps)
     samples = common.SMOKE_SAMPLES if options.smoke else 5
     return common.train_and_evaluate(options.out / name, *flags, samples=samples, core=core)
 
 
 def of_objects(folder: Path, split: Split) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Describe scenes by presence, where and what of every step: as inferred, from left to right, and in words."""
+    """Represent scenes by presence, where and what of every step: as inferred, sorted, and in words."""
     model = load_model(folder)
     found = [infer.find(model, channels_first(scenes.images)) for scenes in split]
     yield folder.name, [flatten(f) for f in found]
@@ -110,7 +105,7 @@ def of_objects(folder: Path, split: Split) -> Iterator[tuple[str, list[np.ndarra
 
 
 def in_words(found: list[infer.Found]) -> list[infer.Found]:
-    """Replace codes by their shares in the words of a dictionary: means of the codes of the first scenes, no labels."""
+    """Replace codes by their shares in the words of a dictionary, the cluster means of the first split's codes."""
     codes, presence = found[0].what.reshape(-1, found[0].what.shape[-1]), found[0].presence.reshape(-1)
     words = MiniBatchKMeans(WORDS, n_init=3, random_state=0).fit(codes, sample_weight=presence)
     blur = BLUR * np.average(words.transform(codes).min(axis=1) ** 2, weights=presence)
@@ -123,7 +118,7 @@ def in_words(found: list[infer.Found]) -> list[infer.Found]:
 
 
 def flatten(found: infer.Found, *, left_to_right: bool = False) -> np.ndarray:
-    """Put presence, where and what of all steps in one row; steps beyond the count are zeros."""
+    """Concatenate presence, where and what of all steps to one row per scene; steps beyond the count are zero."""
     present = np.arange(found.presence.shape[1]) < found.count[:, None]
     rows = np.where(present[..., None], np.concatenate([present[..., None], found.where, found.what], axis=2), 0)
     if left_to_right:
@@ -133,8 +128,8 @@ def flatten(found: infer.Found, *, left_to_right: bool = False) -> np.ndarray:
 
 
 def of_scene(name: str, options: argparse.Namespace, split: Split) -> list[np.ndarray]:
-    """Train a model of whole scenes on those that AIR learns from, and give its codes."""
-    bank = embedded_digits("train") if options.smoke else load_mnist("train", options.data_dir)
+    """Train a model of whole scenes on AIR's training scenes, and compute its codes."""
+    bank = common.bank("train", options)
     images = channels_first(multi_digits(bank, 200 if options.smoke else 60_000, seed=0).images)
     config = ModelConfig(patches=ALONE[name], code_size=CODE_SIZE)
     patches = build_patches(config, images.shape[1:], key=jax.random.PRNGKey(0))
@@ -143,18 +138,16 @@ def of_scene(name: str, options: argparse.Namespace, split: Split) -> list[np.nd
 
 
 def kept_codes(name: str, options: argparse.Namespace, split: Split) -> list[np.ndarray]:
-    """Give the codes of a model of whole scenes, which is trained unless it has been before."""
+    """Read the codes of a model of whole scenes; train it first if this was not done before."""
     path = options.out / f"{name}.npz"
     if not path.exists():
-        buffer = io.BytesIO()
-        np.savez(buffer, *of_scene(name, options, split))
-        write_atomically(path, buffer.getvalue())
+        common.save_arrays(path, *of_scene(name, options, split))
     with np.load(path, allow_pickle=False) as arrays:
         return list(arrays.values())
 
 
 def perceptron(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Learn with one hidden layer, the same for every representation."""
+    """Train a classifier with one hidden layer, the same for every representation."""
     mean, sd = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), LEAST_SD)
     network = MLPClassifier((256,), alpha=1.0, max_iter=200, tol=0, n_iter_no_change=200, random_state=seed)
     network.fit((inputs - mean) / sd, labels)
@@ -162,7 +155,7 @@ def perceptron(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[n
 
 
 def convolutions(most: int, inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Learn from pixels, in at most so many steps."""
+    """Train the network on pixels, in at most `most` steps."""
     steps = min(most, max(LEAST_STEPS, EPOCHS * len(inputs) // pixels.BATCH))
     network = pixels.train(inputs, labels, classes=int(labels.max()) + 1, steps=steps, seed=seed)
     return partial(pixels.predict, network)
@@ -171,7 +164,7 @@ def convolutions(most: int, inputs: np.ndarray, labels: np.ndarray, seed: int) -
 def learning_curve(
     fit: Fit, inputs: list[np.ndarray], split: Split, task: str, seed: int, options: argparse.Namespace
 ) -> dict[str, float]:
-    """Score a classifier on the test scenes, by the number of labels."""
+    """Score a classifier on the test scenes for each number of labels."""
     labels = [targets(scenes, task) for scenes in split]
     (learnt, learnt_labels), (shown, shown_labels) = ((x[y >= 0], y[y >= 0]) for x, y in zip(inputs, labels))
     order = np.random.default_rng(seed).permutation(len(learnt))
@@ -185,14 +178,12 @@ def learning_curve(
 def scored(
     name: str, fit: Fit, inputs: list[np.ndarray], split: Split, options: argparse.Namespace
 ) -> dict[str, dict[str, list[float]]]:
-    """Score a representation on every task by the number of labels, a list over seeds; not again what was before."""
+    """Score a representation on every task for each number of labels; a list over seeds. Kept scores are only read."""
     found: dict[str, dict[str, list[float]]] = {task: {str(size): [] for size in options.sizes} for task in CLASSES}
     for seed in range(options.seeds):
         path = options.out / f"{name}_seed_{seed}.json"
-        if not path.exists():
-            scores = {task: learning_curve(fit, inputs, split, task, seed, options) for task in CLASSES}
-            write_atomically(path, json.dumps(scores).encode())
-        for task, scores in json.loads(path.read_text()).items():
+        learned = lambda seed=seed: {t: learning_curve(fit, inputs, split, t, seed, options) for t in CLASSES}
+        for task, scores in common.kept(path, learned).items():
             for size, score in scores.items():
                 found[task][size].append(score)
     return found
@@ -212,17 +203,17 @@ def score_everything(split: Split, options: argparse.Namespace) -> dict[str, dic
 
 
 def table(results: dict[str, dict], options: argparse.Namespace) -> str:
-    """Write mean accuracies as a table in Markdown: a row a task and representation, a column a number of labels."""
-    lines = [["task", "representation", *(f"{size:,}" for size in options.sizes)], ["---"] * (2 + len(options.sizes))]
+    """Write mean accuracies as a table in Markdown, one row per task and representation."""
+    rows = []
     for task in CLASSES:
         for name, scores in results.items():
             means = [f"{100 * np.mean(scores[task][str(size)]):.1f}" for size in options.sizes]
-            lines.append([task, NAMES[name], *means])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+            rows.append([task, NAMES[name], *means])
+    return common.markdown(["task", "representation", *(f"{size:,}" for size in options.sizes)], rows)
 
 
 def accuracy_figure(results: dict[str, dict]) -> Figure:
-    """Plot accuracy by the number of labels, a panel a task: the mean over seeds, between lowest and highest."""
+    """Plot accuracy by the number of labels, one panel per task: the mean, lowest and highest over seeds."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     for panel, task in zip(figure.subplots(1, 2), CLASSES):
         for name, scores in results.items():
@@ -239,8 +230,8 @@ def accuracy_figure(results: dict[str, dict]) -> Figure:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = common.parser(__doc__, "representation")
-    parser.add_argument("--steps", type=int, default=TrainConfig().steps, help="of the models without labels")
-    parser.add_argument("--cnn-steps", type=int, default=4_000, help="of the network on pixels, at most")
+    parser.add_argument("--steps", type=int, default=TrainConfig().steps, help="steps of the models without labels")
+    parser.add_argument("--cnn-steps", type=int, default=4_000, help="largest number of steps of the network on pixels")
     parser.add_argument("--seeds", type=int, default=5, help="draws of labelled scenes and classifiers")
     options = parser.parse_args()
     options.sizes = (10, 30, 100, 300, 1_000, 3_000, 10_000)
@@ -250,15 +241,14 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Run everything."""
+    """Run the experiment."""
     options = arguments()
     split = labelled_scenes(options)
     runs = common.on_cores([partial(train_run, name, options) for name in RUNS], options.cores)
     results = score_everything(split, options)
     common.write_results({"scores": results, "runs": runs}, options.out)
-    (options.out / "table.md").write_text(table(results, options))
     save_figure(accuracy_figure(results), options.out / "accuracy.png")
-    print(table(results, options))
+    common.write_table(table(results, options), options.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Direct descent: fit an object's pose to its picture through the renderer, from random starts; no network."""
+"""Direct descent: fit the pose of an object to its image through the renderer, without a network."""
 
-import io
 import time
 from functools import partial
 from pathlib import Path
@@ -12,21 +11,21 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
 
-from airjax.files import write_atomically
 from airjax.render3d import Stage
 from airjax.render3d.smooth import TURN
+from experiments import common
 
 LEARNING_RATE = 0.1
-"""Adam's, at first, for positions in table coordinates and rotations in radians alike; it falls to 0 along a cosine."""
+"""First learning rate of Adam, for table coordinates and radians; it decays to 0 along a cosine."""
 
 
 class Fits(NamedTuple):
-    """Where descents from R starts for each kind have ended.
+    """Final poses of descents from R starts for each of the kinds.
 
     Attributes:
         what: (x, y, rotation, identity) of each.
-        error: mean squared error of its picture.
-        seconds: processor time of an image, all starts of all kinds, without compilation.
+        error: mean squared error of each image.
+        seconds: processor time per image, for all starts of all kinds, without compilation.
     """
 
     what: Float32[np.ndarray, "n kinds R 4"]
@@ -35,29 +34,27 @@ class Fits(NamedTuple):
 
     @property
     def best(self) -> Float32[np.ndarray, "n 4"]:
-        """The pose, of whatever kind, whose picture is nearest to each image."""
+        """The pose of least error for each image, over all kinds and starts."""
         nearest = np.argmin(self.error.reshape(len(self.error), -1), axis=1)
         return self.what.reshape(len(nearest), -1, 4)[np.arange(len(nearest)), nearest]
 
     def save(self, path: Path) -> None:
-        """Write all to an npz file, completely or not at all."""
-        buffer = io.BytesIO()
-        np.savez(buffer, **self._asdict())
-        write_atomically(path, buffer.getvalue())
+        """Write an npz file, completely or not at all."""
+        common.save_arrays(path, **self._asdict())
 
 
 def load(path: Path) -> Fits:
-    """Read what `save` wrote."""
+    """Read a file that `save` wrote."""
     with np.load(path) as file:
         return Fits(**file)
 
 
 def descend(stage: Stage, images: UInt8[np.ndarray, "n 3 h w"], *, starts: int, steps: int, key: PRNGKeyArray) -> Fits:
-    """Descend from `starts` random poses for every kind on every image, each by `steps` steps of Adam."""
+    """Fit every image from `starts` random poses for every kind, by `steps` steps of Adam each."""
     fit = lambda index: jax.block_until_ready(
         _descend(stage, starts, steps, jnp.asarray(images[index]), jax.random.fold_in(key, index))
     )
-    ends, _ = [], fit(0)  # compiled before anything is timed
+    ends, _ = [], fit(0)  # compile before the timing starts
     for index in range(len(images)):
         begin = time.process_time()
         end = fit(index)
@@ -81,7 +78,7 @@ def _descend(
 
 
 def _fit(stage, kind, steps, image, pose):
-    """Descend from one pose of one kind; return where it ends, and the error there."""
+    """Descend from one pose of one kind; return the final pose and its error."""
     rays = stage.camera(stage.azimuth).rays(image.shape[1:])
     empty = stage.empty(rays, 1)
 
