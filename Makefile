@@ -10,10 +10,10 @@ READY_DOCS := $(VENV)/.ready_docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test docs bench clean
+.PHONY: help setup demo test test-fast docs bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1	\2/p' Makefile
 
 setup: $(READY) ## make the environment in .venv
 
@@ -28,7 +28,10 @@ test: $(READY) ## check format, lint and types, and run the tests
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-fast: $(READY) ## run the tests that take less than a few seconds each
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 docs: $(READY_DOCS) ## build the documentation in build/docs, running every example (some minutes)
 	$(BIN)/python -m sphinx -n -W --keep-going -q docs build/docs

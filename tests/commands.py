@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -84,14 +83,10 @@ def call(capsys, *arguments):
     return Said(code, *capsys.readouterr())
 
 
-# Optimising code that runs a few steps only takes longer than running it.
-ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_PLATFORMS": "cpu"}
-
-
 def spawn(*arguments, program=(AIRJAX,), **options):
     """Run a command as a process of its own."""
     command = [*program, *(str(word) for word in arguments)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, **options)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     return Said(done.returncode, done.stdout, done.stderr)
 
 

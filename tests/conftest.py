@@ -3,9 +3,22 @@
 import gc
 import math
 import os
+import tempfile
+from collections import Counter
+from importlib import metadata
+from pathlib import Path
 
+# The models here are tiny: compiling them takes most of the time, running them none. So nothing is optimised, and what
+# a process of this session has compiled, the others load; nothing is left in the user's cache.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = ""  # none: commands under test leave nothing in the user's cache
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+if metadata.version("jax").startswith("0.10."):
+    # Its older code generator compiles in less than half the time; later versions have only the new one.
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="airjax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
 
 import equinox as eqx
 import hypothesis
@@ -24,8 +37,6 @@ from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import NormalLikelihood
 from airjax.models.patches.mlp import MLPPatches
 
-# The models here are tiny: compiling them takes most of the time, running them none.
-jax.config.update("jax_disable_most_optimizations", True)
 hypothesis.settings.register_profile("airjax", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("airjax")
 
@@ -51,10 +62,26 @@ TINY = ModelConfig(
 TINY_TRAIN = TrainConfig(steps=200, batch=4, learning_rate=1e-2, warmup=2, schedule="constant", chunk=4)
 
 
+MAPS = Path("/proc/self/maps")
+MANY_MAPS = 20_000
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that have most of the slow tests, so that no process is left alone with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _programs_are_forgotten():
-    """Unload what a file compiled: Linux grants a process 65,530 memory maps, and every program takes some."""
+    """Unload programs when there are many: Linux grants a process 65,530 memory maps, and every program takes some."""
     yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+        forget()
+
+
+def forget():
+    """Unload all compiled programs."""
     jax.clear_caches()
     gc.collect()
 

@@ -10,7 +10,6 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from airjax.models.background import (
-    Background,
     BlackBackground,
     FixedBackground,
     Layers,
@@ -22,7 +21,6 @@ from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
 
 KEY = jax.random.PRNGKey(0)
 SHAPE = (2, 6, 8)
-STILL = {"constant": True, "mean": False}
 NORMAL = NormalLikelihood(0.3, learn=True)
 NOTHING = Layers(jnp.zeros(SHAPE), None)
 
@@ -54,16 +52,6 @@ def linear() -> LinearBackground:
     ground = LinearBackground(SHAPE, components=3, outlier=math.inf)
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda x: x + 0.2 * rng.standard_normal(x.shape).astype(np.float32), ground)
-
-
-@pytest.mark.parametrize("kind", STILL)
-def test_a_ground_without_a_code_costs_nothing(kind):
-    for ground in (BlackBackground(SHAPE), FixedBackground(SHAPE, uniform=STILL[kind])):
-        assert isinstance(ground, Background)
-        code, canvas, log_likelihood = ground.explain(image(), objects(), NORMAL)
-        assert ground.code_size == code.size == ground.prior_sample(key=KEY).size == 0
-        assert canvas.shape == SHAPE
-        assert float(log_likelihood) == float(NORMAL.log_prob(image(), canvas))
 
 
 def test_black_is_black_whatever_the_scenes():
@@ -132,11 +120,6 @@ def test_fewer_scenes_than_components_are_explained_by_those_they_have():
     assert (components.shape, spread.shape) == ((5, 30), (5,))
     np.testing.assert_allclose(mean + (rows - mean) @ components.T @ components, rows, atol=1e-6)
     np.testing.assert_allclose(components[3:], 0, atol=1e-6)
-
-
-def test_a_linear_ground_follows_the_protocol(linear):
-    assert isinstance(linear, Background)
-    assert linear.code_size == 6
 
 
 @pytest.mark.parametrize("transmittance", [False, True])

@@ -54,7 +54,3 @@ def test_bernoulli_likelihood_is_finite_where_the_canvas_leaves_its_range():
     assert float(mean.min()) == pytest.approx(0.01)
     assert float(mean.max()) == pytest.approx(0.99)
     assert np.isfinite(BernoulliLikelihood(0.01).log_prob(IMAGE, canvas))
-
-
-def test_the_normals_mean_is_the_canvas():
-    np.testing.assert_array_equal(NormalLikelihood(0.3).mean(CANVAS), CANVAS)

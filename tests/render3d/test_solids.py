@@ -17,6 +17,8 @@ TURNED = {"cylinder": kinds._CYLINDER, "cup": kinds._CUP, "bowl": kinds._BOWL, "
 
 BODY = render3d.CUP._replace(handle=None)
 
+pytestmark = pytest.mark.usefixtures("as_users_compile")
+
 
 def kind_of(name):
     return render3d.KINDS[NAMES.index(name)]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from test_model3d import make
+from small3d import make
 
 from airjax.data.tables import tables
 from airjax.inference.infer import Found

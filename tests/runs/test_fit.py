@@ -181,9 +181,7 @@ def test_a_training_that_stands_still_is_ended_with_a_sentence_and_goes_on(capsy
 
 def test_an_interrupt_ends_a_training_that_stands_still(tmp_path):
     command = train_command(tmp_path / "run", steps=8, chunk=4)
-    with subprocess.Popen(
-        [commands.PYTHON, "-c", STUCK % 1e6, *command], stderr=subprocess.PIPE, env=commands.ENVIRONMENT, text=True
-    ) as process:
+    with subprocess.Popen([commands.PYTHON, "-c", STUCK % 1e6, *command], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert any("STUCK" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)

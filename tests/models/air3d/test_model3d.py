@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small3d import SIDE, make
 
 from airjax.data.tables import tables
 from airjax.inference import infer, sampling
@@ -19,30 +20,10 @@ from airjax.render3d import LAID_TABLE, ONE_SOLID, ROUND_TABLE, daylight, render
 from airjax.render3d.smooth import TURN
 from airjax.render3d.stage import PART
 
-SIDE = 24
 PLAIN_TABLE = replace(LAID_TABLE, kinds=LAID_TABLE.kinds[1:])
 """Without cups, which have most of the hypotheses: for what takes many samples."""
 LOGITS = 12
 """Where log q(hypothesis) begins in what the head says of three kinds."""
-
-
-def make(stage=LAID_TABLE, objects=2, rough=0.3, seed=0, enumerated=True, sd=0.3):
-    """Make a small model, its weights away from where they start."""
-    model = AIR3D(
-        (3, SIDE, SIDE),
-        stage,
-        NormalLikelihood(sd),
-        count.truncated_geometric(objects, 0.5),
-        embed_channels=2,
-        embed_hidden=8,
-        head_hidden=8,
-        enumerated=enumerated,
-        key=jax.random.PRNGKey(seed),
-    )
-    rng = np.random.default_rng(seed)
-    shake = lambda x: jnp.asarray(x + rough * rng.standard_normal(x.shape), x.dtype)
-    networks = lambda m: (m.recogniser, m.viewer)
-    return eqx.tree_at(networks, model, jax.tree.map(shake, networks(model)), is_leaf=lambda x: x is None)
 
 
 @pytest.fixture(scope="module")
