@@ -15,7 +15,6 @@ clipped; values outside by more than the whole range are refused. Pixels are sto
 """
 
 import dataclasses
-import logging
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from airjax.data.images import Placement, shape_of
 from airjax.inference import infer
 from airjax.interfaces import doctor
 from airjax.interfaces.infer_files import to_own_pixels
+from airjax.interfaces.settings import merge
 from airjax.learning import loop, trainer
 from airjax.models.base import Family
 from airjax.models.build import build_model
@@ -49,7 +49,6 @@ LANES = 1_600
 _MODEL = {field.name for field in dataclasses.fields(ModelConfig)} - {"objects"}  # always patches here
 _OF_RUNS = {"seed", "checkpoint_every", "evaluate_every", "keep"}
 _TRAIN = {field.name for field in dataclasses.fields(TrainConfig)} - _OF_RUNS
-_logger = logging.getLogger(__name__)
 
 
 class AIR(DensityMixin, TransformerMixin, BaseEstimator):
@@ -153,8 +152,6 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
 
     def _given(self, look: doctor.Report) -> dict[str, Any]:
         """Merge all settings; those given by the user override those chosen from the images."""
-        for doubt in look.doubts:
-            _logger.warning("AIR may be the wrong tool: %s", doubt)
         own, settings = self.get_params(deep=False), dict(self.settings or {})
         if unknown := settings.keys() - ((_MODEL | _TRAIN) - own.keys()):
             raise ValueError(
@@ -163,7 +160,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             )
         if self.posterior_samples < 1:
             raise ValueError(f"posterior_samples must be at least 1, got {self.posterior_samples}")
-        return look.settings | {name: value for name, value in own.items() if value is not None} | settings
+        return merge({name: value for name, value in own.items() if value is not None} | settings, look)
 
     def _train(self, images: UInt8[np.ndarray, "n c h w"], given: Mapping[str, Any]) -> Family:
         own = {"seed": self.seed_, "batch": min(given["batch"], len(images))}
