@@ -152,10 +152,10 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def rich_model(tiny_model):
-    """A model with all there can be, in double precision: objects that cover a ground, integrated out exactly."""
+    """A model with all there can be, in double precision: objects that cover a background, integrated out exactly."""
     with jax.enable_x64(True):
-        ground = LinearBackground((1, 12, 12), components=2, outlier=math.inf)
-        return tiny_model(dtype=jnp.float64, ground=ground, over=True)
+        background = LinearBackground((1, 12, 12), components=2, outlier=math.inf)
+        return tiny_model(dtype=jnp.float64, background=background, over=True)
 
 
 @pytest.fixture(scope="session")

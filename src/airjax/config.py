@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 BackgroundKind = Literal["none", "noise", "grid", "texture"]
 ChannelsKind = Literal[1, 3]
 ComposeKind = Literal["add", "over"]
-CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
-GroundKind = Literal["none", "constant", "mean", "linear"]
+CountPriorKind = Literal["geometric", "uniform"]
+BackgroundModelKind = Literal["none", "constant", "mean", "linear"]
 PolarityKind = Literal["light", "dark"]
 LikelihoodKind = Literal["normal", "bernoulli"]
 ObjectsKind = Literal["patches", "solids", "crockery", "crockery-round"]
@@ -133,8 +133,8 @@ class ModelConfig:
         draw_hidden: size of the encoder's and the decoder's LSTM (draw).
         residual_glimpses: whether glimpses are cut from the residual after earlier objects, not from the image.
         difference: whether the LSTM sees the residual at every step (Difference AIR), not the image.
-        ground: background: black (none), one colour (constant), an image (mean), or a mix of components (linear).
-        ground_size: number of background components per channel (linear).
+        background_model: black (none), one colour (constant), an image (mean), or a mix of components (linear).
+        background_components: number of background components per channel (linear).
         compose: whether objects add to what is behind them, or cover it with a mask.
         likelihood: kind of p(x | canvas).
         sd: standard deviation of the normal likelihood.
@@ -147,8 +147,6 @@ class ModelConfig:
         learn_where: whether the prior on windows is learned.
         count_prior: kind of p(n), the prior on counts.
         count_ratio: p(n + 1) / p(n) of the geometric prior.
-        count_rate: mean of the Poisson prior.
-        count_table: weights of n = 0, 1, ..., max_objects of the table prior.
         count_ratio_start: ratio of a geometric prior from which p(n) is annealed; None: no annealing.
         anneal_steps: number of steps over which p(n) is annealed.
         learn_count: whether p(n) is learned from the inferred counts, after learn_count_after steps.
@@ -171,8 +169,8 @@ class ModelConfig:
     draw_hidden: int = 192
     residual_glimpses: bool = True
     difference: bool = False
-    ground: GroundKind = "none"
-    ground_size: int = 24
+    background_model: BackgroundModelKind = "none"
+    background_components: int = 24
     compose: ComposeKind = "add"
     likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
@@ -185,8 +183,6 @@ class ModelConfig:
     learn_where: bool = True
     count_prior: CountPriorKind = "geometric"
     count_ratio: float = 1e-3
-    count_rate: float = 1.0
-    count_table: tuple[float, ...] = ()
     count_ratio_start: float | None = 0.1
     anneal_steps: int = 200
     learn_count: bool = True
@@ -194,20 +190,20 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
-        _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "ground_size", "anneal_steps")
+        _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "background_components", "anneal_steps")
         _check_at_least(self, 1, "sd_anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
-        _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
+        _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio")
         _check_choice(self, ObjectsKind, "objects")
         _check_choice(self, PatchKind, "patches")
-        _check_choice(self, GroundKind, "ground")
+        _check_choice(self, BackgroundModelKind, "background_model")
         _check_choice(self, ComposeKind, "compose")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
-        if self.ground == "linear" and self.likelihood != "normal":
-            raise ValueError(f"ground linear needs a normal likelihood, got likelihood {self.likelihood}")
+        if self.background_model == "linear" and self.likelihood != "normal":
+            raise ValueError(f"background_model linear needs a normal likelihood, got likelihood {self.likelihood}")
         if self.sd_start is not None:
             _check_positive(self, "sd_start")
             if self.learn_sd or self.likelihood != "normal":

@@ -45,8 +45,8 @@ def test_what_darkens_has_a_box_too():
 
 
 def test_boxes_and_canvases_are_those_of_objects_not_of_the_ground(tiny_model, tiny_images):
-    ground = LinearBackground((1, 12, 12), components=2)
-    model = tiny_model(ground=ground, over=True, rough=0.5, seed=2)
+    background = LinearBackground((1, 12, 12), components=2)
+    model = tiny_model(background=background, over=True, rough=0.5, seed=2)
     found = infer.find(model, tiny_images, batch=10)
     steps = jax.jit(jax.vmap(lambda image: model.infer(image / 255.0, key=None)))(jnp.asarray(tiny_images))
     np.testing.assert_allclose(found.canvases[:, 0], steps.empty_canvas, rtol=1e-3, atol=1e-4)

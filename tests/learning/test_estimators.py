@@ -337,7 +337,7 @@ def test_vimcos_signal_is_what_a_sample_adds_to_the_bound(model, three, n):
 
 
 def concrete(model, image, inferred, presences):
-    log_likelihood = lambda objects: model.ground.explain(image, objects, model.likelihood).log_likelihood
+    log_likelihood = lambda objects: model.background.explain(image, objects, model.likelihood).log_likelihood
     return estimators.concrete(*inferred, model.count_log_prior, presences, log_likelihood)
 
 
@@ -359,7 +359,7 @@ def test_relaxed_objects_mix_those_of_all_counts_as_stopping_would(model, image,
     for where, what in zip(trajectory.steps.where, trajectory.steps.what):
         layers.append(model.compositor.compose(layers[-1], model.place(where, what)))
     mixed = Layers(*(sum(weight * part for weight, part in zip(weights, parts)) for parts in zip(*layers)))
-    log_p = model.ground.explain(image, mixed, model.likelihood).log_likelihood
+    log_p = model.background.explain(image, mixed, model.likelihood).log_likelihood
     log_w, steps = count_log_probs(trajectory.steps.presence_logit), trajectory.steps
     reach = np.cumprod(expit(np.asarray(steps.presence_logit)))
     divergence = np.exp(log_w) @ (log_w - np.asarray(model.count_log_prior)) + reach @ np.asarray(steps.kl)

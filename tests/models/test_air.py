@@ -160,10 +160,10 @@ def test_other_kinds_of_scenes(tiny_model, shape, counts, likelihood):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["add", "over"])
 def grounded(request, tiny_model) -> AIR:
-    """A model with a ground of two components, to which objects add or which they cover."""
+    """A model with a background of two components, to which objects add or which they cover."""
     shape = (2, 12, 12)
-    ground = LinearBackground(shape, components=2)
-    return tiny_model(shape, ground=ground, over=request.param)
+    background = LinearBackground(shape, components=2)
+    return tiny_model(shape, background=background, over=request.param)
 
 
 def covers(model):
@@ -176,7 +176,7 @@ def test_objects_are_composed_before_the_ground(grounded):
     colours, through = np.zeros((2, 12, 12)), np.ones((1, 12, 12))
     level = np.clip(grounded.mean_background.mean((1, 2), keepdims=True), 0.1, 0.9)
     behind = np.asarray(trajectory.empty_canvas)
-    explain = lambda: grounded.ground.explain(
+    explain = lambda: grounded.background.explain(
         image, Layers(jnp.asarray(colours), jnp.asarray(through) if covers(grounded) else None), grounded.likelihood
     )
     explained = [explain()]
@@ -228,8 +228,8 @@ class ToldPatches(BlankPatches):
 @pytest.mark.parametrize("steered", [False, True])
 def test_objects_that_cover_start_with_the_colour_of_their_ground(tiny_model, patches, steered):
     """So that neither lighter nor darker objects make masks vanish before their colours are learned."""
-    ground = eqx.tree_at(lambda g: g.mean, LinearBackground((1, 12, 12), components=2), jnp.full((1, 12, 12), 0.6))
-    model = eqx.tree_at(lambda m: m.patches, tiny_model(ground=ground, over=True, rough=0.0), patches)
+    background = eqx.tree_at(lambda g: g.mean, LinearBackground((1, 12, 12), components=2), jnp.full((1, 12, 12), 0.6))
+    model = eqx.tree_at(lambda m: m.patches, tiny_model(background=background, over=True, rough=0.0), patches)
     model = sampling.steer(model, temperature=0.5) if steered else model
     placed = model.place(jnp.zeros(3), jnp.zeros(3))
     np.testing.assert_allclose(placed[0, 3:9, 3:9] / placed[1, 3:9, 3:9], 0.6, atol=1e-3)
@@ -255,7 +255,7 @@ def test_a_sampled_scene_has_its_objects_on_a_ground(grounded):
     scenes = jax.jit(jax.vmap(lambda key: grounded.sample(key=key)))(jax.random.split(KEY, 2_000))
     empty = np.asarray(scenes.canvas)[scenes.count == 0].reshape(-1, 288)
     assert len(empty) > 600
-    spread = np.asarray(grounded.ground.components)
+    spread = np.asarray(grounded.background.components)
     covariance = np.kron(np.eye(2), spread.T @ spread)  # channels are independent
     np.testing.assert_allclose(np.cov(empty.T), covariance, atol=0.12)
     last = scenes.count == 3
@@ -267,20 +267,20 @@ def test_a_sampled_scene_has_its_objects_on_a_ground(grounded):
 
 def test_all_of_a_model_with_a_ground_learns(grounded, tiny_model):
     options = {"residual_glimpses": False, "difference": True} if covers(grounded) else {}
-    ground = LinearBackground((2, 12, 12), components=2)
-    model = tiny_model((2, 12, 12), ground=ground, over=covers(grounded), rough=0.1, **options)
+    background = LinearBackground((2, 12, 12), components=2)
+    model = tiny_model((2, 12, 12), background=background, over=covers(grounded), rough=0.1, **options)
     bound = lambda m: bounds.marginal(m.infer(random_image(2, 12, 12), key=KEY), m.count_log_prior)
     gradient = jax.jit(jax.grad(bound))(model)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient.patches))
-    assert not any(leaf.any() for leaf in jax.tree.leaves(gradient.ground))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(gradient.background))
 
 
 def test_what_is_behind_the_objects_is_not_seen(tiny_model):
-    """Adding a picture to the image and to the ground changes nothing that is found."""
+    """Adding a picture to the image and to the background changes nothing that is found."""
     picture = random_image(1, 12, 12, seed=5)
-    model = tiny_model(ground=FixedBackground((1, 12, 12), uniform=False))
-    other = eqx.tree_at(lambda m: m.ground.image, model, replace_fn=lambda x: x + picture)
+    model = tiny_model(background=FixedBackground((1, 12, 12), uniform=False))
+    other = eqx.tree_at(lambda m: m.background.image, model, replace_fn=lambda x: x + picture)
     image = random_image(1, 12, 12)
     one, two = infer(model, image, KEY), infer(other, image + picture, KEY)
     for name in ("presence_logit", "where", "what", "log_likelihood"):

@@ -13,7 +13,7 @@ from airjax.runs.record import RECORD, Record, RunError, load_model, read_record
 OTHER = Record(
     Config(
         DataConfig(name="sprites", data_dir=Path("/digits"), counts=(0, 3), digit_scale=1.7, channels=3),
-        ModelConfig(likelihood="bernoulli", count_prior="table", count_table=(1.0, 2.0, 3.0, 4.0), hidden=8),
+        ModelConfig(likelihood="bernoulli", count_prior="uniform", hidden=8),
         TrainConfig(seed=3, objective="nvil", schedule="constant", learning_rate=1e-4),
     ),
     (3, 12, 14),

@@ -72,11 +72,11 @@ def _with_noise(images: Pixels, rng: np.random.Generator) -> Pixels:
     return np.rint(255 * np.clip(noisy, 0, 1)).astype(np.uint8)
 
 
-def _behind(objects: Pixels, ground: Pixels) -> Pixels:
+def _behind(objects: Pixels, background: Pixels) -> Pixels:
     if objects.ndim == 3:
-        return np.maximum(objects, ground)
+        return np.maximum(objects, background)
     strongest = lambda x: np.maximum(np.maximum(x[..., :1], x[..., 1:2]), x[..., 2:])  # much faster than max(-1)
-    return np.where(strongest(objects) >= strongest(ground), objects, ground)
+    return np.where(strongest(objects) >= strongest(background), objects, background)
 
 
 def _grid(shape: tuple[int, ...], rng: np.random.Generator) -> Pixels:
@@ -97,5 +97,5 @@ def _texture(shape: tuple[int, ...], rng: np.random.Generator) -> Pixels:
     # As cos(a + b) = cos a cos b - sin a sin b, the sum over waves is a product of two matrices.
     down, across = (share * np.cos(rows), -share * np.sin(rows)), (np.cos(columns), np.sin(columns))
     waves = np.concatenate(down, 3)[:scenes].astype(np.float32) @ np.concatenate(across, 2)[:scenes].astype(np.float32)
-    ground = np.rint(TEXTURE_PEAK / 2 * (1 + waves)).astype(np.uint8)
-    return np.moveaxis(ground, 1, -1) if colours else ground[:, 0]
+    background = np.rint(TEXTURE_PEAK / 2 * (1 + waves)).astype(np.uint8)
+    return np.moveaxis(background, 1, -1) if colours else background[:, 0]

@@ -26,6 +26,7 @@ from airjax.interfaces.console import (
     print_scores,
     report,
 )
+from airjax.runs.former import SETTINGS
 
 _WHOLE = r"[+-]?[0-9_]+"
 _SPELLINGS = {int: _WHOLE, tuple[int, ...]: _WHOLE, ChannelsKind: _WHOLE, int | None: rf"{_WHOLE}|(?i:none)"}
@@ -280,6 +281,15 @@ def _data_config(name: str, given: DataConfig | None) -> DataConfig:
     return dataclasses.replace(given or DataConfig(), name=name).resolved()
 
 
+def _present_spellings(arguments: list[str]) -> list[str]:
+    """Replace former names of flags by the present ones, with a note."""
+    present = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in SETTINGS.items()}
+    words = [word.split("=", 1) for word in arguments]
+    for old in {word[0] for word in words} & present.keys():
+        _logger.warning("%s is called %s now", old, present[old])
+    return ["=".join([present.get(word[0], word[0]), *word[1:]]) for word in words]
+
+
 def _stand_ins(arguments: list[str]) -> None:
     """Fill in flags that aren't given: first from `train --config NAME`, then with settings that suit the data."""
     from airjax.runs.presets import names, read
@@ -326,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
     _logger.setLevel(logging.INFO)
     try:
-        tokens = list(sys.argv[1:] if arguments is None else arguments)
+        tokens = _present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
         _stand_ins(tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

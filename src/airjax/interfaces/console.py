@@ -85,7 +85,7 @@ def print_report(found: Any, as_json: bool) -> None:
     width, height = found.size
     shares = ", ".join(f"{count}: {100 * share:.0f} %" for count, share in enumerate(found.counts) if share)
     print(f"{found.pictures} pictures, about {width} x {height} pixels, {'in colour' if found.colour else 'grey'}")
-    print(f"background: {found.ground}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")
+    print(f"background: {found.background}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")
     compared = "lighter and darker" if found.settings["compose"] == "over" else f"{found.polarity}er"
     print(f"objects: {compared} than the background, about {found.side:.3f} of a picture's longer side")
     print(f"objects in a picture: {shares}")

@@ -61,7 +61,7 @@ class Report:
         size: median width and height, in pixels.
         colour: whether objects or background have colours.
         polarity: whether objects are `light` or `dark`, compared with the background.
-        ground: kind of background: one colour (`constant`), one picture (`mean`), or one per picture (`linear`).
+        background: kind of background: one colour (`constant`), one picture (`mean`), or one per picture (`linear`).
         noise: standard deviation of the background's pixels around that, for pixels from 0 to 1.
         pattern: the part of this deviation that neighbouring pixels share.
         side: median side of a piece over the picture's longer side; 0 if nothing stands out.
@@ -77,7 +77,7 @@ class Report:
     size: tuple[int, int]
     colour: bool
     polarity: str
-    ground: str
+    background: str
     noise: float
     pattern: float
     side: float
@@ -111,7 +111,7 @@ class Pieces:
 
     Attributes:
         boxes: corners x0, y0, x1, y1 of the pieces in each image, in pixels.
-        ground: kind of background: `constant`, `mean` or `linear`.
+        background: kind of background: `constant`, `mean` or `linear`.
         level: its median colour, from 0 to 1.
         noise: standard deviation of the background's pixels.
         pattern: the part of this deviation that neighbouring pixels share.
@@ -121,7 +121,7 @@ class Pieces:
     """
 
     boxes: list[Float[np.ndarray, "_ 4"]]
-    ground: str
+    background: str
     level: Float[np.ndarray, "3"]
     noise: float
     pattern: float
@@ -213,8 +213,8 @@ def _fitted(pictures: Sequence[Image.Image], total: int, problems: tuple[str, ..
 
 def find_pieces(images: Float32[np.ndarray, "n h w 3"]) -> Pieces:
     """Estimate the background of images, and find connected pieces of pixels that differ from it."""
-    kind, ground = _ground(images)
-    away = images - ground
+    kind, background = _background(images)
+    away = images - background
     smooth = ndimage.gaussian_filter(away, (0, 1.5, 1.5, 0))
     noise, pattern = _deviation(away), _deviation(smooth)
     if noise > GRAINY:  # otherwise grains of noise would form pieces
@@ -224,7 +224,7 @@ def find_pieces(images: Float32[np.ndarray, "n h w 3"]) -> Pieces:
     mask = ndimage.binary_closing(mask, np.ones((1, 3, 3))) | mask
     standing = away[mask] if mask.any() else np.zeros((1, 3))
     darker, lighter = (float(np.mean((sign * standing).max(axis=-1) > 0.05)) for sign in (-1, 1))
-    level = np.median(ground.reshape(-1, 3), axis=0)
+    level = np.median(background.reshape(-1, 3), axis=0)
     return Pieces(_boxes(mask), kind, level, noise, pattern, darker, lighter, mask)
 
 
@@ -240,15 +240,18 @@ def _border(images: np.ndarray) -> np.ndarray:
     return np.concatenate([part.reshape(len(images), -1, images.shape[-1]) for part in parts], axis=1)
 
 
-def _ground(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
+def _background(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
     """Choose the simplest background that explains the borders: one colour, one picture, or one for each image."""
     border = _border(images)
     each = np.median(border, axis=1)[:, None, None, :]
     one = np.median(border, axis=(0, 1))[None, None, None, :]
     still = np.median(images, axis=0, keepdims=True)
-    unexplained = lambda ground: np.mean(np.abs(border - _border(np.broadcast_to(ground, images.shape))))
+    unexplained = lambda background: np.mean(np.abs(border - _border(np.broadcast_to(background, images.shape))))
     least = min(map(unexplained, (one, still, each)))
-    if least > PATTERNED and unexplained(pattern := linear_backgrounds(images, ModelConfig.ground_size)) < 0.5 * least:
+    if (
+        least > PATTERNED
+        and unexplained(pattern := linear_backgrounds(images, ModelConfig.background_components)) < 0.5 * least
+    ):
         return "linear", pattern
     enough = 1.25 * least + 0.01
     if unexplained(one) <= enough:
@@ -290,7 +293,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
         size=sample.size,
         colour=_coloured(sample, pieces),
         polarity="dark" if pieces.lighter < FEW_OF_THEM < pieces.darker else "light",
-        ground=pieces.ground,
+        background=pieces.background,
         noise=pieces.noise,
         pattern=pieces.pattern,
         side=side / length,
@@ -314,7 +317,7 @@ def _coloured(sample: Sample, pieces: Pieces) -> bool:
 def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
     """Propose settings for pictures with these statistics."""
     level = 1 - pieces.level if found.polarity == "dark" else pieces.level
-    plain = found.ground == "constant"
+    plain = found.background == "constant"
     canvas = _canvas(found)
     most = int(np.searchsorted(np.cumsum(found.counts), 0.99))
     settings: dict[str, Any] = {
@@ -326,7 +329,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "scale_sd": round(float(np.clip(found.spread, 0.05, 0.25)), 3),
         "window": int(np.clip(2 * round(MARGIN * found.side * canvas / 2), 12, 28)),
         "attention": 64,
-        "ground": "none" if plain and level.max() < BLACK else found.ground,
+        "background_model": "none" if plain and level.max() < BLACK else found.background,
         "compose": "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over",
         "sd": 0.2 if found.side * canvas < SMALL else 0.25,
         "count_ratio": 1e-4,

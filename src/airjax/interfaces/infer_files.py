@@ -117,14 +117,14 @@ class Inference:
             yield lines
 
     def _doubt_polarity(self, pictures: list[Image.Image]) -> None:
-        """Warn if pictures would be shown to a model of a black ground as bright ones."""
+        """Warn if pictures would be shown to a model of a black background as bright ones."""
         if not pictures or not self.model.on_black:
             return
         light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
         if light != self.invert:
             seen, other = ("light", "dark") if light else ("dark", "light")
             _logger.warning(
-                "the pictures have a %s ground, which this model takes for objects; did you mean --polarity %s?",
+                "the pictures have a %s background, which this model takes for objects; did you mean --polarity %s?",
                 *(seen, other),
             )
 

@@ -30,7 +30,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from airjax.config import MAX_SEED, DataConfig, GroundKind, ModelConfig, PolarityKind, TrainConfig
+from airjax.config import MAX_SEED, BackgroundModelKind, DataConfig, ModelConfig, PolarityKind, TrainConfig
 from airjax.data import arrays
 from airjax.data.images import Placement, shape_of
 from airjax.inference import infer
@@ -63,7 +63,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
 
     Args:
         max_objects: N, the largest count.
-        ground: the background: none (black), constant, mean or linear.
+        background_model: the background: none (black), constant, mean or linear.
         polarity: whether objects are `light` or `dark`, compared with the background; images of dark ones are inverted.
         scale: median of the prior on the side of a window, as a fraction of the image's side.
         sd: standard deviation of the normal likelihood; bounds for different values can't be compared.
@@ -95,7 +95,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         self,
         max_objects: int | None = None,
         *,
-        ground: GroundKind | None = None,
+        background_model: BackgroundModelKind | None = None,
         polarity: PolarityKind | None = None,
         scale: float | None = None,
         sd: float | None = None,
@@ -109,7 +109,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         verbose: bool = False,
     ):
         self.max_objects = max_objects
-        self.ground = ground
+        self.background_model = background_model
         self.polarity = polarity
         self.scale = scale
         self.sd = sd

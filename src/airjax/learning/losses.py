@@ -84,7 +84,7 @@ def _concrete(model, image, temperature, key):
     noise_key, presence_key = jax.random.split(key)
     trajectory, layers = model.infer_layers(image, key=noise_key)
     presences = estimators.relaxed_presences(trajectory.steps.presence_logit, temperature, key=presence_key)
-    log_likelihood = lambda objects: model.ground.explain(image, objects, model.likelihood).log_likelihood
+    log_likelihood = lambda objects: model.background.explain(image, objects, model.likelihood).log_likelihood
     surrogate = estimators.concrete(trajectory, layers, model.count_log_prior, presences, log_likelihood)
     bound = bounds.marginal(trajectory, model.count_log_prior)
     return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))

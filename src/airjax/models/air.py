@@ -63,7 +63,7 @@ class AIR(Family):
     count_log_prior: Float[Array, " counts"]
     where_prior: WherePrior
     patches: PatchModel
-    ground: Background
+    background: Background
     likelihood: Likelihood
     recogniser: Recogniser
     max_objects: int = eqx.field(static=True)
@@ -89,7 +89,7 @@ class AIR(Family):
         attention: int = 0,
         residual_glimpses: bool = True,
         difference: bool = False,
-        ground: Background | None = None,
+        background: Background | None = None,
         compositor: Compositor | None = None,
         key: PRNGKeyArray,
     ):
@@ -100,7 +100,7 @@ class AIR(Family):
         objects the second is encoded without the first. Otherwise they are cut from the image (the paper). With
         `difference`, the recurrent network sees the residual, too: Difference AIR (section 4.2).
 
-        Objects lie on `ground`, or on black without one. The `compositor` puts them there: `Add`, the default, adds
+        Objects lie on `background`, or on black without one. The `compositor` puts them there: `Add`, the default, adds
         them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask.
 
         Raises:
@@ -124,7 +124,7 @@ class AIR(Family):
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference = residual_glimpses, difference
-        self.ground, self.compositor = ground or BlackBackground(image_shape), compositor or Add()
+        self.background, self.compositor = background or BlackBackground(image_shape), compositor or Add()
 
     @property
     def code_size(self) -> int:
@@ -133,7 +133,7 @@ class AIR(Family):
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
         """Initialise the background from training scenes."""
-        return eqx.tree_at(lambda m: m.ground, self, self.ground.init_from_data(images))
+        return eqx.tree_at(lambda m: m.background, self, self.background.init_from_data(images))
 
     @property
     def glimpse_side(self) -> int:
@@ -143,7 +143,7 @@ class AIR(Family):
     @property
     def on_black(self) -> bool:
         """Whether the background is black."""
-        return isinstance(self.ground, BlackBackground)
+        return isinstance(self.background, BlackBackground)
 
     def describe(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object by its code."""
@@ -163,12 +163,12 @@ class AIR(Family):
     @property
     def mean_background(self) -> Float[Array, "c h w"]:
         """The canvas of a scene without objects, at the mean of the background's code."""
-        return self.ground.lay(jnp.zeros(self.ground.code_size), self._nothing)
+        return self.background.lay(jnp.zeros(self.background.code_size), self._nothing)
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
         n_key, where_key, what_key = jax.random.split(key, 3)
-        code = self.ground.prior_sample(key=jax.random.fold_in(key, self.max_objects))
+        code = self.background.prior_sample(key=jax.random.fold_in(key, self.max_objects))
         n = jax.random.categorical(n_key, self.count_log_prior)
         draw_where = lambda k: self.where_prior().sample(key=k)
         draw_what = lambda k: self.patches.prior_sample(key=k)
@@ -178,7 +178,7 @@ class AIR(Family):
         present = (jnp.arange(self.max_objects) < n)[:, None, None, None]
         put = lambda others, placed: (self.compositor.compose(others, placed), None)
         layers, _ = jax.lax.scan(put, self._nothing, present * objects)
-        return Scene(n, where, what, self.likelihood.mean(self.ground.lay(code, layers)))
+        return Scene(n, where, what, self.likelihood.mean(self.background.lay(code, layers)))
 
     def steer(self, scale: float, temperature: float) -> "AIR":
         """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean."""
@@ -209,7 +209,7 @@ class AIR(Family):
     ) -> tuple[Trajectory, Layers]:
         """Do as `infer`, and return also the layers of the first 1, ..., N objects, stacked."""
         nothing = self._nothing
-        empty = self.ground.explain(image, nothing, self.likelihood)
+        empty = self.background.explain(image, nothing, self.likelihood)
         seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))
         start = _Progress(self.recogniser.lstm.initial_state, jnp.zeros(3 + self.patches.code_size), nothing, empty)
 
@@ -221,7 +221,7 @@ class AIR(Family):
         _, (steps, layers, codes) = jax.lax.scan(step, start, noise, unroll=unroll)
         likeliest = jnp.argmax(count.stick_breaking(steps.presence_logit))
         code = jnp.concatenate([empty.code[None], codes])[likeliest]
-        lay = lambda objects: self.ground.lay(code, objects)
+        lay = lambda objects: self.background.lay(code, objects)
         zero = jnp.zeros(())
         trajectory = Trajectory(
             steps=steps._replace(canvas=jax.vmap(lay)(layers)),
@@ -259,7 +259,7 @@ class AIR(Family):
         what = self.patches.encode(glimpse, for_what, pathwise=pathwise)
         # 4. Draw: decode z_what^t to the patch y_att^t, write it to the canvas as y^t, and evaluate p(x | z^(1:t)).
         objects = self.compositor.compose(previous.objects, self.place(where, what.value))
-        explained = self.ground.explain(image, objects, self.likelihood)
+        explained = self.background.explain(image, objects, self.likelihood)
         found = Step(
             presence_logit=presence_logit,
             where=where,

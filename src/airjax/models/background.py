@@ -216,7 +216,7 @@ class LinearBackground(eqx.Module):
             ValueError: the likelihood is not normal.
         """
         if not isinstance(likelihood, NormalLikelihood):
-            raise ValueError("a linear ground needs a normal likelihood")
+            raise ValueError("a linear background needs a normal likelihood")
         channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
         transmittance = None if objects.transmittance is None else objects.transmittance.reshape(-1)
         root, log_det = _inverse_root(_precision(components, transmittance, likelihood.precision))

@@ -30,10 +30,6 @@ def count_prior(config: ModelConfig) -> Float[Array, " counts"]:
             log_probs = count.truncated_geometric(config.max_objects, config.count_ratio)
         case "uniform":
             log_probs = count.uniform(config.max_objects)
-        case "poisson":
-            log_probs = count.poisson(config.max_objects, config.count_rate)
-        case "table":
-            log_probs = count.table(config.count_table, config.max_objects)
     return jnp.asarray(log_probs)
 
 
@@ -43,14 +39,14 @@ def _likelihood(config: ModelConfig) -> Likelihood:
     return NormalLikelihood(config.sd, learn=config.learn_sd)
 
 
-def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Background:
-    match config.ground:
+def _background(config: ModelConfig, image_shape: tuple[int, int, int]) -> Background:
+    match config.background_model:
         case "none":
             return BlackBackground(image_shape)
         case "constant" | "mean":
-            return FixedBackground(image_shape, uniform=config.ground == "constant")
+            return FixedBackground(image_shape, uniform=config.background_model == "constant")
         case "linear":
-            return LinearBackground(image_shape, components=config.ground_size)
+            return LinearBackground(image_shape, components=config.background_components)
 
 
 def build_patches(config: ModelConfig, shape: tuple[int, int, int], *, key: PRNGKeyArray) -> PatchModel:
@@ -105,7 +101,7 @@ def build_model(
         attention=config.attention,
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
-        ground=_ground(config, image_shape),
+        background=_background(config, image_shape),
         compositor=compositor,
         key=model_key,
     )

@@ -24,6 +24,7 @@ import safetensors.numpy
 from jaxtyping import PyTree
 
 from airjax.files import write_atomically
+from airjax.runs.former import weight
 
 _logger = logging.getLogger(__name__)
 _NAME = re.compile(r"step_(\d{9,})\.safetensors")
@@ -114,7 +115,7 @@ def from_bytes(content: bytes, like: PyTree, path: Path) -> PyTree:
         CheckpointError: The bytes have another format, or don't match `like`.
     """
     try:
-        stored = {name: _to_array(entry) for name, entry in safetensors.deserialize(content)}
+        stored = {weight(name): _to_array(entry) for name, entry in safetensors.deserialize(content)}
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} isn't a checkpoint: {error}") from error
     expected = _named_leaves(like)

@@ -23,6 +23,7 @@ from airjax.files import write_atomically
 from airjax.learning import trainer
 from airjax.models.base import Family
 from airjax.runs import checkpoint
+from airjax.runs.former import RemovedSettingError, renamed
 
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -106,6 +107,8 @@ def read_record(folder: Path) -> Record:
         channels, height, width = (int(side) for side in content["image_shape"])
         record = Record(from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
         record.blank_state()
+    except RemovedSettingError as error:
+        raise RunError(f"{path}: {error}; the version that wrote it can read it (see `commit` there)") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
     return record
@@ -149,6 +152,7 @@ def from_json(kind: Any, value: Any) -> Any:
     """Convert JSON of a configuration back into its type; missing and unknown names are errors."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
+        value = renamed(value)
         if missing := hints.keys() - value.keys():  # defaults can't stand in: they may have changed since
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         return kind(**{name: from_json(hints[name], item) for name, item in value.items()})

@@ -40,7 +40,7 @@ HEADERS = {
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(ground=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
+    return tiny_model(background=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_card_says_what_the_model_is(client, model):
     assert (card["window"], card["scenes"]) == (5, "held-out")
     np.testing.assert_allclose(card["count_prior"], np.exp(model.count_log_prior), rtol=1e-5)
     assert all(1 <= size <= 12 for size in card["typical"].values())
-    assert _values(card["ground"]).shape == (1, 12, 12)
+    assert _values(card["background"]).shape == (1, 12, 12)
 
 
 def test_an_answer_is_what_inference_finds(client, model, tiny_images):

@@ -130,7 +130,7 @@ class Answers:
             "count_prior": np.exp(model.count_log_prior).tolist(),
             "scenes": "prior" if self._pictures is None else "held-out",
             "typical": sampling.typical(model, key=_KEY)._asdict(),
-            "ground": picture(np.asarray(model.mean_background)),
+            "background": picture(np.asarray(model.mean_background)),
         }
 
 

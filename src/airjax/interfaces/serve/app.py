@@ -163,7 +163,7 @@ def _drawn(model: Family, body: bytes) -> UInt8[np.ndarray, "c h w"]:
 
 
 def _decoded(model: Family, body: bytes) -> UInt8[np.ndarray, "c h w"]:
-    """Decode a picture and fit it; for a model of light objects on black, dark ones on a light ground are inverted."""
+    """Decode and letterbox a picture; invert it if the model expects light objects on black and its border is light."""
     picture = open_picture(io.BytesIO(body), "the picture", max_pixels=MAX_PIXELS, formats=FORMATS)
     invert = model.on_black and is_on_light(picture)
     return letterbox(picture, model.image_shape, invert=invert).pixels

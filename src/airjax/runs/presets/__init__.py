@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from airjax.runs.former import SETTINGS
 
 
 def names() -> list[str]:
@@ -30,6 +31,7 @@ def read(source: str) -> dict[str, Any]:
     except ValueError as error:  # also raised for bytes that are not text
         raise ValueError(f"{source} is not a TOML file: {error}") from None
     known = [field.name for part in (DataConfig, ModelConfig, TrainConfig) for field in dataclasses.fields(part)]
+    settings = {SETTINGS.get(name.replace("-", "_"), name): value for name, value in settings.items()}
     for name in settings:
         if name.replace("-", "_") not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -23,7 +23,7 @@ from airjax.models.build import build_model
 from airjax.runs import checkpoint, record
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT = 1
+FORMAT = 2
 _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
 _MOST = 100_000
@@ -197,8 +197,8 @@ def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], PolarityKin
     """Check every value of a configuration before a model is built from it."""
     if not isinstance(content, Mapping) or content.keys() != _KEYS:
         raise ValueError(f"it must hold {', '.join(sorted(_KEYS))}")
-    if content["format"] != FORMAT:
-        raise ValueError(f"format must be {FORMAT}, got {content['format']}; a newer airjax may read it")
+    if content["format"] not in (1, FORMAT):  # 1: former names of settings and weights
+        raise ValueError(f"format must be 1 or {FORMAT}, got {content['format']}; a newer airjax may read it")
     shape = tuple(content["image_shape"])
     if len(shape) != 3 or shape[0] not in (1, 3) or not all(type(s) is int and 1 <= s <= _MOST_SIDE for s in shape):
         raise ValueError(f"image_shape must be channels (1 or 3), height and width (at most {_MOST_SIDE}), got {shape}")

@@ -12,7 +12,7 @@ export class Pad {
     const [, height, width] = card.image_shape;
     this.canvas = canvas;
     this.shape = card.image_shape;
-    this.ground = decode(card.ground);
+    this.background = decode(card.background);
     this.ratio = Math.max(2, Math.round(FINE / Math.max(height, width)));
     this.changed = changed;
     this.past = [];
@@ -27,7 +27,7 @@ export class Pad {
 
   /** Remove everything but the background. */
   clear() {
-    this.load(this.ground);
+    this.load(this.background);
   }
 
   /** Replace the scene with a picture. */
@@ -70,7 +70,7 @@ export class Pad {
   show() {
     const { picture } = this;
     paint(this.canvas, picture);
-    this.canvas.classList.toggle("empty", picture.values.every((value, i) => value === this.ground.values[i]));
+    this.canvas.classList.toggle("empty", picture.values.every((value, i) => value === this.background.values[i]));
   }
 
   listen() {
