@@ -16,7 +16,7 @@ from airjax.render3d.stage import Stage
 
 
 def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int = 100) -> dict:
-    """Compute every score that `scenes` allow; the others are None.
+    """Compute all scores for which `scenes` hold the truth; the others are None.
 
     Args:
         model: a trained model.
@@ -45,10 +45,10 @@ def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int =
 
 
 def by_mujoco(model: Family, scenes: Scenes) -> Scenes:
-    """Draw scenes again by a renderer that a model in 3D was not built on.
+    """Render the scenes of a 3D model again with MuJoCo, which the model was not built on.
 
     Raises:
-        ValueError: it is a model of patches; see also `redraw`.
+        ValueError: the model is 2D; see also `redraw`.
     """
     if model.stage is None:
         raise ValueError("renderer is for models of solids or crockery, got one of patches")
@@ -56,7 +56,7 @@ def by_mujoco(model: Family, scenes: Scenes) -> Scenes:
 
 
 def redraw(stage: Stage, scenes: Scenes) -> Scenes:
-    """Draw scenes of a stage again by MuJoCo; all that is known about them stays.
+    """Render the scenes of a stage again with MuJoCo; counts, labels and poses stay.
 
     Raises:
         ValueError: counts, labels or poses are not known, or see `MuJoCoRenderer`.
@@ -94,7 +94,7 @@ def box_scores(found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
 
 
 def quick_scores(model: Family, scenes: Scenes, found: infer.Found) -> dict[str, float]:
-    """Compute the few scores that are logged during training, on few scenes and what was found in them."""
+    """Compute the scores logged during training, from a few scenes and their results."""
     bounds = infer.bound(model, channels_first(scenes.images), samples=1, key=jax.random.PRNGKey(0))
     logged = {"held_out_elbo": float(np.mean(bounds.elbo))}
     if scenes.counts is not None:

@@ -1,4 +1,4 @@
-"""From a trained model and images to counts, boxes and codes, in batches."""
+"""Inference in batches: counts, boxes and codes of images."""
 
 from functools import partial
 
@@ -13,14 +13,14 @@ from airjax.learning import bounds
 from airjax.models.base import Family, Trajectory, View, rounded
 
 INK = 0.15
-"""A box is tight around the pixels that an object changes by at least this much."""
+"""Smallest change of a pixel, of 1, that counts for an object's box."""
 
 TOGETHER = 128
-"""Trajectories at a time when bounds are sampled on a CPU: what more of them leave does not fit into its cache."""
+"""Number of trajectories sampled together on a CPU; the results of more would not fit into its cache."""
 
 
 class Found(eqx.Module):
-    """What inference found in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
+    """Results of inference in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
 
     Attributes:
         count: mode of q(n | x) along the central trajectory (`AIR.infer` without a key).
@@ -47,12 +47,12 @@ class Found(eqx.Module):
 
     @property
     def present(self) -> Bool[np.ndarray, "n N"]:
-        """Tell of each step whether it is among the first `count`."""
+        """Mask of the steps that belong to the first `count` objects."""
         return np.arange(self.presence.shape[1]) < self.count[:, None]
 
 
 class Bounds(eqx.Module):
-    """What sampling tells of n images.
+    """Bounds and sampled counts of n images.
 
     Attributes:
         sampled_count: a sample from q(n | x).
@@ -68,7 +68,7 @@ class Bounds(eqx.Module):
 
 
 def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
-    """Raise ValueError unless there are images, of the shape that the model was made for."""
+    """Raise ValueError if there are no images, or if they don't have the model's shape."""
     if not len(images):
         raise ValueError("images must hold at least one, got none")
     (channels, height, width), (c, h, w) = model.image_shape, images.shape[1:]
@@ -101,7 +101,7 @@ def bound_each(
     keys: UInt32[np.ndarray, "n 2"],
     batch: int = 100,
 ) -> Bounds:
-    """Do as `bound` with a key for each image, so that an image's result doesn't depend on those beside it."""
+    """Evaluate `bound` with one key per image, so that results don't depend on the other images."""
     padded = np.pad(keys, [(0, -len(keys) % batch), (0, 0)])
     return _bounds(model, images, samples, lambda index: jnp.asarray(padded[index * batch :][:batch]), batch)
 
@@ -114,7 +114,7 @@ def _bounds(model, images, samples, keys_of, batch) -> Bounds:
 
 
 def view(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Found) -> View:
-    """Cut out the glimpses of what `find` found in these images, and draw each object by itself."""
+    """Cut out the glimpse of every object that `find` found, and draw each object alone."""
     check_images(model, images)
     arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
     return jax.tree.map(np.asarray, _view(model, *arrays))
@@ -229,7 +229,7 @@ def _bound(
 
 
 def _without_pictures(trajectory: Trajectory) -> Trajectory:
-    """Keep of a trajectory what bounds are made of, few numbers."""
+    """Drop the images of a trajectory and keep the few numbers that bounds need."""
     steps = trajectory.steps._replace(where=None, what=None, canvas=None)
     return trajectory._replace(
         steps=steps, scene=trajectory.scene._replace(value=None), empty_canvas=None, auxiliary=None

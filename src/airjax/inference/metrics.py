@@ -143,7 +143,7 @@ def _matched_ious(true_boxes: np.ndarray, predicted_boxes: np.ndarray) -> Float[
 def _hits(
     true_boxes: np.ndarray, predicted_boxes: np.ndarray, scores: np.ndarray, iou: float
 ) -> Bool[np.ndarray, "scenes P"]:
-    """Say of each prediction whether it found an object; absent boxes come last and find nothing."""
+    """Mark each prediction that found an object; absent boxes come last and are never marked."""
     hits = np.zeros(scores.shape, dtype=bool)
     for scene, (true, predicted) in enumerate(zip(true_boxes, predicted_boxes)):
         overlap = box_iou(predicted, true[_present(true)])  # 0 for absent predictions, so never a hit

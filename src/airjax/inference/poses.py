@@ -1,4 +1,4 @@
-"""Scores of what was found on tables: identities, positions, rotations and cameras, in numpy."""
+"""Scores of objects inferred on tables: identity, position, rotation, camera; in numpy."""
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -10,13 +10,13 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.stage import Stage
 
 NEAR = 0.3
-"""An object is matched with a true one that stands within this of it, in table coordinates: about its radius."""
+"""Largest distance between matched objects, in table coordinates: about an object's radius."""
 
 
 def pose_scores(stage: Stage, found: Found, scenes: Scenes) -> dict[str, float | None]:
     """Compare the objects found, up to q's most likely count, with the true ones of scenes with labels and poses.
 
-    Objects are matched one to one, so that distances on the table sum to the least. What can't be scored is None.
+    Objects are matched one to one with the smallest total distance. Scores without data are None.
 
     Returns:
         `matched`, the share of true objects with a match; of those, `identity_accuracy`, the share of the right kind;
@@ -43,7 +43,7 @@ def pose_scores(stage: Stage, found: Found, scenes: Scenes) -> dict[str, float |
 
 
 def _rotation_scores(stage, found, true, labels) -> dict[str, float | None]:
-    """Take the median error, in degrees, of all objects whose rotation can be seen, and of those of each kind."""
+    """Compute the median error, in degrees, over all objects with a visible rotation, and for each kind."""
     symmetry = np.array([kind.symmetry for kind in stage.kinds])[labels]
     seen = symmetry > 0
     away = np.degrees(rotation_error(found[seen], true[seen], symmetry[seen]))
@@ -55,7 +55,7 @@ def _rotation_scores(stage, found, true, labels) -> dict[str, float | None]:
 def rotation_error(
     found: Float[np.ndarray, " n"], true: Float[np.ndarray, " n"], symmetry: Integer[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
-    """Measure by how much rotations differ, in radians, among those that look the same `symmetry` times in a turn."""
+    """Compute the difference of rotations, in radians, modulo 1/`symmetry` of a turn."""
     part = TURN / symmetry
     return np.abs((found - true + 0.5 * part) % part - 0.5 * part)
 

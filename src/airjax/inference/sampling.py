@@ -1,4 +1,4 @@
-"""Scenes from the generative model, as it was learned or with a hand on its priors."""
+"""Scenes sampled from the generative model, with its own priors or changed ones."""
 
 from typing import NamedTuple, TypeVar
 
@@ -12,14 +12,14 @@ from airjax.inference.infer import tight_box
 from airjax.models.base import Family, Scene
 
 OBJECTS = 64
-"""Objects from the prior that are measured."""
+"""Number of objects sampled from the prior to measure them."""
 
 
 M = TypeVar("M", bound=Family)
 
 
 def with_count(model: M, count: int) -> M:
-    """Let all scenes of a model have `count` objects.
+    """Fix the number of objects of every scene to `count`.
 
     Raises:
         ValueError: `count` is not in 0..N.
@@ -37,8 +37,8 @@ def steer(model: Family, *, count: int | None = None, scale: float = 1.0, temper
     Args:
         model: The model, which stays as it is.
         count: The number of objects of every scene; None: p(n).
-        scale: By how much objects are larger than those of p(z_where).
-        temperature: By how much codes lie farther from the mean of p(z_what); at 0, every object looks the same.
+        scale: Factor on the size of objects, relative to p(z_where).
+        temperature: Factor on the spread of codes around the mean of p(z_what); at 0, all objects look the same.
 
     Raises:
         ValueError: `count` is not in 0..N, `scale` not positive and finite, `temperature` negative or not finite, or
@@ -58,10 +58,10 @@ def scenes(model: Family, n: int, *, key: PRNGKeyArray) -> Scene:
 
 
 class Typical(NamedTuple):
-    """What a model takes objects to be like, in pixels.
+    """Typical sizes of a model's objects, in pixels.
 
     Attributes:
-        stroke: how thick strokes are.
+        stroke: the width of strokes.
         width: the median width of objects.
         height: their median height.
     """
@@ -72,9 +72,9 @@ class Typical(NamedTuple):
 
 
 def typical(model: Family, *, key: PRNGKeyArray) -> Typical:
-    """Measure objects from the prior, in the middle of a scene.
+    """Measure objects sampled from the prior and placed in the centre of a scene.
 
-    A stroke of width w and length l holds ink w l and has edges of length 2 l, which are the ink's total variation.
+    A stroke of width w and length l has ink w l and total variation 2 l, the length of its edges.
     """
 
     def draw(where_key, what_key):

@@ -1,1 +1,1 @@
-"""What people and other programs use: the command line, the scikit-learn estimator, the web page, files."""
+"""Interfaces for people and programs: command line, scikit-learn estimator, web page, files."""

@@ -1,7 +1,7 @@
-"""Inference over any number of pictures, in little memory, which goes on where it was stopped.
+"""Inference over any number of pictures, in little memory, resumable after a stop.
 
-What is found is kept in a journal, a line a picture, batch by batch; when all are done, it is turned into the formats
-that were asked for (`airjax.interfaces.formats`).
+Results go to a journal, one line per picture, batch by batch. When all pictures are done, the journal is converted to
+the requested formats (`airjax.interfaces.formats`).
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class Pictures(NamedTuple):
     Attributes:
         root: the folder that names are relative to.
         names: paths below it, with forward slashes.
-        strict: whether one that can't be read is an error; otherwise it is left out.
+        strict: whether an unreadable picture is an error; otherwise it is skipped.
     """
 
     root: Path
@@ -46,13 +46,13 @@ class Pictures(NamedTuple):
 
 
 def gather(paths: Sequence[Path]) -> Pictures:
-    """Gather the files named, or all pictures of one folder.
+    """List the named files, or all pictures of one folder.
 
-    A file that was named must be readable; of a folder's, those that aren't are left out.
+    A named file must be readable; unreadable files of a folder are skipped.
 
     Raises:
         FileNotFoundError: a path doesn't exist.
-        ValueError: there are none, a folder is named beside other paths, or a file is named twice.
+        ValueError: there are no pictures, a folder is named beside other paths, or a file is named twice.
     """
     if not paths:
         raise ValueError("images must name at least one file or a folder, got none")
@@ -71,14 +71,14 @@ def gather(paths: Sequence[Path]) -> Pictures:
 
 @dataclass(frozen=True)
 class Inference:
-    """What is to be inferred, and how.
+    """A job of inference: model, pictures and options.
 
     Attributes:
         model: the model.
-        pictures: what it is shown, in batches of `AHEAD`, of which the last may be smaller.
-        invert: whether dark turns light before.
+        pictures: the pictures, in batches of `AHEAD`; the last batch may be smaller.
+        invert: whether dark and light are swapped first.
         samples: trajectories for p(n | x).
-        key: fixes them, for every batch by its place.
+        key: random key; each batch derives its own from its index.
     """
 
     model: Family
@@ -93,14 +93,13 @@ class Inference:
         """Infer batch by batch, from batch `first` on.
 
         Args:
-            first: how many batches to pass over.
-            watch: called with every picture and what was found in it.
+            first: number of batches to skip.
+            watch: called with every picture and its results.
 
         Yields:
             For each batch, a dictionary a picture: its `image` (name), `id` (place in the list, from 1), and either
-            `problem`, why it can't be read, or its `width` and `height` and what `airjax.inference.infer.describe`
-                tells,
-            with boxes and windows in the picture's own pixels.
+            `problem`, why it can't be read, or its `width` and `height` and the results of
+            `airjax.inference.infer.describe`, with boxes and windows in the picture's own pixels.
 
         Raises:
             ValueError: `samples` is below 1; a picture can't be read, if that is an error.
@@ -117,7 +116,7 @@ class Inference:
             yield lines
 
     def _doubt_polarity(self, pictures: list[Image.Image]) -> None:
-        """Warn if pictures would be shown to a model of a black background as bright ones."""
+        """Warn about pictures with a light background where the model expects a black one."""
         if not pictures or not self.model.on_black:
             return
         light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
@@ -143,7 +142,7 @@ class Inference:
         ]
 
     def _infer(self, pixels: list[np.ndarray], index: int) -> list[dict[str, Any]]:
-        """Infer a batch, filled up so that one compilation serves all, however many could be read."""
+        """Infer a batch, padded to a fixed size so that one compiled program serves all."""
         size = min(AHEAD, len(self.pictures.names))
         blank = np.zeros((size - len(pixels), *self.model.image_shape), np.uint8)
         stacked, key = np.stack([*pixels, *blank]), jax.random.fold_in(self.key, index)
@@ -151,14 +150,14 @@ class Inference:
 
 
 def _placed(found: dict[str, Any], fitted: Letterboxed) -> dict[str, Any]:
-    """Bring what was found in a fitted picture to the picture's own pixels."""
+    """Convert the results of a letterboxed picture to its own pixels."""
     width, height = fitted.placement.size
     moved = [to_own_pixels(one, fitted.placement) for one in found["objects"]]
     return {"width": width, "height": height, **found, "objects": moved}
 
 
 def to_own_pixels(described: dict[str, Any], placement: Placement) -> dict[str, Any]:
-    """Bring box and window of an object, as `inference.infer` describes them, to its picture's own pixels."""
+    """Convert the box and window of an object, as `describe` gives them, to its picture's own pixels."""
     moved = dict(described)
     for name in ("box", "window"):
         if moved[name] is not None:
@@ -168,7 +167,7 @@ def to_own_pixels(described: dict[str, Any], placement: Placement) -> dict[str, 
 
 
 def readable(inference: Inference) -> Iterator[dict[str, Any]]:
-    """Infer picture by picture; those that can't be read are left out, with a warning at the end."""
+    """Yield the results of all readable pictures; warn about the others at the end."""
     problems, total = [], 0
     for batch in inference.batches():
         problems += [one["problem"] for one in batch if "problem" in one]
@@ -192,21 +191,21 @@ class Outputs(NamedTuple):
 
     @property
     def paths(self) -> list[Path]:
-        """List what was asked for."""
+        """List the requested outputs."""
         return [path for path in self if path is not None]
 
     @property
     def journal(self) -> Path:
-        """Name the journal of an inference that isn't complete, beside the first of them."""
+        """Path of the journal of an unfinished job, beside the first output."""
         return self.paths[0].with_name(f".{self.paths[0].name}.partial")
 
 
 def to_files(inference: Inference, outputs: Outputs, *, force: bool = False, progress: bool = True) -> None:
-    """Infer all pictures into files; the same call goes on where a former one was stopped.
+    """Infer all pictures into files. The same call resumes after a stop.
 
     Args:
-        inference: what is to be inferred.
-        outputs: where it goes.
+        inference: the job.
+        outputs: the files to write.
         force: whether to replace files that exist.
         progress: whether to show a progress bar on stderr.
 
@@ -245,13 +244,13 @@ def _overlay(folder: Path, pictures: Pictures, picture: Image.Image, found: dict
 
 
 class Journal:
-    """What has been inferred so far, in a file that a kill at any moment leaves usable."""
+    """The journal of a job: finished batches in a file that stays usable after a kill at any moment."""
 
     def __init__(self, path: Path, inference: Inference):
-        """Open the journal of this very inference, or begin it.
+        """Open the journal of this job, or begin a new one.
 
         Raises:
-            ValueError: the file holds another inference.
+            ValueError: the file is the journal of another job.
         """
         header = _describe_inference(inference)
         self.path, self.batches = Path(path), 0
@@ -264,7 +263,7 @@ class Journal:
             _logger.info("going on after %d pictures", self.batches * AHEAD)
 
     def _go_on(self, header: dict[str, Any]) -> None:
-        """Check that the inference is the same, and cut off what a kill left of a batch."""
+        """Check that the job is the same, and cut off an incomplete last batch."""
         with self.path.open("r+b") as file:
             first = file.readline()
             if first.rstrip(b"\n") != json.dumps(header).encode():
@@ -275,7 +274,7 @@ class Journal:
             file.truncate(end)
 
     def write(self, batch: list[dict[str, Any]]) -> None:
-        """Add a batch, for good."""
+        """Append a batch and sync it to disk."""
         self._append(batch)
         self.batches += 1
 
@@ -283,7 +282,7 @@ class Journal:
         append(self.path, b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Read what was inferred, picture by picture, without those that could not be read."""
+        """Yield the results of all readable pictures."""
         with self.path.open() as file:
             for text in islice(file, 1, None):
                 line = json.loads(text)
@@ -291,14 +290,14 @@ class Journal:
                     yield line
 
     def report(self) -> None:
-        """Warn of pictures that were left out."""
+        """Warn about skipped pictures."""
         with self.path.open() as file:
             lines = [json.loads(text).get("problem") for text in islice(file, 1, None)]
         report_unreadable([problem for problem in lines if problem], len(lines))
 
 
 def _describe_inference(inference: Inference) -> dict[str, Any]:
-    """Tell an inference from any other."""
+    """Describe a job so that it can be told from any other."""
     weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inference.model))
     pictures = json.dumps([str(inference.pictures.root.resolve()), inference.pictures.names]).encode()
     return {

@@ -1,4 +1,4 @@
-"""The pictures of a run, made from what its folder holds."""
+"""Figures of a run, made from its folder."""
 
 import io
 from collections.abc import Sequence
@@ -24,19 +24,19 @@ from airjax.runs.record import PICTURES, load_model, read_record
 
 CURVES = ("elbo", "held_out_elbo", "held_out_count_accuracy")
 SHOWN = 10
-"""Scenes in the figure of attention."""
+"""Number of scenes in the figure of attention."""
 COUNTED = 2_000
-"""Held-out scenes in the confusion matrix."""
+"""Number of held-out scenes in the confusion matrix."""
 STEP_MS, LAST_MS = 150, 3_000
-"""How long a frame of training is shown, and the last one."""
+"""Duration of a frame of training, and of the last one, in milliseconds."""
 TURNED = 4
-"""Scenes that are turned around."""
+"""Number of scenes in the turntable."""
 TURN_FRAMES, TURN_MS, MAGNIFIED = 40, 80, 3
-"""Frames of a turn, how long each is shown, and the side of its pictures over that of a scene."""
+"""Frames per turn, duration of each in milliseconds, and side of its pictures over that of a scene."""
 
 
 def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
-    """Draw attention, samples, learning curves, confusion of counts, training, and solids from all around.
+    """Draw all figures of a run: attention, samples, learning curves, confusion, training and turntable.
 
     Returns:
         The files written.
@@ -75,17 +75,17 @@ def draw_attention(model: Family, scenes: Scenes, path: Path) -> None:
 
 
 def draw_found(scenes: Scenes, found: infer.Found, path: Path) -> None:
-    """Do as `draw_attention` with what was found in these scenes, and perhaps in others after them."""
+    """Draw the same figure from given results, whose first rows belong to these scenes."""
     windows, counts, canvases = (array[: len(scenes)] for array in (found.windows, found.count, found.canvases))
     figure = plots.attention_figure(scenes.images / 255.0, windows, counts, _for_plots(canvases))
     plots.save_figure(figure, path)
 
 
 def draw_scenes(config: DataConfig, path: Path, *, n: int) -> None:
-    """Draw `n` training scenes, or as many as there are, with their boxes where known; of a file, spread over it.
+    """Draw `n` training scenes, or all if there are fewer, with known boxes; scenes of a file are spread over it.
 
     Raises:
-        ValueError: `n` is below 1, or the path's suffix is no picture's; see `airjax.data.load_scenes` for more.
+        ValueError: `n` is below 1, or the path's suffix is not a picture's; see also `airjax.data.load_scenes`.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -98,7 +98,7 @@ def sample_scenes(model: Family, path: Path, *, n: int = 40, seed: int = 0) -> N
     """Draw `n` scenes from the generative model.
 
     Raises:
-        ValueError: `n` is below 1, or the path's suffix is no picture's.
+        ValueError: `n` is below 1, or the path's suffix is not that of a picture.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, got {n}")
@@ -107,18 +107,18 @@ def sample_scenes(model: Family, path: Path, *, n: int = 40, seed: int = 0) -> N
 
 
 def join_pictures(pictures: Sequence[Path], path: Path) -> None:
-    """Make one moving picture (GIF) of those that training has left, `step_000000500.png` and so on."""
+    """Join the pictures of training, `step_000000500.png` and so on, into one GIF."""
     frames = [_frame(picture) for picture in pictures]
     _save_frames(frames, [STEP_MS] * (len(frames) - 1) + [LAST_MS], path)
 
 
 def draw_turntable(stage: Stage, scenes: Scenes, found: infer.Found, path: Path) -> None:
-    """Make a moving picture (GIF): scenes above, and what was found in each below, seen from all around.
+    """Make a GIF: scenes above, and below them the inferred objects, seen from all around.
 
     Args:
         stage: the stage that the objects stand on.
         scenes: the n scenes to show.
-        found: what was found in them, and perhaps in others after them.
+        found: results of inference, whose first n rows belong to these scenes.
         path: the file to write.
     """
     counts, what, scene = (array[: len(scenes)] for array in (found.count, found.what, found.scene))
@@ -135,14 +135,14 @@ def draw_turntable(stage: Stage, scenes: Scenes, found: infer.Found, path: Path)
 
 
 def _save_frames(frames: list[Image.Image], shown: list[int], path: Path) -> None:
-    """Write a moving picture that begins again after its end; `shown` is in milliseconds."""
+    """Write a looping GIF; `shown` is in milliseconds."""
     buffer = io.BytesIO()
     frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], duration=shown, loop=0)
     write_atomically(path, buffer.getvalue())
 
 
 def _frame(picture: Path) -> Image.Image:
-    """Halve a picture, with its step above it, and keep few colours."""
+    """Halve a picture, write its step above it, and reduce its colours."""
     with Image.open(picture) as opened:
         shrunk = opened.convert("RGB").reduce(2)
     frame = Image.new("RGB", (shrunk.width, shrunk.height + 20), "white")
@@ -152,6 +152,6 @@ def _frame(picture: Path) -> Image.Image:
 
 
 def _for_plots(canvases: Float[np.ndarray, "*n c h w"]) -> Float[np.ndarray, "..."]:
-    """Put channels last, or leave them out for grey images; keep to values that can be shown."""
+    """Move channels last, or drop them for grey images, and clip values to what can be shown."""
     last = np.moveaxis(np.clip(canvases, 0.0, 1.0), -3, -1)
     return last[..., 0] if last.shape[-1] == 1 else last

@@ -1,4 +1,4 @@
-"""A web page on which a model can be watched while it attends, infers and repeats.
+"""A web page that shows step by step how a model attends, infers and repeats.
 
 Needs the packages of `airjax[serve]`; nothing outside this folder imports them.
 """
@@ -16,9 +16,9 @@ from airjax.runs.pretrained import load, names
 from airjax.runs.record import RECORD
 
 HOST = "127.0.0.1"
-"""The page is for this machine alone: whoever reaches it can keep the processor busy."""
+"""The page is served to this machine only, since every request costs processor time."""
 DEFAULT, IN_3D = "multi-mnist", "crockery"
-"""The models of the package that are shown where none is named."""
+"""The packaged models shown by default."""
 
 _logger = logging.getLogger("airjax")
 
@@ -26,10 +26,10 @@ _logger = logging.getLogger("airjax")
 def serve_model(source: str | None, *, port: int) -> None:
     """Serve the page of a trained model on `port` of this machine (0: any that is free) until interrupted.
 
-    Without one, it shows those of the package: handwritten digits, and crockery in 3D if that model is there.
+    Without a model, it shows the packaged ones: handwritten digits, and crockery in 3D where available.
 
     Raises:
-        ValueError: the port is out of range, or taken; the model is one of pictures in 3D that are not square.
+        ValueError: the port is out of range or taken, or the images of a 3D model are not square.
         RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
     """
     if not 0 <= port <= 65_535:

@@ -1,4 +1,4 @@
-"""What the page asks of a model, answered in plain data."""
+"""Answers of a model, as plain data for the page."""
 
 import logging
 from dataclasses import replace
@@ -20,18 +20,18 @@ from airjax.models.base import Family
 from airjax.runs.record import read_record
 
 SAMPLES = 20
-"""Trajectories for p(n | x): about 6 ms of the 50 that an answer may take."""
+"""Trajectories for p(n | x); they take about 6 of the 50 ms allowed per answer."""
 PICTURES = 200
-"""Held-out scenes to choose from."""
+"""Number of held-out scenes to choose from."""
 SHEET = 12
-"""Scenes sampled at a time."""
+"""Number of scenes sampled together."""
 
 _KEY = jax.random.PRNGKey(0)
 _logger = logging.getLogger("airjax")
 
 
 def held_out_pictures(run: Path) -> UInt8[np.ndarray, "n c h w"] | None:
-    """Make a few held-out scenes of a run; None where its data can't be had."""
+    """Make a few held-out scenes of a run; None if its data is not available."""
     config = replace(read_record(run).config.data, held_out_scenes=PICTURES)
     try:
         return channels_first(load_scenes(config, "held-out").images[:PICTURES])
@@ -41,7 +41,7 @@ def held_out_pictures(run: Path) -> UInt8[np.ndarray, "n c h w"] | None:
 
 
 def inferred(model: Family, pixels: UInt8[np.ndarray, "c h w"]) -> tuple[Found, dict[str, Any]]:
-    """Find what is in a picture, and tell what any model can tell of that.
+    """Infer a picture and describe the result, for any family of models.
 
     Raises:
         ValueError: the picture has another shape than those the model was trained on.
@@ -68,14 +68,14 @@ def inferred(model: Family, pixels: UInt8[np.ndarray, "c h w"]) -> tuple[Found, 
 
 
 class Answers:
-    """Ask a model; everything is compiled when this has been made.
+    """Answer requests with a model; the constructor compiles everything.
 
     Attributes:
-        card: what the page needs to know of the model.
+        card: the description of the model that the page needs.
     """
 
     def __init__(self, model: Family, pictures: UInt8[np.ndarray, "n c h w"] | None):
-        """Compile for `model`, whose random scenes are `pictures`, or sampled."""
+        """Compile `model`. Random scenes are taken from `pictures`, or sampled without them."""
         if pictures is not None:
             infer.check_images(model, pictures)
         self._model, self._pictures = model, pictures
@@ -84,7 +84,7 @@ class Answers:
         self.sample(seed=0, count=None, scale=1.0, temperature=1.0)
 
     def infer(self, pixels: UInt8[np.ndarray, "c h w"]) -> dict[str, Any]:
-        """Say what is in a picture, and how it was found.
+        """Infer a picture and describe its objects and every step.
 
         Raises:
             ValueError: the picture has another shape than those the model was trained on.
@@ -96,11 +96,11 @@ class Answers:
         return answer
 
     def scene(self, *, seed: int) -> dict[str, Any]:
-        """Take a held-out scene, or sample one with objects where there are none."""
+        """Return a held-out scene, or a sample with at least one object if there are none."""
         return {"image": encoded(self._random_pixels(seed)), "source": self.card["scenes"]}
 
     def sample(self, *, seed: int, count: int | None, scale: float, temperature: float) -> dict[str, Any]:
-        """Draw a sheet of scenes from the priors, steered as `airjax.inference.sampling.steer` says.
+        """Sample a sheet of scenes from the priors as changed by `airjax.inference.sampling.steer`.
 
         Raises:
             ValueError: see there.

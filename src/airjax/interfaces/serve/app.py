@@ -1,4 +1,4 @@
-"""The page and its JSON API: which question gets which answer."""
+"""The page and its JSON API."""
 
 import io
 from collections.abc import AsyncIterator
@@ -36,9 +36,9 @@ from airjax.runs import plots
 
 STATIC = Path(__file__).parent / "static"
 MAX_PIXELS = 16_000_000
-"""Pixels of a picture, which is refused before it is decoded."""
+"""Largest number of pixels of a picture; larger ones are refused before they are decoded."""
 PLACES = 8
-"""Requests to a model that are worked on or wait."""
+"""Number of requests that run or wait."""
 
 
 def create_app(
@@ -49,20 +49,20 @@ def create_app(
     beside: Family | None = None,
     places: int = PLACES,
 ) -> FastAPI:
-    """Make the page of a model, and of another one beside it.
+    """Make the page of a model, and optionally of a second one.
 
-    When this returns, a model of patches has been compiled; one of objects in 3D is being compiled by a thread of its
-    own, after which questions to it are answered.
+    When this returns, a 2D model has been compiled. A 3D model is compiled in a thread of its own; requests to it wait
+    for that.
 
     Args:
         model: The model.
         name: What the page calls it.
-        pictures: Scenes to show on demand; None: they are sampled from the prior. Of a model in 3D, tables are laid.
-        beside: A model in 3D to show besides one of patches.
-        places: Requests to a model that are worked on or wait; one more gets a 503.
+        pictures: Scenes to show on demand; None: samples from the prior. A 3D model shows tables instead.
+        beside: A 3D model to show beside a 2D one.
+        places: Number of requests to a model that run or wait; one more gets a 503.
 
     Raises:
-        ValueError: `pictures` are not of the model's shape, or those of the model in 3D are not square.
+        ValueError: `pictures` don't have the model's shape, or the images of the 3D model are not square.
     """
     answers = Answers(model, pictures) if model.stage is None else None
     in_3d = beside if model.stage is None else model

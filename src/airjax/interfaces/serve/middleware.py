@@ -1,4 +1,4 @@
-"""What holds for every reply: strict headers, and no word of what went wrong inside."""
+"""Middleware for every reply: strict headers, and no details of internal errors."""
 
 import logging
 from typing import Any
@@ -16,19 +16,19 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-"""The page takes nothing from elsewhere, is framed by nobody, and is asked for anew after an update."""
+"""The page loads nothing from other hosts, can't be framed, and is fetched again after an update."""
 
 _logger = logging.getLogger("airjax")
 
 
 class Guard:
-    """Middleware that adds `HEADERS` to every reply and turns a defect into a plain 500."""
+    """Add `HEADERS` to every reply and turn an unexpected error into a plain 500."""
 
     def __init__(self, app: ASGIApp):
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Handle one request."""
         started = False
 
         async def guarded(message: Message) -> None:
@@ -51,5 +51,5 @@ class Guard:
 
 
 def refusal(status: int, sentence: str, **more: Any) -> JSONResponse:
-    """Say in one sentence why a request is not answered."""
+    """Make the reply to a refused request: one sentence that says why."""
     return JSONResponse({"error": sentence}, status, **more)

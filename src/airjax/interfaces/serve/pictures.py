@@ -1,4 +1,4 @@
-"""Pictures as answers hold them: shape, type and bytes in base64."""
+"""Arrays in JSON answers: shape, type and base64 bytes."""
 
 import base64
 from typing import Any
@@ -8,7 +8,7 @@ from jaxtyping import Float, Int8, UInt8
 
 
 def as_bytes(values: Float[np.ndarray, "c h w"]) -> UInt8[np.ndarray, "c h w"]:
-    """Round values from 0 to 1 to bytes."""
+    """Convert values from 0 to 1 into bytes."""
     return np.rint(np.clip(values, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 

@@ -1,4 +1,4 @@
-"""What requests hold: read with care, or refused in a sentence that repeats none of it."""
+"""Requests: bodies are validated, and error messages never repeat their content."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field, ValidationError
 from airjax.config import MAX_SEED
 
 MAX_BODY = 8_000_000
-"""Bytes that a request's body may have."""
+"""Largest size of a request body, in bytes."""
 
 FARTHEST = 100.0
-"""From the table's centre: what is that far is not seen."""
+"""Largest distance from the table's centre; objects beyond it are out of view."""
 
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Place = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Asked(BaseModel, extra="forbid", strict=True):
-    """What requests in JSON share: no unknown names, and no strings for numbers."""
+    """Base of all JSON requests: unknown names and strings in place of numbers are refused."""
 
 
 class Drawing(Asked):
@@ -31,13 +31,13 @@ class Drawing(Asked):
 
 
 class SceneWanted(Asked):
-    """Which scene to take."""
+    """A request for a scene."""
 
     seed: Seed
 
 
 class SheetWanted(Asked):
-    """Scenes to sample (`airjax.inference.sampling.steer`)."""
+    """A request for samples (`airjax.inference.sampling.steer`)."""
 
     seed: Seed
     count: int | None = None
@@ -46,14 +46,14 @@ class SheetWanted(Asked):
 
 
 class TableWanted(Asked):
-    """Which table to lay, or to sample from the prior."""
+    """A request for a table: a held-out one, or a sample from the prior."""
 
     seed: Seed
     prior: bool = False
 
 
 class Thing(Asked):
-    """An object on a table, in the words of `AIR3D.describe`."""
+    """An object on a table, as `AIR3D.describe` gives it."""
 
     identity: str
     position: tuple[Place, Place]
@@ -61,14 +61,14 @@ class Thing(Asked):
 
 
 class ViewWanted(Asked):
-    """A table to draw, and from where."""
+    """A request for a view of a table, from a given azimuth."""
 
     objects: list[Thing]
     azimuth_deg: Degrees
 
 
 def content_type(request: Request, *allowed: str) -> str:
-    """Tell the content type, or refuse it: a 415."""
+    """Return the content type; answer 415 if it is not accepted."""
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in allowed:
         raise HTTPException(415, f"the content type must be {' or '.join(allowed)}")
@@ -76,7 +76,7 @@ def content_type(request: Request, *allowed: str) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the body, but no more of it than is allowed, whatever length was announced: a 413."""
+    """Read the body; answer 413 as soon as it exceeds the limit, whatever length was announced."""
     body = bytearray()
     if not request.headers.get("content-length", "0").isdigit():
         raise HTTPException(400, "the content length is not a number")
@@ -95,14 +95,14 @@ Wanted = TypeVar("Wanted", bound=Asked)
 
 
 async def wanted(request: Request, kind: type[Wanted]) -> Wanted:
-    """Read a question in JSON."""
+    """Read and validate a JSON request."""
     content_type(request, "application/json")
     body = await read_body(request)
     return checked(lambda: kind.model_validate_json(body))
 
 
 def checked(read: Callable[[], T]) -> T:
-    """Read what came, or refuse it with a sentence that repeats none of it: a 422."""
+    """Run a parser; answer 422 with one sentence, which repeats none of the input, if it fails."""
     try:
         return read()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What the page asks of a model of objects on a table, answered in plain data."""
+"""Answers of a model of objects on a table, as plain data for the page."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -18,31 +18,31 @@ from airjax.models.base import Family
 from airjax.render3d.turntable import azimuths, turntable
 
 TABLES = 128
-"""Tables to choose from: drawn at once, they take a tenth of a second."""
+"""Number of tables to choose from; drawing all of them takes a tenth of a second."""
 LAID = 3
-"""Objects of a table, at most: more may not find room."""
+"""Largest number of objects on a table; more may not fit."""
 HELD_OUT = 1
-"""Seed of the tables. Those to learn from have even ones (`airjax.data.load_scenes`)."""
+"""Seed of the tables. Training tables have even seeds (`airjax.data.load_scenes`)."""
 VIEW = 96
-"""Side of a view from elsewhere, in pixels."""
+"""Side of a view from another azimuth, in pixels."""
 
 
 class Laid(NamedTuple):
-    """A table: its picture, and what stands on it, (x, y, rotation, identity) each."""
+    """A table: its image, and its objects as rows of (x, y, rotation, identity)."""
 
     pixels: UInt8[np.ndarray, "3 h w"]
     what: Float32[np.ndarray, "n 4"]
 
 
 class TableAnswers:
-    """Ask a model; everything is compiled when it is first asked for, or by the parts of `warm`.
+    """Answer requests with a model. Programs are compiled at their first use, or by the tasks of `warm`.
 
     Attributes:
-        card: what the page needs to know of the model.
+        card: the description of the model that the page needs.
     """
 
     def __init__(self, model: Family):
-        """Ask `model`.
+        """Answer with `model`.
 
         Raises:
             ValueError: its images are not square, or its objects are patches.
@@ -61,7 +61,7 @@ class TableAnswers:
         }
 
     def warm(self) -> tuple[Callable[[], object], ...]:
-        """List what compiles everything, in parts: whoever wants to end need not wait for the next."""
+        """List the compilation tasks, one by one, so that shutting down need not wait for all of them."""
         return (
             lambda: self._tables,
             lambda: infer.find(self._model, self._held_out(0).pixels[None], batch=1),
@@ -71,7 +71,7 @@ class TableAnswers:
         )
 
     def table(self, *, seed: int, prior: bool) -> dict[str, Any]:
-        """Lay a table, or sample one from the prior, and say what is on it and how that was found."""
+        """Lay a table, or sample one from the prior, and describe its objects and their inference."""
         laid = self._sampled(seed) if prior else self._held_out(seed)
         found, answer = inferred(self._model, laid.pixels)
         steps = [step | self._model.describe(what) for step, what in zip(answer["steps"], found.what[0])]
@@ -80,14 +80,14 @@ class TableAnswers:
         return answer | {"steps": steps, "laid": told, "azimuth_deg": azimuth}
 
     def view(self, what: Float32[np.ndarray, "n 4"], *, azimuth_deg: float) -> dict[str, Any]:
-        """Draw a table with these objects as it is seen from elsewhere."""
+        """Draw a table with these objects, seen from another azimuth."""
         filled = np.zeros((1, self._model.max_objects, 4), np.float32)
         filled[0, : len(what)] = what
         azimuth, count = np.radians([azimuth_deg], dtype=np.float32), np.array([len(what)], np.int32)
         return {"image": picture(turntable(self._stage, count, filled, azimuth, frames=1, side=VIEW)[0, 0])}
 
     def place(self, told: Sequence[dict[str, Any]]) -> Float32[np.ndarray, "n 4"]:
-        """Turn what `AIR3D.describe` says of objects into (x, y, rotation, identity).
+        """Convert objects from the form of `AIR3D.describe` to (x, y, rotation, identity).
 
         Raises:
             ValueError: there are more than N objects, or one is of no known kind.

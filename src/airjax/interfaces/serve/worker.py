@@ -1,4 +1,4 @@
-"""One thread that does the work, and a queue in front of it that can be full."""
+"""A single worker thread with a bounded queue."""
 
 import asyncio
 import threading
@@ -14,23 +14,23 @@ class Busy(Exception):
 
 
 class Worker:
-    """Do one thing after the other, with at most `places` being done or waiting."""
+    """Run one task after another; at most `places` tasks run or wait."""
 
     def __init__(self, places: int):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="airjax")
         self._free = threading.BoundedSemaphore(places)
 
     def begin(self, *functions: Callable[[], object]) -> None:
-        """Do these before all that comes later; nobody waits for them, and they take no place."""
+        """Queue tasks ahead of later requests; they take no place, and nobody waits for them."""
         for function in functions:
             self._thread.submit(function)
 
     def close(self) -> None:
-        """Finish what is being done, and drop what waits."""
+        """Finish the running task and drop the waiting ones."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Wait for `function()`, done by the thread.
+        """Run `function()` in the thread and wait for its result.
 
         Raises:
             Busy: the queue is full.
