@@ -131,7 +131,7 @@ def test_annealing_starts_from_its_start(tiny_config, tiny_train_config, tiny_im
 
 def test_the_sd_is_annealed_by_constant_factors(train_tiny, tiny_config):
     config = replace(tiny_config, sd_start=0.8, sd=0.2, sd_anneal_steps=4)
-    sd_after = lambda steps: jnp.exp(train_tiny((steps,), model_config=config)[0].model.likelihood.log_sd)
+    sd_after = lambda steps: jnp.exp(train_tiny((1,) * steps, model_config=config)[0].model.likelihood.log_sd)
     # p(n) is annealed before, for two steps.
     np.testing.assert_allclose([sd_after(steps) for steps in (1, 2, 4, 6, 7)], [0.8, 0.8, 0.4, 0.2, 0.2], rtol=1e-5)
 
