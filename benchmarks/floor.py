@@ -1,13 +1,13 @@
 """The least a training step must cost: its arithmetic and the optimiser's traffic, counted by hand.
 
-Per image and step of inference, a matrix product of m x k by k x n takes 2 m k n operations forward, as many for the
-gradient of its left factor, and as many for that of its right one. docs/performance.md derives the numbers below.
+Per image and step of inference, a matrix product of m x k by k x n takes 2 m k n operations forward, and as many again
+for the gradient of each factor. docs/performance.md derives the numbers below.
 """
 
 from airjax.config import Config
 
 ADAM_BYTES = 28
-"""Of a float32 parameter, Adam reads weight, gradient and two moments, and writes weight and moments: 7 x 4 bytes."""
+"""Bytes per float32 parameter: Adam reads weight, gradient and two moments, and writes weight and moments (7 x 4)."""
 
 
 def dense(inputs: int, outputs: int, *, input_gradient: bool = True) -> int:
@@ -18,8 +18,8 @@ def dense(inputs: int, outputs: int, *, input_gradient: bool = True) -> int:
 def resampling(side: int, window: int, *, image_gradient: bool) -> int:
     """Count the operations of reading a window from, or writing one to, an image.
 
-    Forward, a value and a slope are two products and a sum of neighbours, along x and then along y. Backward, the hat
-    functions' products take the gradient to x (always) and on to the image (where it is wanted).
+    Forward, each value and each slope takes two products and a sum of neighbours, along x and then along y. Backward,
+    products with the hat functions carry the gradient to x (always) and on to the image (if it is needed).
     """
     between, samples = side * window, window * window
     sparse = 2 * 3 * (between + samples) + 2 * (between + samples)
@@ -49,7 +49,7 @@ def operations(config: Config, *, side: int = 50, channels: int = 1) -> int:
 
 
 def seconds(config: Config, parameters: int, flops_per_s: float, bytes_per_s: float) -> dict[str, float]:
-    """Turn counts and measured rates into the least seconds of a step."""
+    """Compute the least seconds of a step from counts and measured rates."""
     arithmetic = operations(config) / flops_per_s
     optimiser = ADAM_BYTES * parameters / bytes_per_s
     return {"arithmetic": arithmetic, "optimiser": optimiser, "total": arithmetic + optimiser}

@@ -1,6 +1,6 @@
-"""What is measured of airjax itself, each part in a process of its own: `python benchmarks/parts.py PART [options]`.
+"""Measurements of airjax itself, one part per process: `python benchmarks/parts.py PART [options]`.
 
-Every part prints one JSON object. `run.py` runs them, and the peers, in turn.
+Every part prints one JSON object. `run.py` runs all parts and the peers in turn.
 """
 
 import argparse
@@ -28,15 +28,15 @@ from airjax.learning import trainer
 from airjax.runs import presets
 
 CHUNK = 50
-"""Steps in a dispatch."""
+"""Steps per call of the compiled program."""
 LOOK_EVERY = 100
-"""Steps between looks at held-out scenes."""
+"""Steps between evaluations on held-out scenes."""
 ACCURACY = 0.98
 """Share of held-out counts to reach."""
 
 
 def seconds_of(work: Callable[[], Any], repeats: int) -> list[float]:
-    """Time `work`, after one call that isn't timed."""
+    """Return the seconds of repeated calls of `work`, after one call that isn't timed."""
     jax.block_until_ready(work())
     times = []
     for _ in range(repeats):
@@ -53,18 +53,18 @@ def load(scenes: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Training:
-    """Training steps on given images, chunk by chunk, with a clock that stops between chunks."""
+    """Training on given images, chunk by chunk, with a clock that stops between chunks."""
 
     def __init__(self, model: ModelConfig, settings: TrainConfig, images: np.ndarray):
         self.model, self.settings, self.scenes = model, settings, len(images)
-        self.fixed = (jnp.asarray(images), model, settings)
+        self.fixed = (jnp.asarray(images), settings, trainer.step_with(model))
         self.done = 0
         start = time.perf_counter()
         self.state = jax.block_until_ready(trainer.init(model, settings, images.shape[1:]))
         self.clock = time.perf_counter() - start
 
     def advance(self, steps: int) -> float:
-        """Take `steps` steps; return their seconds."""
+        """Train for `steps` steps; return their seconds."""
         start = time.perf_counter()
         indices = trainer.batch_indices(self.settings, self.scenes, self.done, steps)
         self.state, _ = jax.block_until_ready(trainer.run_chunk(self.fixed, self.state, jnp.asarray(indices)))
@@ -74,7 +74,7 @@ class Training:
 
 
 def step(config: Config, images: np.ndarray, *, rounds: int = 6, chunk: int = CHUNK) -> dict:
-    """Time a training step, the compilation before it, and the memory that both needed."""
+    """Measure the time of a training step, the time of its compilation, and the peak memory of both."""
     training = Training(config.model, config.train, images)
     first = training.advance(chunk)
     seconds = [training.advance(chunk) / chunk for _ in range(rounds)]
@@ -87,7 +87,7 @@ def step(config: Config, images: np.ndarray, *, rounds: int = 6, chunk: int = CH
 
 
 def time_to(config: Config, images: np.ndarray, held_out: Path) -> dict:
-    """Train; find the first look at all held-out scenes that reaches the accuracy. The clock stops for the looks."""
+    """Train, and find the time at which held-out accuracy reaches `ACCURACY`; the clock stops during evaluations."""
     looked_at, counts = load(held_out)
     training = Training(config.model, config.train, images)
     curve, reached = [], None
@@ -102,7 +102,7 @@ def time_to(config: Config, images: np.ndarray, held_out: Path) -> dict:
 
 
 def infer(config: Config, images: np.ndarray, *, batch: int) -> dict:
-    """Time `find`: images a second in batches, and one image alone."""
+    """Time `find`: images per second in batches, and milliseconds for one image."""
     model = trainer.init(config.model, config.train, images.shape[1:]).model
     many = images[: batch * 16]
     batched = seconds_of(lambda: find(model, many, batch=batch), 5)
@@ -115,12 +115,12 @@ def infer(config: Config, images: np.ndarray, *, batch: int) -> dict:
 
 
 def limits() -> dict:
-    """Measure the rate of a large float32 matrix product, and the bandwidth of copying what the optimiser touches."""
+    """Measure the rate of a large float32 matrix product, and the bandwidth of copying an optimiser's arrays."""
     square = jnp.ones((2048, 2048))
     product = jax.jit(jnp.matmul)
     rate = [2 * 2048**3 / s for s in seconds_of(lambda: product(square, square), 15)]
     if jax.default_backend() == "cpu":
-        # 13 M numbers, as weights, gradients and Adam's two moments of the paper's sizes; two threads.
+        # 13 M numbers: weights, gradients and Adam's two moments of a model of the paper's sizes. Two threads.
         source, target = np.ones(13_000_000, np.float32), np.zeros(13_000_000, np.float32)
         halves = slice(0, source.size // 2), slice(source.size // 2, None)
         with ThreadPoolExecutor(2) as threads:
@@ -134,12 +134,12 @@ def limits() -> dict:
 
 
 def scenes_of(side: int, number: int) -> np.ndarray:
-    """Make images of `side` pixels that only serve to be computed with."""
+    """Make random images of `side` pixels, [n, 1, side, side], to compute with."""
     return np.random.default_rng(0).integers(0, 256, (number, 1, side, side), np.uint8)
 
 
 def growth(config: Config, *, quick: bool = False) -> dict:
-    """Time a training step against maximum count, image side and batch, and bounds against their samples."""
+    """Time a training step for several maximum counts, image sides and batches, and bounds for several samples."""
     base, settings = config.model, replace(config.train, steps=10_000)
 
     def timed(model: ModelConfig, batch: int = 64, side: int = 50) -> float:
@@ -170,7 +170,7 @@ def growth(config: Config, *, quick: bool = False) -> dict:
 
 
 def make_run(config: Config, images: np.ndarray, folder: Path) -> None:
-    """Leave a run of one step and a picture in `folder`, for starts of the command line."""
+    """Write a run of one step and a picture to `folder`, to time starts of the command line."""
     from PIL import Image
 
     from airjax.data import Scenes

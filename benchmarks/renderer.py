@@ -1,8 +1,8 @@
 """Time the renderer of scenes3d: `python benchmarks/renderer.py`.
 
-Prints one JSON object: milliseconds an image, medians over rounds, in a batch of 64, of drawing one object on the
-table, and of that with the gradient of a squared error by its position, rotation, size and colour; for every kind,
-for all kinds at once, and for a scene of three objects of any kind with all its prefixes.
+Prints one JSON object with milliseconds per image, as medians over rounds, in a batch of 64. It times drawing one
+object on the table, with and without the gradient of a squared error with respect to position, rotation, size and
+colour: for every kind, for all kinds at once, and for a scene of three objects of any kind with all its prefixes.
 """
 
 import argparse
@@ -27,20 +27,20 @@ def poses_of(*shape: int) -> render3d.Pose:
 
 
 def one_object(pose: render3d.Pose, kinds: tuple[render3d.Kind, ...], side: int) -> jax.Array:
-    """Draw an object as each of these kinds, alone on the table."""
+    """Draw an object alone on the table, once as each of these kinds."""
     rays = CAMERA.rays((side, side))
     empty = render3d.empty_table(rays, SETTING, 1)
     return jax.vmap(lambda layer: empty.add(layer).image)(render3d.draw_each(rays, pose, SETTING, kinds))
 
 
 def scene(pose: render3d.Pose, side: int) -> jax.Array:
-    """Draw three objects, whose kinds are only known at run time."""
+    """Draw three objects whose kinds are only known at run time."""
     identities = (pose.rotation * 1e3).astype(int) % len(render3d.KINDS)
     return render3d.render(CAMERA, identities, pose, SETTING, (side, side))
 
 
 def measure(draw, poses: render3d.Pose, rounds: int) -> dict[str, float]:
-    """Time drawing a batch, and drawing with gradients: milliseconds an image."""
+    """Time drawing a batch with and without gradients, in milliseconds per image."""
     loss = lambda pose: jnp.sum((draw(pose) - 0.5) ** 2)
     milliseconds = {}
     for name, function in (("forward", loss), ("with_gradient", jax.value_and_grad(loss))):

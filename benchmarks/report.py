@@ -1,4 +1,4 @@
-"""From results/<device>.json to a table and plots: `python benchmarks/report.py results/cpu.json`."""
+"""Make a table and plots from results/<device>.json: `python benchmarks/report.py results/cpu.json`."""
 
 import json
 import statistics
@@ -16,18 +16,18 @@ from airjax.files import write_atomically
 from airjax.runs import presets
 
 PUBLISHED_STEPS = {"pyro": 50_000, "genjax_mvd": 22 * 938}
-"""Steps after which peers publish 98.4 % (Pyro's tutorial) and 98.2 % (GenJAX, PLDI 2024)."""
+"""Steps after which peers report 98.4 % (Pyro's tutorial) and 98.2 % (GenJAX, PLDI 2024)."""
 NAMES = {"pyro": "Pyro's example", "genjax_mvd": "GenJAX, mvd", "genjax_reinforce": "GenJAX, reinforce"}
 AXES = {"max_objects": "maximum count", "side": "image side, pixels", "batch": "batch", "samples": "samples K"}
 
 
 def median_of(runs: list[dict], name: str = "step_ms") -> float:
-    """Take the median of a list of times over all rounds."""
+    """Compute the median of a measured quantity over all rounds."""
     return statistics.median(value for run in runs for value in run[name])
 
 
 def rows(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """List what the table says."""
+    """List the rows of the table: a description and a value each."""
     return [*_step_rows(results), *_learning_rows(results), *_use_rows(results)]
 
 
@@ -70,7 +70,7 @@ def _use_rows(results):
 
 
 def plot_growth(growth: dict[str, dict[str, float]], path: Path) -> None:
-    """Draw how the cost of a step grows with each size."""
+    """Plot the time of a step against each size."""
     figure, axes = plt.subplots(1, len(AXES), figsize=(12, 2.9), layout="constrained")
     for axis, (name, label) in zip(axes, AXES.items()):
         sizes = [int(size) for size in growth[name]]
@@ -88,7 +88,7 @@ def plot_growth(growth: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def write(results: dict[str, Any], folder: Path, device: str) -> None:
-    """Write the table and the plots beside the JSON."""
+    """Write the table and the plots to `folder`."""
     where = results["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
     on = f"{where['date']}, {where['processor']}, {where['cores']} cores, device {where['device']}"

@@ -1,9 +1,9 @@
-"""Measure airjax, and peers beside it, one process at a time: `python benchmarks/run.py --help`.
+"""Measure airjax and its peers, one process at a time: `python benchmarks/run.py --help`.
 
     make bench DATA_DIR=MNIST PYRO=CHECKOUT PYRO_PYTHON=PYTHON GENJAX=CHECKOUT GENJAX_PYTHON=PYTHON
 
-Writes results/<device>.json, a table and the growth plots beside this file. Peers are left out where no checkout is
-named. Nothing else should run on the machine.
+Writes results/<device>.json, a table and the growth plots beside this file. Peers without a checkout are left out.
+Nothing else should run on the machine.
 """
 
 import argparse
@@ -33,19 +33,19 @@ PRESETS = ("paper", "default", "fast")
 
 
 class Bench:
-    """Runs measurements as processes, one after the other."""
+    """Runs measurements as processes, one after another."""
 
     def __init__(self, options: argparse.Namespace, folder: Path, progress: Progress):
         self.options, self.folder, self.progress = options, folder, progress
         self.task = progress.add_task("starting", total=None)
         platforms = "cpu" if options.device == "cpu" else "cuda"
-        # No compiled program may come from an earlier run, unless the cache is what is measured.
+        # Programs compiled in an earlier run must not be used, unless the cache itself is measured.
         self.environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
         self.environment["JAX_PLATFORMS"] = platforms
         self.quick = ["--quick"] if options.quick else []
 
     def start(self, command: list[str], **environment: str) -> str:
-        """Run a command; return what it prints."""
+        """Run a command; return its output."""
         self.progress.update(self.task, description=" ".join(Path(word).name for word in command[1:5]))
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**self.environment, **environment})
         if done.returncode:
@@ -58,7 +58,7 @@ class Bench:
         return json.loads(self.start(command, **environment))
 
     def peer(self, name: str, *arguments: str) -> dict[str, Any] | None:
-        """Run a peer's driver by the peer's Python; None where no checkout was named."""
+        """Run a peer's script with the peer's Python; return None if no checkout was given."""
         checkout, python = getattr(self.options, name), getattr(self.options, f"{name}_python")
         if checkout is None:
             return None
@@ -67,14 +67,14 @@ class Bench:
         return json.loads(self.start([*command, "--steps", steps, *arguments]).splitlines()[-1])
 
     def seconds(self, command: list[str], **environment: str) -> float:
-        """Time a command from its start to its end."""
+        """Time a command from start to end."""
         start = time.perf_counter()
         self.start(command, **environment)
         return time.perf_counter() - start
 
 
 def make_scenes(options: argparse.Namespace, folder: Path) -> None:
-    """Write the protocol's training and held-out scenes to train.npz and test.npz."""
+    """Write the benchmark's training and held-out scenes to train.npz and test.npz."""
     sizes = dict(scenes=2_000, held_out_scenes=500) if options.quick else {}
     data = DataConfig("multi-mnist" if options.data_dir else "multi-digits", data_dir=options.data_dir, **sizes)
     for part, name in (("train", "train.npz"), ("held-out", "test.npz")):
@@ -83,7 +83,7 @@ def make_scenes(options: argparse.Namespace, folder: Path) -> None:
 
 
 def step_times(bench: Bench) -> dict[str, Any]:
-    """Time a training step of ours and of the peers, in turn, round by round."""
+    """Time a training step of airjax and of the peers in turn, round by round."""
     contenders = {
         "airjax": lambda: bench.part("step", "--preset", "paper", "--scenes", str(bench.folder / "train.npz")),
         "pyro": lambda: bench.peer("pyro", "--device", bench.options.device),
@@ -138,7 +138,7 @@ def measure(bench: Bench) -> dict[str, Any]:
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """Name what the numbers were measured on and with."""
+    """Describe the machine and the versions of this measurement."""
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "date": datetime.now(UTC).date().isoformat(),

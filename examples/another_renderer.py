@@ -3,9 +3,9 @@
 
 ``python examples/another_renderer.py --out renderers.png`` (needs ``pip install '.[mujoco]'`` and OpenGL)
 
-The same scenes by two renderers: above by the one that models in 3D invert, in the middle by MuJoCo. A black box has no
-derivatives, but differences of its pictures serve as such: below, MuJoCo's table of the right column is laid again from
-wrong positions and rotations, by gradient descent through MuJoCo.
+The same scenes by two renderers: above the one that models in 3D invert, in the middle MuJoCo. A black box has no
+derivatives, but finite differences of its pictures take their place. Below, gradient descent through MuJoCo corrects
+wrong positions and rotations of the table in the right column.
 """
 
 import argparse

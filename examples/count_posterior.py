@@ -3,9 +3,9 @@
 
 ``python examples/count_posterior.py``
 
-Two digits are pushed together until they are hardly two any more. At each distance a model that comes with airjax,
-trained on other digits and without labels, tells two things: q(n | x), its guess at first sight, and p(n | x), what is
-left of the question once 100 ways to explain the picture have been drawn and weighed by how well they do.
+Two digits are pushed together until they can hardly be told apart. At each distance, a model that comes with airjax,
+trained on other digits and without labels, gives two answers: q(n | x), its guess at first sight, and p(n | x), its
+answer after it has drawn 100 explanations of the picture and weighed them by how well they fit.
 """
 
 import argparse

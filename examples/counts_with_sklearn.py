@@ -4,11 +4,11 @@
 ``python examples/counts_with_sklearn.py``
 
 AIR as a step of a pipeline. Scenes of 50 x 50 pixels hold the digits that come with scikit-learn; nothing is
-downloaded. A model that comes with airjax, which learned without labels and from other digits (MNIST's), first counts
-the digits of each scene. Then, in front of a logistic regression, it makes scenes into features, in which the same
-digit looks much the same wherever it is: so 200 labels are enough to learn to read scenes of one digit, while pixels
-hardly help. On new scenes it counted 99.0 % right and read 90.5 %, from pixels 13.7 % (guessing: 10 %), in about 10
-seconds on one CPU core.
+downloaded. A model that comes with airjax learned without labels and from other digits (MNIST's). First it counts the
+digits of each scene. Then it turns scenes into features for a logistic regression. In these features a digit looks much
+the same wherever it is, so 200 labels are enough to learn to read scenes of one digit, while pixels hardly help. On new
+scenes it counted 99.0 % right and read 90.5 %, from pixels 13.7 % (guessing: 10 %), in about 10 seconds on one CPU
+core.
 """
 
 import argparse

@@ -23,9 +23,9 @@ parser.add_argument("--held-out-scenes", type=int, default=1_000)
 options = parser.parse_args()
 
 # %%
-# An experiment is three plain records: what to learn from, the model, and how it is trained. What isn't said has the
-# value behind the published numbers; here, networks are smaller and the rate is higher, since there are few steps.
-# ``attention`` places windows by what is not yet explained, which is learned sooner.
+# An experiment is three plain records: the data, the model, and the training. Settings that you leave out have the
+# values behind the published numbers. Here the networks are smaller and the learning rate is higher, since there are
+# few steps. ``attention`` places windows where the image is not yet explained, which is learned sooner.
 
 config = airjax.Config(
     airjax.DataConfig("multi-digits", scenes=options.scenes, held_out_scenes=options.held_out_scenes),
@@ -36,8 +36,8 @@ scenes, held_out = load_scenes(config.data, "train"), load_scenes(config.data, "
 print(f"images: {scenes.images.dtype} {scenes.images.shape}")
 
 # %%
-# Training keeps everything in a folder: the settings, a log, checkpoints to go on from, and pictures. Here the folder
-# vanishes; to keep one, name it, or use the command line: ``airjax train multi-digits --out runs/first``.
+# Training keeps everything in a folder: the settings, a log, checkpoints from which to resume, and pictures. Here the
+# folder is temporary. To keep one, name it, or use the command line: ``airjax train multi-digits --out runs/first``.
 
 with tempfile.TemporaryDirectory() as folder:
     model = fit.fit(config, scenes, held_out, Path(folder), progress=False)
@@ -49,7 +49,7 @@ found = airjax.find(model, channels_first(held_out.images))
 print(f"counted right: {(found.count == held_out.counts).mean():.1%}")
 
 # %%
-# What does it look at? Above, the scenes and its windows: red is the first object, green the second. Below, what it has
-# drawn after each of them.
+# What does it look at? Above: the scenes with its windows, red for the first object, green for the second. Below: its
+# drawing after each of them.
 
 figures.draw_attention(model, held_out[: fit.PICTURED], Path("first_training.png"))

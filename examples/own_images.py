@@ -3,9 +3,8 @@
 
 ``python examples/own_images.py``
 
-A folder of pictures is all it takes. This one is drawn on the spot: coloured sweets on a light table, in pictures of
-two shapes. The script calls the command line, so that every step can be typed as well, with your folder;
-``docs/own_images.md`` says more.
+A folder of pictures is all you need. The script draws one: coloured sweets on a light table, in pictures of two shapes.
+It calls the command line, so you can type every step yourself, with your own folder; ``docs/own_images.md`` says more.
 """
 
 import argparse
@@ -54,19 +53,19 @@ for index in range(options.pictures):
     sweets(rng).save(folder / "sweets" / f"{index:05d}.png")
 
 # %%
-# The doctor looks at the pictures, learning nothing: what do they show, is AIR the right tool for them, and with which
+# The doctor looks at the pictures without learning: what do they show, is AIR the right tool for them, and with which
 # settings?
 
 airjax(f"doctor {folder}/sweets")
 
 # %%
-# Training takes these settings by itself. Those given here win; so few steps are enough for pictures as plain as these.
+# Training uses these settings unless a flag overrides them. For pictures as plain as these, few steps are enough.
 
 airjax(f"train {folder}/sweets --steps {options.steps} --warmup 50 --out {folder}/run --quiet")
 
 # %%
-# Then pictures of any size, or a folder of them, are asked about. ``--overlay`` writes them with the boxes drawn in,
-# ``--coco`` and ``--parquet`` what was found as data, in the pictures' own pixels.
+# Then run inference on pictures of any size, or a folder of them. ``--overlay`` writes the pictures with boxes drawn
+# in; ``--coco`` and ``--parquet`` write the results as data, in the pictures' own pixels.
 
 (folder / "new").mkdir()
 for index in range(16):

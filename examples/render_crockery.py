@@ -3,9 +3,9 @@
 
 ``python examples/render_crockery.py --out table.png``
 
-The renderer is differentiable: from wrong positions, rotations, sizes and colours of objects whose kinds are known,
-gradient descent on the squared error of pixels finds the right ones. The picture shows the table object by object, and
-below it the first guess and how it gets better.
+The renderer is differentiable. The kinds of the objects are known, but their positions, rotations, sizes and colours
+are wrong at first; gradient descent on the squared error of pixels corrects them. The picture shows the table object by
+object, and below it the first guess and its improvements.
 """
 
 import argparse

@@ -3,8 +3,8 @@
 
 ``python examples/resume_and_export.py``
 
-A training run is stopped in the middle and goes on, and ends in the very same weights as one that wasn't. Then its
-model is written as two files for others to load.
+A training run is stopped in the middle and resumed. It ends with exactly the same weights as a run that was never
+stopped. Then its model is written as two files for others to load.
 """
 
 import argparse
@@ -52,7 +52,7 @@ except KeyboardInterrupt:
     print(f"stopped; the last checkpoint is of step {checkpoint.newest_step(stopped / record.CHECKPOINTS)}")
 
 # %%
-# The same call goes on, as ``airjax train`` does when it is given once more, even after ``kill -9``. On one machine's
+# The same call resumes the run. So does the same ``airjax train`` command, even after ``kill -9``. On one machine's
 # CPU, the weights are the same, bit for bit.
 
 fit.fit(config, *scenes, stopped, progress=False)
@@ -61,7 +61,7 @@ print(f"the same weights: {bool(eqx.tree_equal(model, airjax.load(whole)))}")
 
 # %%
 # ``save_pretrained`` (``airjax export``) writes the settings as JSON and the weights as safetensors, with their hash;
-# nothing is pickled. Whoever has the folder needs no more.
+# nothing is pickled. The folder is all that others need.
 
 airjax.save_pretrained(stopped, shared)
 for path in sorted(shared.iterdir()):

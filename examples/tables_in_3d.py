@@ -3,9 +3,9 @@
 
 ``python examples/tables_in_3d.py``
 
-A model that comes with airjax, trained without labels, looks once at tables it never saw: how many things there are, of
-which kind each is, where it stands and how it is turned. As p(x | z) is a renderer, what it says can be seen from
-elsewhere; and as the renderer is differentiable, gradient descent on pixels sharpens what the network said.
+A model that comes with airjax, trained without labels, looks once at unseen tables: how many objects are there, of
+which kind is each, where does it stand and how is it turned? As p(x | z) is a renderer, the inferred table can be seen
+from any side. As the renderer is differentiable, gradient descent on pixels sharpens the network's answer.
 """
 
 import argparse
@@ -31,7 +31,7 @@ parser.add_argument("--steps", type=int, default=100, help="of gradient descent"
 options = parser.parse_args()
 
 # %%
-# Tables with one, two or three things, and a look at each.
+# Tables with one, two or three objects, and one look at each.
 
 model = airjax.load(options.model)
 stage, side, TABLES = model.stage, model.image_shape[1], 6
@@ -52,10 +52,10 @@ for i in range(TABLES):
 weighed = airjax.bound(model, images, samples=options.samples, key=jax.random.PRNGKey(0), batch=TABLES)
 
 # %%
-# From the network's guess on, positions and rotations follow the slope of the squared error of pixels. Kinds and counts
-# stay as they are.
+# Gradient descent on the squared error of pixels moves positions and rotations, starting from the network's guess.
+# Kinds and counts stay as they are.
 
-azimuth = azimuths(stage, found.ground)
+azimuth = azimuths(stage, found.scene)
 rate = optax.cosine_decay_schedule(0.02, options.steps)
 
 
@@ -81,7 +81,7 @@ first, last = np.mean([(errors[0], errors[-1]) for _, errors in ends], axis=0)
 print(f"squared error of pixels: {first:.1e} by the network, {last:.1e} after descent")
 
 # %%
-# Rows: the table; what the network said, drawn; the same after descent; that from the other side; p(n | x).
+# Rows: the table; the network's answer, drawn; the same after descent; that from the other side; p(n | x).
 
 views = [
     turntable(stage, found.count, what, azimuth + turn, frames=1, side=96)[0]

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from airjax.data import DigitBank, embedded_digits, load_mnist
@@ -155,11 +155,6 @@ def curves(folders: Mapping[str, Path], fields: Sequence[str]) -> Figure:
 def reconstructions(found: infer.Found) -> Float[np.ndarray, "n c h w"]:
     """Select the canvas of each scene after its inferred number of objects."""
     return found.canvases[np.arange(len(found.count)), found.count]
-
-
-def present(boxes: Float[np.ndarray, "n N 4"], counts: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n N 4"]:
-    """Replace boxes beyond the count by NaN, which figures do not draw."""
-    return np.where((np.arange(boxes.shape[1]) < counts[:, None])[..., None], boxes, np.nan)
 
 
 def parser(doc: str, name: str, data: str | None = "MNIST's IDX files") -> argparse.ArgumentParser:

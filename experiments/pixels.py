@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax.data.batches import in_batches
+from airjax.learning import trainer
 
 BATCH = 64
 WEIGHT_DECAY = 1e-2
@@ -22,7 +23,7 @@ class Network(eqx.Module):
     convolutions: list[eqx.nn.Conv2d]
     hidden: eqx.nn.Linear
     classes: eqx.nn.Linear
-    dropout: eqx.nn.Dropout
+    dropout: eqx.nn.Dropout = eqx.field(static=True)
 
     def __init__(self, side: int, classes: int, *, key: PRNGKeyArray):
         """Make a network for grey images of `side` x `side` pixels."""
@@ -57,16 +58,14 @@ def _halved(image: Float[Array, "c h w"]) -> Float[Array, "c h//2 w//2"]:
 def train(
     images: UInt8[np.ndarray, "n 1 h w"], labels: Int[np.ndarray, " n"], *, classes: int, steps: int, seed: int
 ) -> Network:
-    """Train a network by Adam with weight decay and a cosine schedule of the learning rate to zero."""
-    key = jax.random.PRNGKey(seed)
-    network = Network(images.shape[-1], classes, key=key)
-    state, rng = _optimiser(steps).init(eqx.filter(network, eqx.is_array)), np.random.default_rng(seed)
-    # A Python loop, because convolutions within a loop of XLA are far slower on a CPU.
-    for number in range(steps):
+    """Train a network by Adam with decaying weights, its rate falling to zero along a cosine."""
+    key, rng = jax.random.PRNGKey(seed), np.random.default_rng(seed)
+    state = trainer.start(Network(images.shape[-1], classes, key=key), _optimiser(steps), key)
+    # A loop in Python: within one of XLA's, convolutions are far slower on a CPU.
+    for _ in range(steps):
         chosen = rng.integers(len(images), size=BATCH)
-        batch = jnp.asarray(images[chosen]), jnp.asarray(labels[chosen])
-        network, state = _step(network, state, batch, jax.random.fold_in(key, number), steps)
-    return network
+        state = _step(state, jnp.asarray(images[chosen]), jnp.asarray(labels[chosen]), steps)
+    return state.model
 
 
 def _optimiser(steps: int) -> optax.GradientTransformation:
@@ -74,16 +73,14 @@ def _optimiser(steps: int) -> optax.GradientTransformation:
 
 
 @eqx.filter_jit(donate="all")
-def _step(network, state, batch, key, steps):
-    gradient = eqx.filter_grad(_loss)(network, *batch, key)
-    updates, state = _optimiser(steps).update(gradient, state, eqx.filter(network, eqx.is_array))
-    return eqx.apply_updates(network, updates), state
+def _step(state, images, labels, steps):
+    keys = jax.random.split(state.noise_key, len(images))
 
+    def loss(networks):
+        logits = jax.vmap(lambda image, key: networks[0](image / 255.0, key=key))(images, keys)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels)), None
 
-def _loss(network, images, labels, key):
-    keys = jax.random.split(key, len(images))
-    logits = jax.vmap(lambda image, key: network(image / 255.0, key=key))(images, keys)
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+    return trainer.gradient_step(loss, _optimiser(steps), state)[0]
 
 
 def predict(network: Network, images: UInt8[np.ndarray, "n 1 h w"]) -> Int[np.ndarray, " n"]:

@@ -13,7 +13,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Float32, Int, Int32, UInt8
 
 from airjax.config import TrainConfig
@@ -22,7 +21,7 @@ from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.inference.metrics import count_accuracy
 from airjax.inference.poses import pose_scores
-from airjax.learning import trainer
+from airjax.learning import loop, trainer
 from airjax.models import count
 from airjax.models.air3d.model import AIR3D
 from airjax.models.air3d.recogniser import Posterior
@@ -54,13 +53,6 @@ class Lessons(NamedTuple):
     counts: Int32[Array, "*n"]
     labels: Int32[Array, "*n N"]
     poses: Float32[Array, "*n N 3"]
-
-
-class State(NamedTuple):
-    """The state of training: the model and its optimiser."""
-
-    model: AIR3D
-    optimiser: optax.OptState
 
 
 def untold(stage: Stage) -> Stage:
@@ -130,45 +122,34 @@ def fit(stage: Stage, scenes: Scenes, held_out: Scenes, config: TrainConfig, fol
         truth: the stage for scores, with the true symmetries.
 
     Raises:
-        trainer.NotFiniteError: log q is not finite.
+        trainer.NotFiniteError: log q or the weights are no longer finite.
     """
     known, kept = lessons(stage, scenes), folder / "checkpoints"
     shape, objects = known.images.shape[1:], known.labels.shape[1]
     key = jax.random.PRNGKey(config.seed)
     model = AIR3D(shape, stage, NormalLikelihood(0.2), count.uniform(objects), enumerated=False, key=key)
-    state = State(model, optax.adam(trainer.learning_rate(config)).init(eqx.filter(model, eqx.is_array)))
+    state = trainer.start(model, trainer.make_optimiser(config), key)
     done, state = checkpoint.restore_newest(kept, state) or (0, state)
     with MetricsLog(folder, done or None) as log:
-        while done < config.steps:
-            chunk = min(config.evaluate_every, config.steps - done)
-            rows = trainer.batch_indices(config, len(scenes), done, chunk)
-            state, told = _run_chunk((known, config), state, jnp.asarray(rows))
-            done += chunk
-            if not np.isfinite(told).all():
-                raise trainer.NotFiniteError(f"log q is not finite by step {done} (seed {config.seed})")
+        for chunk in loop.chunks(known, replace(config, chunk=config.evaluate_every), step, state):
+            state, done = chunk.state, done + len(chunk.info.elbo)
             quick = scores(truth, state.model, held_out[:QUICK_SCENES])
             seen = {f"held_out_{k.removesuffix('_mode')}": v for k, v in quick.items() if v is not None}
-            log.write(done, {"log_q": float(told.mean()), **seen})
+            log.write(done, {"log_q": float(chunk.info.elbo.mean()), **seen})
             checkpoint.save(kept, done, state, keep=1)
     return state.model
 
 
-@eqx.filter_jit(donate="all-except-first")
-def _run_chunk(
-    fixed: tuple[Lessons, TrainConfig], state: State, indices: Int[Array, "steps b"]
-) -> tuple[State, Float[Array, " steps"]]:
-    """Take one step per row of `indices`; return the mean log q of each, in nats per scene."""
-    known, config = fixed
-    optimiser = optax.adam(trainer.learning_rate(config))
+def step(config: TrainConfig, state: trainer.State, batch: Lessons) -> tuple[trainer.State, trainer.Info]:
+    """Take a step on a batch of scenes that raises the mean of log q, in nats per scene."""
 
-    def step(state, rows):
-        batch = jax.tree.map(lambda x: x[rows], known)
-        loss = lambda model: -jnp.mean(jax.vmap(lambda one: log_prob(model.stage, model, one))(batch))
-        value, gradients = jax.value_and_grad(loss)(state.model)
-        updates, optimised = optimiser.update(gradients, state.optimiser)
-        return State(eqx.apply_updates(state.model, updates), optimised), -value
+    def loss(networks):
+        model = networks[0]
+        log_q = jnp.mean(jax.vmap(lambda one: log_prob(model.stage, model, one))(batch))
+        return -log_q, log_q
 
-    return jax.lax.scan(step, state, indices)
+    state, log_q = trainer.gradient_step(loss, trainer.make_optimiser(config), state)
+    return state, trainer.Info(log_q, jnp.zeros(0))
 
 
 def scores(truth: Stage, model: AIR3D, scenes: Scenes) -> dict[str, float | None]:

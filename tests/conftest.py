@@ -33,6 +33,7 @@ from airjax.learning import trainer
 from airjax.models import count
 from airjax.models.air import AIR, WherePrior
 from airjax.models.background import LinearBackground
+from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import NormalLikelihood
 from airjax.models.patches.mlp import MLPPatches
 
@@ -138,7 +139,7 @@ def tiny_model():
                 embed_channels=embed_channels,
                 embed_hidden=embed_hidden,
                 head_hidden=8,
-                over=over,
+                compositor=Over() if over else Add(),
                 key=model_key,
                 **options,
             )
@@ -151,10 +152,10 @@ def tiny_model():
 
 @pytest.fixture(scope="session")
 def rich_model(tiny_model):
-    """A model with all there can be, in double precision: objects that cover a ground, integrated out exactly."""
+    """A model with all there can be, in double precision: objects that cover a background, integrated out exactly."""
     with jax.enable_x64(True):
-        ground = LinearBackground((1, 12, 12), components=2, outlier=math.inf)
-        return tiny_model(dtype=jnp.float64, ground=ground, over=True)
+        background = LinearBackground((1, 12, 12), components=2, outlier=math.inf)
+        return tiny_model(dtype=jnp.float64, background=background, over=True)
 
 
 @pytest.fixture(scope="session")
@@ -170,7 +171,8 @@ def train_tiny(tiny_images):
 
     def run(chunks, *, model_config=TINY, config=TINY_TRAIN, patches=None):
         state = trainer.init(model_config, config, tiny_images.shape[1:], patches)
-        fixed, infos, first = (jnp.asarray(tiny_images), model_config, config), [], 0
+        fixed = jnp.asarray(tiny_images), config, trainer.step_with(model_config)
+        infos, first = [], 0
         for steps in chunks:
             rows = jnp.asarray(trainer.batch_indices(config, len(tiny_images), first, steps))
             state, info = trainer.run_chunk(fixed, state, rows)

@@ -22,9 +22,12 @@ def value_and_flat_gradient(function, model):
 def enumerated(model):
     """Write the bound out as an expectation over all 2^N masks: each decides on its own, the first zero ends it.
 
-    Behind objects that cover it, a linear ground makes an image of one channel jointly normal.
+    Behind objects that cover it, a linear background makes an image of one channel jointly normal.
     """
-    image, mean, components = jnp.asarray(IMAGE), *jax.lax.stop_gradient((model.ground.mean, model.ground.components))
+    image, mean, components = (
+        jnp.asarray(IMAGE),
+        *jax.lax.stop_gradient((model.background.mean, model.background.components)),
+    )
     trajectory = model.infer(image, key=KEY)
     steps = trajectory.steps
     p = 1.0 / (1.0 + jnp.exp(-steps.presence_logit))

@@ -114,7 +114,7 @@ def test_a_first_training_is_scored_and_drawn(tmp_path):
 def test_pictures_of_ones_own_are_looked_at_learned_from_and_boxed(tmp_path):
     said = _run("own_images", "--pictures=40", "--steps=2", folder=tmp_path)
     assert re.findall(r"\$ airjax (\w+)", said) == ["doctor", "train", "infer"]
-    assert "in colour\nground: constant" in said
+    assert "in colour\nbackground: constant" in said
     assert _drawn(tmp_path) == ["own_images.png"]
 
 

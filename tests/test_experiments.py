@@ -130,7 +130,7 @@ def test_objects_that_look_alike_share_words_and_those_that_are_not_there_make_n
         presence=presence,
         where=nothing(2, 3),
         what=what,
-        ground=nothing(0),
+        scene=nothing(0),
         canvases=nothing(3, 1, 2, 2),
     )
     (shares,) = (told.what for told in representation.in_words([found]))

@@ -1,4 +1,4 @@
-"""Time training steps of GenJAX's AIR example by its own trainer; run by GenJAX's own Python.
+"""Time training steps of GenJAX's AIR example with its own trainer; run it with GenJAX's Python.
 
     python genjax_step.py CHECKOUT SCENES.npz --estimator mvd --steps 20
 
@@ -19,7 +19,7 @@ EPOCHS = 3
 
 
 def synchronised_clock() -> float:
-    """Wait for everything that was dispatched, then tell the time: the trainer's own clock doesn't wait."""
+    """Return the time after all dispatched work is done; the trainer's own clock doesn't wait for it."""
     import jax
 
     for array in jax.live_arrays():

@@ -1,4 +1,4 @@
-"""Time training steps of Pyro's AIR example, with the flags of its tutorial; run by Pyro's own Python.
+"""Time training steps of Pyro's AIR example, with the flags of its tutorial; run it with Pyro's Python.
 
     python pyro_step.py CHECKOUT SCENES.npz --steps 20
 
@@ -30,13 +30,13 @@ MODEL = dict(
     use_baselines=True,
 )
 """python main.py -blr 0.1 --z-pres-prior 0.01 --scale-prior-sd 0.2 --predict-net 200 --bl-predict-net 200
---decoder-output-use-sigmoid --decoder-output-bias -2; everything else as main.py has it."""
+--decoder-output-use-sigmoid --decoder-output-bias -2; everything else has the defaults of main.py."""
 Z_PRES_RATIO = 0.01
 RATE, BASELINE_RATE = 1e-4, 0.1
 
 
 def presence_probabilities(ratio: float, steps: int) -> list[float]:
-    """Turn p(n) proportional to ratio^n into the probability of each further object, as the example's prior does."""
+    """Convert p(n) proportional to ratio^n to the probability of each further object, as in the example's prior."""
     weights = ratio ** np.arange(steps + 1)
     tails = weights[::-1].cumsum()[::-1]
     return list(tails[1:] / tails[:-1])

@@ -168,7 +168,7 @@ def main() -> None:
     plots.save_figure(reconstructions(scenes["three"], [models["to_two", 0]]), options.out / "three.png")
     turned = scenes["repeats"][:TURNED]
     found = infer.find(models["air", 0], channels_first(turned.images))
-    draw_turntable(models["air", 0], turned, found, options.out / "turntable.gif")
+    draw_turntable(models["air", 0].stage, turned, found, options.out / "turntable.gif")
     common.write_table(table(results), options.out)
 
 

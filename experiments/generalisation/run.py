@@ -52,7 +52,7 @@ def train_and_show(model: str, counts: tuple[int, ...], seed: int, options: argp
     flags = (*common.digits(options), *common.flags(MODELS[model], options), "--counts", *map(str, counts))
     scores = partial(common.train_and_evaluate, folder, *flags, "--seed", str(seed))
     seen = scores(samples=options.samples, core=core)
-    shown = ("--scenes", str(unseen_path(options, UNSEEN[counts])))
+    shown = ("--on", str(unseen_path(options, UNSEEN[counts])))
     unseen = common.evaluate(folder, *shown, samples=options.samples, core=core, name="unseen")
     return {"model": model, "counts": counts, "seed": seed, "seen": seen, "unseen": unseen}
 
@@ -155,7 +155,7 @@ def reconstruction_figure(draw: vae.PictureModel, options: argparse.Namespace) -
     for model in options.models:
         found = infer.find(load_model(run_folder(options, model, (0, 1, 2), 0)), images)
         rows.append(common.reconstructions(found))
-        boxes.append(common.present(found.windows, found.count))
+        boxes.append(np.where(found.present[..., None], found.windows, np.nan))
     rows.append(np.asarray(jax.vmap(draw.patches.decode)(vae.codes(draw.patches, images))))
     boxes.append(boxes[0])
     sheet = np.clip(np.concatenate(rows)[:, 0], 0, 1)

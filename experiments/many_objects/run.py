@@ -127,7 +127,7 @@ def scenes_figure(options: argparse.Namespace) -> Figure:
             boxes.append(np.pad(scenes.boxes[first], [(0, 0), (0, 3), (0, 0)], constant_values=np.nan))
         there = select(found, first)
         rows.append(np.clip(common.reconstructions(there)[:, 0], 0, 1))
-        boxes.append(common.present(there.boxes, there.count))
+        boxes.append(np.where(there.present[..., None], there.boxes, np.nan))
     return sample_figure(np.concatenate(rows), np.concatenate(boxes), columns=SHOWN)
 
 

@@ -84,12 +84,12 @@ def parts_figure(options: argparse.Namespace) -> Figure:
     scenes = held_out(options)
     images = channels_first(scenes.images[np.arange(SHOWN) * len(scenes) // SHOWN])
     found = infer.find(load_model(folder_of(0, options)), images)
-    present = np.arange(MAX_PARTS) < found.count[:, None]
+    present = found.present
     drawn = np.diff(found.canvases[:, :, 0], axis=1) * present[..., None, None]
     coloured = np.einsum("knhw,nc->khwc", drawn, [to_rgb(colour) for colour in STEP_COLOURS[:MAX_PARTS]])
     grey = [np.repeat(picture[..., None], 3, axis=-1) for picture in (images[:, 0] / 255, drawn.sum(axis=1))]
     none = np.full(found.windows.shape, np.nan)
-    boxes = np.concatenate([none, none, common.present(found.windows, found.count)])
+    boxes = np.concatenate([none, none, np.where(found.present[..., None], found.windows, np.nan)])
     return sample_figure(np.clip(np.concatenate([*grey, coloured]), 0, 1), boxes, columns=SHOWN)
 
 

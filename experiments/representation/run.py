@@ -119,7 +119,7 @@ def in_words(found: list[infer.Found]) -> list[infer.Found]:
 
 def flatten(found: infer.Found, *, left_to_right: bool = False) -> np.ndarray:
     """Concatenate presence, where and what of all steps to one row per scene; steps beyond the count are zero."""
-    present = np.arange(found.presence.shape[1]) < found.count[:, None]
+    present = found.present
     rows = np.where(present[..., None], np.concatenate([present[..., None], found.where, found.what], axis=2), 0)
     if left_to_right:
         order = np.argsort(np.where(present, found.where[..., 1], np.inf), axis=1)

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 BackgroundKind = Literal["none", "noise", "grid", "texture"]
 ChannelsKind = Literal[1, 3]
 ComposeKind = Literal["add", "over"]
-CountPriorKind = Literal["geometric", "uniform", "poisson", "table"]
-GroundKind = Literal["none", "constant", "mean", "linear"]
+CountPriorKind = Literal["geometric", "uniform"]
+BackgroundModelKind = Literal["none", "constant", "mean", "linear"]
 PolarityKind = Literal["light", "dark"]
 LikelihoodKind = Literal["normal", "bernoulli"]
 ObjectsKind = Literal["patches", "solids", "crockery", "crockery-round"]
@@ -22,7 +22,7 @@ MAX_SEED = 2**32 - 1
 
 
 def _check(config: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:
-    """Raise ValueError unless the settings of these names hold to a rule."""
+    """Raise ValueError unless each of the named settings satisfies a rule."""
     for name in names:
         value = getattr(config, name)
         if not holds(value):
@@ -44,28 +44,27 @@ def _check_choice(config: Any, choices: Any, name: str) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The scenes to learn from.
+    """Settings of the data set.
 
     Attributes:
         name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, omniglot, solids, crockery,
-            crockery-round (seen from all around a quarter of the table), or one's own: an .npz file or a folder of
-            pictures.
-        data_dir: folder of MNIST's IDX files or of Omniglot's archives; without it they are downloaded and cached.
+            crockery-round (seen from anywhere within a quarter turn), an .npz file, or a folder of pictures.
+        data_dir: folder of MNIST's IDX files or Omniglot's archives; None: download and cache them.
         scenes: number of training scenes.
-        held_out_scenes: number of held-out scenes, made from digits that no training scene shows.
-        data_seed: seed of the generator, apart from the run's seed.
-        counts: numbers of objects a scene can have, equally likely.
+        held_out_scenes: number of held-out scenes; their digits occur in no training scene.
+        data_seed: seed of the data set, separate from the run's seed.
+        counts: possible numbers of objects in a scene, equally likely.
         canvas: side of a scene, in pixels; pictures of a folder are fitted into it.
-        digit_scale: mean factor by which a 28-pixel digit is made smaller.
-        digit_scale_sd: its standard deviation.
-        digit_side: least and largest side of a digit's tile, in pixels and uniform between; None: by digit_scale.
-        max_ink: a scene is drawn again while any pixel's sum of ink exceeds this; None: any overlap.
-        background: what lies behind digits and sprites, or (noise) over them.
-        channels: 1 for grey sprites or pictures, 3 for coloured ones.
-        polarity: whether one's own objects are lighter than the ground or darker; pictures of dark ones are inverted.
-        held_out_fraction: share of a folder's or .npz file's scenes that is kept from training.
-        strict: whether a picture of a folder that can't be read is an error; otherwise it is left out.
-        pictures: the pictures of a folder that a run began with; found by itself.
+        digit_scale: mean factor by which a 28-pixel digit is shrunk.
+        digit_scale_sd: standard deviation of that factor.
+        digit_side: smallest and largest side of a digit's tile, in pixels, uniform between; None: use digit_scale.
+        max_ink: largest sum of digits in a pixel, 1 to 255; other scenes are redrawn; None: any overlap.
+        background: background of digits and sprites (noise also covers them).
+        channels: 1 for grey sprites or pictures, 3 for colour.
+        polarity: whether objects in your own images are lighter or darker than the background; dark ones are inverted.
+        held_out_fraction: fraction of a folder's or .npz file's scenes that is held out.
+        strict: whether a picture of a folder that can't be read is an error; otherwise it is skipped.
+        pictures: fingerprint of the folder's pictures at the start of the run; set automatically.
     """
 
     name: str = "multi-mnist"
@@ -105,7 +104,7 @@ class DataConfig:
         _check(self, "different whole numbers, at least 0", valid, "counts")
 
     def resolved(self) -> "DataConfig":
-        """Make paths absolute, so that the run's record holds wherever a command is started from."""
+        """Make paths absolute, so that a run can be continued from any working directory."""
         own = self.name not in DATA_SETS and (Path(self.name).suffix == ".npz" or Path(self.name).is_dir())
         name = str(Path(self.name).absolute()) if own else self.name
         data_dir = None if self.data_dir is None else self.data_dir.absolute()
@@ -114,46 +113,44 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Networks and priors.
+    """Settings of the model: networks and priors.
 
     Attributes:
-        objects: what objects are: learned patches, or solids in 3D, drawn by a renderer, that stand on the stage of the
-            data set of that name; of the settings below, those of networks for patches and windows then mean nothing.
-        max_objects: N, the largest count.
+        objects: kind of objects: learned patches, or rendered 3D objects of the data set of that name, which ignore
+            the settings of patches and windows below.
+        max_objects: largest number of objects, N.
         window: side of glimpses and patches, in pixels.
         hidden: size of the LSTM.
-        embed_channels: channels of the first of two convolutions that look at the image, half of the second's; 0: none.
-        embed_hidden: hidden units between them, or the image, and the LSTM's gates; 0: none.
-        head_hidden: hidden units between the LSTM and presence and where.
-        attention: features that windows are placed by, seen around what is not yet explained; 0: none (the paper).
-        patches: networks that encode glimpses and draw patches: mlp, conv, or draw (DRAW).
-        code_size: dimensions of z_what; with draw, of all its steps together.
+        embed_channels: channels of the first of two convolutions on the image (the second has twice as many); 0: none.
+        embed_hidden: hidden units between the convolutions (or the image) and the LSTM; 0: none.
+        head_hidden: hidden units between the LSTM and the outputs for presence and window.
+        attention: number of features of the attention that places windows on unexplained parts; 0: none (the paper).
+        patches: encoder and decoder of patches: mlp, conv, or draw (DRAW).
+        code_size: dimensions of z_what; for draw, of all steps together.
         patch_hidden: hidden units of the patch encoder and decoder (mlp and conv).
-        patch_channels: channels of the convolution each way (conv).
-        draw_steps: steps in which a patch is drawn, by which code_size must be divisible (draw).
-        draw_hidden: size of the two LSTMs that read and write a patch (draw).
-        residual_glimpses: whether glimpses are cut from what earlier objects leave of the image.
-        difference: whether the recurrent network, too, sees what is left (Difference AIR), at every step anew.
-        ground: what lies behind the objects: black (none), a colour, a picture, or components weighed for each scene.
-        ground_size: number of components of each channel (linear).
-        compose: whether objects add to what is behind, or cover it where their masks are.
-        likelihood: p(x | canvas).
+        patch_channels: channels of the patch encoder's and decoder's convolution (conv).
+        draw_steps: number of steps that draw a patch; must divide code_size (draw).
+        draw_hidden: size of the encoder's and the decoder's LSTM (draw).
+        residual_glimpses: whether glimpses are cut from the residual after earlier objects, not from the image.
+        difference: whether the LSTM sees the residual at every step (Difference AIR), not the image.
+        background_model: black (none), one colour (constant), an image (mean), or a mix of components (linear).
+        background_components: number of background components per channel (linear).
+        compose: whether objects add to what is behind them, or cover it with a mask.
+        likelihood: kind of p(x | canvas).
         sd: standard deviation of the normal likelihood.
-        learn_sd: whether it is learned.
-        sd_start: standard deviation from which it is annealed, by constant factors, after p(n); None: no annealing.
-        sd_anneal_steps: steps over which it is.
-        scale: median of the prior on a window's side, as a fraction of the canvas side.
-        scale_sd: standard deviation of its logarithm.
-        position_sd: standard deviation of a window's centre, in [-1, 1] canvas units.
-        learn_where: whether the prior on windows is learned from the data.
-        count_prior: kind of p(n).
+        learn_sd: whether sd is learned.
+        sd_start: initial sd, annealed geometrically to sd once p(n) is annealed; None: no annealing.
+        sd_anneal_steps: number of steps over which sd is annealed.
+        scale: prior median of a window's side, as a fraction of the canvas side.
+        scale_sd: prior standard deviation of the logarithm of a window's side.
+        position_sd: prior standard deviation of a window's centre, in canvas units from -1 to 1.
+        learn_where: whether the prior on windows is learned.
+        count_prior: kind of p(n), the prior on counts.
         count_ratio: p(n + 1) / p(n) of the geometric prior.
-        count_rate: mean of the Poisson prior.
-        count_table: weights of n = 0, 1, ..., max_objects for the table prior.
-        count_ratio_start: ratio of the geometric prior from which p(n) is annealed; None: no annealing.
-        anneal_steps: steps over which p(n) is annealed.
-        learn_count: whether p(n) then follows the counts found in the data.
-        learn_count_after: step from which it does; until then counts are not yet to be trusted.
+        count_ratio_start: ratio of a geometric prior from which p(n) is annealed; None: no annealing.
+        anneal_steps: number of steps over which p(n) is annealed.
+        learn_count: whether p(n) is learned from the inferred counts, after learn_count_after steps.
+        learn_count_after: step after which p(n) is learned; inferred counts are unreliable before.
     """
 
     objects: ObjectsKind = "patches"
@@ -172,8 +169,8 @@ class ModelConfig:
     draw_hidden: int = 192
     residual_glimpses: bool = True
     difference: bool = False
-    ground: GroundKind = "none"
-    ground_size: int = 24
+    background_model: BackgroundModelKind = "none"
+    background_components: int = 24
     compose: ComposeKind = "add"
     likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
@@ -186,8 +183,6 @@ class ModelConfig:
     learn_where: bool = True
     count_prior: CountPriorKind = "geometric"
     count_ratio: float = 1e-3
-    count_rate: float = 1.0
-    count_table: tuple[float, ...] = ()
     count_ratio_start: float | None = 0.1
     anneal_steps: int = 200
     learn_count: bool = True
@@ -195,20 +190,20 @@ class ModelConfig:
 
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
-        _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "ground_size", "anneal_steps")
+        _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "background_components", "anneal_steps")
         _check_at_least(self, 1, "sd_anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
-        _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio", "count_rate")
+        _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio")
         _check_choice(self, ObjectsKind, "objects")
         _check_choice(self, PatchKind, "patches")
-        _check_choice(self, GroundKind, "ground")
+        _check_choice(self, BackgroundModelKind, "background_model")
         _check_choice(self, ComposeKind, "compose")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
-        if self.ground == "linear" and self.likelihood != "normal":
-            raise ValueError(f"ground linear needs a normal likelihood, got likelihood {self.likelihood}")
+        if self.background_model == "linear" and self.likelihood != "normal":
+            raise ValueError(f"background_model linear needs a normal likelihood, got likelihood {self.likelihood}")
         if self.sd_start is not None:
             _check_positive(self, "sd_start")
             if self.learn_sd or self.likelihood != "normal":
@@ -217,23 +212,23 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Optimisation and book-keeping.
+    """Settings of training and its records.
 
     Attributes:
-        seed: fixes initial weights, order of scenes and noise.
+        seed: seed of initial weights, order of scenes and noise.
         steps: number of gradient steps.
-        batch: scenes in a step.
+        batch: number of scenes per step.
         objective: estimator of the gradient (docs/model.md).
-        samples: trajectories an image, K (objectives importance, rws and vimco, the last at least 2).
-        temperature: of the relaxed presences (objective concrete).
-        learning_rate: Adam's peak rate.
-        schedule: `cosine` falls to zero at the last step; `constant` does not.
-        warmup: steps over which the rate rises from zero.
-        baseline_learning_rate: rate of the baseline network (objective nvil).
-        chunk: steps in one dispatch to the device, and between lines of metrics.jsonl.
-        checkpoint_every: steps between checkpoints.
-        evaluate_every: steps between looks at held-out scenes: a few scores and a picture.
-        keep: number of checkpoints kept.
+        samples: trajectories per image, K (importance, rws, and vimco, which needs at least 2).
+        temperature: temperature of the relaxed presences (concrete).
+        learning_rate: peak learning rate of Adam.
+        schedule: learning rate after the warm-up: falls to zero at the last step (cosine), or stays (constant).
+        warmup: number of steps over which the learning rate rises from zero.
+        baseline_learning_rate: learning rate of the baseline network (nvil).
+        chunk: steps per dispatch to the device, and between lines of metrics.jsonl.
+        checkpoint_every: number of steps between checkpoints.
+        evaluate_every: number of steps between evaluations on held-out scenes (a few scores and a picture).
+        keep: number of checkpoints to keep.
     """
 
     seed: int = 0
@@ -263,7 +258,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """All settings of a run."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

@@ -1,18 +1,55 @@
 """Files that are complete or absent: the one place that writes them."""
 
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that after a kill at any moment `path` holds the old content or all of the new."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
+    """Write a whole file at once; see `atomically`."""
+    with atomically(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+
+
+@contextmanager
+def atomically(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that replaces `path` when the block ends.
+
+    The file lies beside `path`, under a name of its own, and can be written, read and seeked. If the process is killed,
+    `path` holds all of the old content or all of the new. If the block raises, the new file is removed and `path` stays
+    as it was.
+
+    Args:
+        path: the file to write; its folder must exist.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("x+b") as file:
+            yield file
+            _sync(file)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add bytes to the end of a file and wait until they are on disk; a kill may leave only some of them."""
+    with path.open("ab") as file:
+        file.write(content)
+        _sync(file)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

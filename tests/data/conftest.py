@@ -10,7 +10,7 @@ from airjax.data import DigitBank, _download, embedded_digits
 
 
 def _shared(name: str) -> Path:
-    """A folder beside the repository: without it, tests skip, but never in CI."""
+    """Return a data folder beside the repository. If it is missing, skip the test, or fail in CI."""
     folder = Path(__file__).parents[2].parent / "shared" / name
     if not folder.is_dir():
         reason = f"no {name} files at {folder}"
@@ -30,7 +30,7 @@ def omniglot_dir() -> Path:
 
 @pytest.fixture
 def serve(tmp_path, monkeypatch):
-    """Make a web server of a folder, for a user with an empty cache: its address, and the cache's folder."""
+    """Serve a folder over HTTP to a user with an empty cache; return its address and the cache folder."""
     servers = []
 
     def start(folder: Path) -> tuple[str, Path]:

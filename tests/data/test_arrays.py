@@ -10,27 +10,27 @@ BYTES = np.arange(256, dtype=np.uint8)
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("black_white", [UNIT, Range(-1.0, 1.0), Range(0.0, 255.0), Range(-3.0, 5.0)])
-def test_bytes_that_became_numbers_come_back(kind, black_white):
+def test_bytes_scaled_to_another_range_are_recovered(kind, black_white):
     low, high = black_white
     values = (low + (high - low) * (BYTES / 255)).astype(kind)
     assert arrays.find_range(values) == black_white
     np.testing.assert_array_equal(arrays.to_bytes(values, black_white), BYTES)
 
 
-def test_black_and_white_of_bytes_and_of_what_lies_between_0_and_1_are_fixed():
+def test_the_range_of_bytes_and_of_values_in_0_to_1_is_fixed():
     assert arrays.find_range(BYTES[50:60]) == arrays.find_range(np.array([0.2, 0.3])) == UNIT
     assert arrays.find_range(np.array([False, True])) == UNIT
     assert arrays.find_range(np.full(3, 7)) == Range(7, 8)
 
 
-def test_values_a_little_beyond_are_cut_off_and_others_refused():
+def test_values_slightly_out_of_range_are_clipped_and_others_refused():
     np.testing.assert_array_equal(arrays.to_bytes(np.array([-0.5, 1.5]), UNIT), [0, 255])
     with pytest.raises(ValueError, match="from 0 to 1 as in fit, got values from 0 to 255"):
         arrays.to_bytes(BYTES.astype(int), UNIT)
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 3)])
-def test_what_a_model_drew_goes_back_the_way_that_images_came(shape):
+def test_from_model_undoes_to_model(shape):
     images = np.random.default_rng(0).integers(256, size=(2, *shape)).astype(np.uint8)
     for polarity in ("light", "dark"):
         seen = arrays.to_model(images, polarity)
@@ -41,7 +41,7 @@ def test_what_a_model_drew_goes_back_the_way_that_images_came(shape):
     assert (arrays.to_model(images, "dark") == 255 - arrays.to_model(images, "light")).all()
 
 
-def test_rows_are_images_in_reading_order_and_what_lacks_is_black():
+def test_rows_are_images_in_reading_order_padded_with_black():
     images = np.random.default_rng(0).integers(1, 256, size=(2, 3, 4)).astype(np.uint8)
     for given in (images, list(images), tuple(images)):
         rows, shape = arrays.to_rows(given)
@@ -51,7 +51,7 @@ def test_rows_are_images_in_reading_order_and_what_lacks_is_black():
     assert arrays.to_rows(rows) == (rows, None)
 
 
-def test_a_shape_is_that_of_images_the_wanted_one_or_a_square():
+def test_the_shape_is_the_given_one_the_wanted_one_or_a_square():
     assert arrays.choose_shape(None, (3, 4), 12) == arrays.choose_shape((3, 4), None, 12) == (3, 4)
     assert arrays.choose_shape([2, 2, 3], (2, 2, 3), 12) == (2, 2, 3)
     assert arrays.choose_shape(None, None, 16) == (4, 4)
@@ -63,14 +63,14 @@ def test_a_shape_is_that_of_images_the_wanted_one_or_a_square():
             arrays.choose_shape(None, bad, 12)
 
 
-def test_pictures_are_fitted_whole_and_tell_where_they_lie():
+def test_pictures_are_fitted_whole_with_their_placement():
     rng = np.random.default_rng(0)
     pixels = rng.integers(256, size=(4, 8)).astype(np.uint8)
     grey, colour = Image.fromarray(pixels), Image.new("RGBA", (8, 8), (255, 0, 0, 128))
-    images, placements = arrays.fit_pictures([grey, colour], (8, 8))
+    images, placements = arrays.letterbox_pictures([grey, colour], (8, 8))
     np.testing.assert_array_equal(images[0, 2:6], pixels)
     np.testing.assert_array_equal(placements[0].to_picture(np.array([0.0, 2.0, 8.0, 6.0])), [0, 0, 8, 4])
-    coloured, _ = arrays.fit_pictures([grey, colour], (8, 8, 3))
+    coloured, _ = arrays.letterbox_pictures([grey, colour], (8, 8, 3))
     np.testing.assert_array_equal(coloured[1], np.full((8, 8, 3), (255, 127, 127)))
     assert arrays.are_pictures([grey, colour])
     assert not arrays.are_pictures([])

@@ -11,14 +11,14 @@ from airjax.data.folder import fingerprint, list_pictures, load_folder, read_pic
 
 @pytest.fixture(autouse=True)
 def cache(monkeypatch, tmp_path):
-    """A cache folder of its own."""
+    """An empty cache folder."""
     monkeypatch.setattr(pooch, "os_cache", lambda _: str(tmp_path / "cache"))
     return tmp_path / "cache" / "pictures"
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder of nine grey pictures, 6 x 4 pixels, each of a shade of its own; in subfolders, too."""
+    """A folder of nine grey pictures, 6 x 4 pixels, each with its own shade; some are in subfolders."""
     for index in range(9):
         path = tmp_path / "root" / ("a", "b/c", ".")[index % 3] / f"{index}.{('png', 'BMP')[index % 2]}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
         list_pictures(tmp_path)
 
 
-def test_pictures_are_read_in_their_order_and_the_damaged_told(root, monkeypatch):
+def test_pictures_are_read_in_order_and_damaged_ones_reported(root, monkeypatch):
     monkeypatch.setattr(folder, "AHEAD", 2)
     (root / "b" / "bad.png").write_text("bad")
     names = list_pictures(root)
@@ -105,7 +105,7 @@ def test_pictures_are_decoded_once(root, cache, monkeypatch):
     assert not list(cache.glob("*.tmp"))
 
 
-def test_what_a_kill_leaves_of_the_cache_is_not_taken_for_all(root, monkeypatch):
+def test_a_cache_left_incomplete_by_a_kill_is_not_used(root, monkeypatch):
     def stop(root, names):
         yield next(read_pictures(root, names))
         raise KeyboardInterrupt

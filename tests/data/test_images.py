@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from airjax.data.images import FORMATS, Placement, fit, is_on_light, open_picture
+from airjax.data.images import FORMATS, Placement, is_on_light, letterbox, open_picture
 
 GREY = np.random.default_rng(0).integers(0, 256, (5, 7), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -20,7 +20,7 @@ def _write(path, pixels, mode=None):
 
 
 def read_image(path, image_shape):
-    return fit(open_picture(path), image_shape).pixels
+    return letterbox(open_picture(path), image_shape).pixels
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "pgm"])
@@ -61,7 +61,7 @@ def test_a_picture_is_turned_as_its_camera_says(tmp_path):
 def test_a_picture_is_fitted_whole_undistorted_and_into_the_middle():
     wide = np.full((10, 40), 90, np.uint8)
     wide[2:8, 10:30] = 255
-    fitted = fit(Image.fromarray(wide), (1, 20, 20))
+    fitted = letterbox(Image.fromarray(wide), (1, 20, 20))
     assert fitted.placement == Placement((40, 10), 0.5, 0.0, 7.0)
     assert (fitted.pixels[0, :7] == 90).all()
     assert (fitted.pixels[0, 12:] == 90).all()
@@ -69,24 +69,24 @@ def test_a_picture_is_fitted_whole_undistorted_and_into_the_middle():
     assert [ys.min(), ys.max(), xs.min(), xs.max()] == [8, 10, 5, 14]
 
 
-def test_what_remains_around_a_picture_has_its_borders_colour():
+def test_margins_have_the_colour_of_the_pictures_border():
     tall = np.full((8, 4, 3), (200, 100, 50), np.uint8)
     tall[2:6, 1:3] = 0
-    pixels = fit(Image.fromarray(tall), (3, 8, 8)).pixels
+    pixels = letterbox(Image.fromarray(tall), (3, 8, 8)).pixels
     np.testing.assert_array_equal(pixels[:, :, 0], np.repeat([[200], [100], [50]], 8, axis=1))
 
 
 def test_inverted_pictures_turn_dark_into_light():
-    fitted = fit(Image.fromarray(GREY), (1, 5, 7), invert=True)
+    fitted = letterbox(Image.fromarray(GREY), (1, 5, 7), invert=True)
     np.testing.assert_array_equal(fitted.pixels[0], 255 - GREY)
 
 
 @pytest.mark.parametrize("size", [(40, 10), (10, 40), (64, 64), (7, 3), (200, 113)])
-def test_boxes_come_back_to_the_pictures_own_pixels(size):
+def test_boxes_are_converted_back_to_pixels_of_the_picture(size):
     pixels = np.zeros(size[::-1], np.uint8)
     x0, y0, x1, y1 = (round(share * side) for share, side in zip((0.2, 0.3, 0.6, 0.9), size * 2))
     pixels[y0:y1, x0:x1] = 255
-    fitted = fit(Image.fromarray(pixels), (1, 50, 50))
+    fitted = letterbox(Image.fromarray(pixels), (1, 50, 50))
     ys, xs = np.nonzero(fitted.pixels[0] > 127)
     box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], float)
     np.testing.assert_allclose(fitted.placement.to_picture(box), [x0, y0, x1, y1], atol=1.5 / fitted.placement.factor)
@@ -134,13 +134,13 @@ def test_damaged_pictures_are_refused(tmp_path, cut):
         read_image(path, (1, 40, 40))
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_folders_and_missing_files_are_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.png"):
         with pytest.raises(FileNotFoundError, match="not a file"):
             read_image(path, (1, 5, 7))
 
 
-# Pictures from elsewhere
+# Pictures from buffers
 
 
 def _encode(pixels, kind="PNG"):
@@ -159,15 +159,15 @@ def test_a_picture_of_another_kind_or_too_large_is_refused():
 
 
 @given(st.sampled_from(FORMATS), st.integers(0, 400), st.binary(max_size=8), st.integers(0, 400))
-def test_whatever_a_picture_has_become_is_read_or_refused(kind, place, patch, end):
+def test_pictures_with_any_damage_are_read_or_refused(kind, place, patch, end):
     content = _encode(COLOUR, kind)
     damaged = (content[:place] + patch + content[place + len(patch) :])[: max(end, len(content) - end)]
     with contextlib.suppress(ValueError):
         picture = open_picture(io.BytesIO(damaged), "it", formats=FORMATS, max_pixels=10_000)
-        assert fit(picture, (1, 5, 7)).pixels.shape == (1, 5, 7)
+        assert letterbox(picture, (1, 5, 7)).pixels.shape == (1, 5, 7)
 
 
-def test_light_paper_is_told_from_a_dark_ground():
+def test_light_paper_is_told_from_a_dark_background():
     picture = np.zeros((6, 6), np.uint8)
     picture[1:5, 1:5] = 255
     assert not is_on_light(Image.fromarray(picture))

@@ -80,7 +80,7 @@ def test_overlap_rule(bank):
 
 
 def test_few_digits_are_redrawn_together():
-    # Were only the second digit redrawn, the first would stay uniform and the second be pushed to the border.
+    # If only the second digit were redrawn, the first would stay uniform and the second would be pushed to the border.
     scenes = multi_digits(square_bank(200), 3000, seed=0, counts=(2,), canvas=42)
     centre = (scenes.boxes[..., :2] + scenes.boxes[..., 2:]) / 2
     first, second = np.abs(centre - 21).mean((0, 2))
@@ -138,7 +138,7 @@ def test_tiles_as_small_as_a_pixel_and_as_large_as_the_canvas(side):
 
 
 @pytest.mark.parametrize("options", [{}, {"digit_side": (9.0, 18.0)}])
-def test_digits_are_the_same_on_any_ground(bank, options):
+def test_digits_are_the_same_on_any_background(bank, options):
     plain, grid = (multi_digits(bank, 300, seed=0, background=kind, **options) for kind in ("none", "grid"))
     np.testing.assert_array_equal(plain.boxes, grid.boxes)
     np.testing.assert_array_equal(plain.labels, grid.labels)

@@ -10,11 +10,11 @@ from airjax.data import load_omniglot, omniglot
 
 STROKE = "{},{},0\n{},{},40\n"
 ALPHABETS = {"Runes": 11, "Signs_(old)": 5}
-"""Alphabets of the made-up data set, and how many characters they have."""
+"""Alphabets of the synthetic data set, with their numbers of characters."""
 
 
 def drawing(seed=0, side=105, mode="1"):
-    """A PNG file of black on white, as published, and the same as an array of 1 for ink."""
+    """A PNG file, black on white as published, and the same drawing as an array, where ink is 1."""
     ink = np.random.default_rng(seed).random((side, side)) < 0.1
     file = io.BytesIO()
     Image.fromarray(~ink).convert(mode).save(file, "PNG")
@@ -34,7 +34,7 @@ def names(alphabets=ALPHABETS, drawers=2):
 
 
 def pack(path, files):
-    """Write an archive with what Finder leaves in one."""
+    """Write an archive that also has the extra entries of macOS Finder."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("set/", "set/.DS_Store", "__MACOSX/set/Runes/character01/._0701_01.png"):
             archive.writestr(name, b"")
@@ -82,7 +82,7 @@ def test_drawings_are_white_on_black_and_belong_to_their_character(folder):
 def test_pixels_are_averages_over_their_area(folder, canvas):
     full, small = (load_omniglot("train", folder, canvas=side).images / 255 for side in (105, canvas))
     assert small.shape == (len(full), canvas, canvas)
-    # Cut every pixel of both into so many that each small one is a whole number of them.
+    # Split the pixels of both into parts so small that each part lies in one pixel of either.
     fine = np.lcm(canvas, 105)
     if fine <= 1050:
         blocks = full[:4].repeat(fine // 105, 1).repeat(fine // 105, 2).reshape(4, canvas, fine // canvas, canvas, -1)
@@ -114,7 +114,7 @@ def test_a_drawing_found_twice_counts_once(folder):
     assert_same(load_omniglot("train", folder), once)
 
 
-def test_archives_are_put_together(folder):
+def test_archives_are_merged(folder):
     pack(folder / "images_evaluation.zip", images(alphabets={"Signs_(new)": 6}))
     assert set(load_omniglot("train", folder).alphabets) == {*ALPHABETS, "Signs_(new)"}
 
@@ -171,7 +171,7 @@ def test_what_is_downloaded_is_verified_and_kept(folder, serve, monkeypatch):
         load_omniglot("train")
 
 
-# What can't be read
+# Unreadable input
 
 
 def damaged(content):
@@ -209,14 +209,14 @@ def test_large_files_are_refused(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", drawing()[0][:100], drawing(side=104)[0]])
-def test_drawings_that_are_none_are_refused_by_name(folder, content):
+def test_invalid_drawings_are_refused_by_name(folder, content):
     pack(folder / "images_background.zip", images() | {"set/Runes/character01/0701_02.png": content})
     with pytest.raises(ValueError, match=r"drawing of Runes/character01 by drawer 2 can't be read"):
         load_omniglot("train", folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"START\nBREAK\n", b"\xff\xfe"])
-def test_strokes_that_are_none_are_refused(folder, content):
+def test_invalid_strokes_are_refused(folder, content):
     pack(folder / "strokes_background.zip", {"set/Runes/character01/0701_02.txt": content})
     with pytest.raises(ValueError, match=r"strokes_background\.zip can't be read"):
         load_omniglot("train", folder)
@@ -248,6 +248,6 @@ def test_canvases_out_of_range_are_refused(folder, canvas):
         load_omniglot("train", folder, canvas=canvas)
 
 
-def test_another_split_is_refused(folder):
+def test_an_unknown_split_is_refused(folder):
     with pytest.raises((ValueError, TypeError), match="split"):
         load_omniglot("test", folder)

@@ -38,6 +38,6 @@ def test_omniglot_is_scenes_of_the_canvas_asked_for(omniglot_dir):
 
 @pytest.mark.parametrize("name", ["omniglot", "scenes.npz"])
 @pytest.mark.parametrize("setting", [{"background": "grid"}, {"channels": 3}, {"digit_side": (9.0, 18.0)}])
-def test_settings_that_would_change_nothing_are_refused(name, setting):
+def test_settings_that_do_not_apply_are_refused(name, setting):
     with pytest.raises(ValueError, match=f"{next(iter(setting))} is a setting of .*, not of {name}"):
         load_scenes(DataConfig(name, data_dir=Path("none"), **setting), "train")

@@ -72,6 +72,6 @@ def test_there_can_be_no_scenes_and_no_objects():
         ({"seed": -1}, "seed"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(changes, message):
+def test_invalid_arguments_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         tables(LAID_TABLE, 2, **{"seed": 0, "counts": (1,)} | changes)

@@ -10,7 +10,6 @@ from airjax.inference.metrics import (
     count_accuracy,
     match_boxes,
     mean_iou,
-    mean_iou_matched,
 )
 
 NONE = [np.nan] * 4
@@ -92,14 +91,12 @@ def test_mean_iou_counts_a_missed_object_as_zero():
     true = np.array([[[0.0, 0, 2, 2], [5, 5, 7, 7]], [[0, 0, 2, 2], NONE], [NONE, NONE]])
     predicted = np.array([[[1.0, 1, 3, 3]], [[0, 0, 2, 2]], [[0, 0, 9, 9]]])
     np.testing.assert_allclose(mean_iou(true, predicted), (1 / 7 + 0 + 1) / 3)
-    np.testing.assert_allclose(mean_iou_matched(true, predicted), (1 / 7 + 1) / 2)
 
 
 def test_without_objects_there_is_no_mean():
     nothing, something = np.full((2, 3, 4), np.nan), np.ones((2, 1, 4)) * [0, 0, 1, 1]
     assert mean_iou(nothing, something) is None
     assert mean_iou(something, nothing) == 0
-    assert mean_iou_matched(something, nothing) is None
     assert average_precision(nothing, something, np.ones((2, 1))) is None
     assert average_precision(something, nothing, np.ones((2, 3))) == 0
 

@@ -27,7 +27,7 @@ def found(scenes, **changes):
         "presence": np.ones((n, 3), np.float32),
         "where": np.zeros((n, 3, 3), np.float32),
         "what": np.nan_to_num(np.take_along_axis(what, order[..., None], axis=1)),
-        "ground": scenes.azimuths[:, None],
+        "scene": scenes.azimuths[:, None],
         "canvases": np.zeros((n, 4, 3, 8, 8), np.float32),
     }
     return Found(**values | changes)
@@ -43,7 +43,7 @@ def test_what_is_right_scores_in_full_in_any_order(scenes):
 
 def test_errors_are_told_in_their_units(scenes):
     what = found(scenes).what + np.array([0.16, 0.0, np.radians(20), 0.0], np.float32)
-    scores = pose_scores(ROUND_TABLE, found(scenes, what=what, ground=scenes.azimuths[:, None] + 0.1), scenes)
+    scores = pose_scores(ROUND_TABLE, found(scenes, what=what, scene=scenes.azimuths[:, None] + 0.1), scenes)
     assert scores["position_error"] == pytest.approx(0.16 / (2 * ROUND_TABLE.reach), abs=1e-4)
     assert scores["rotation_error_deg"] == pytest.approx(20.0, abs=1e-2)
     assert scores["azimuth_error_deg"] == pytest.approx(np.degrees(0.1), abs=1e-2)

@@ -12,7 +12,7 @@ KEY = jax.random.PRNGKey(0)
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(ground=LinearBackground((1, 12, 12), components=2), over=True)
+    return tiny_model(background=LinearBackground((1, 12, 12), components=2), over=True)
 
 
 def _differ(one, other):

@@ -54,7 +54,7 @@ def test_a_run_is_scored_on_the_same_scenes_drawn_by_another_renderer(capsys, ru
     assert own["elbo"] != other["elbo"]
     assert np.isfinite(other["elbo"])
     save_npz(tmp_path / "bare.npz", Scenes(np.zeros((1, 12, 12, 3), np.uint8)))
-    bare = ("--scenes", tmp_path / "bare.npz", "--renderer", "mujoco")
+    bare = ("--on", tmp_path / "bare.npz", "--renderer", "mujoco")
     assert refused(call(capsys, *command, *bare), "counts, labels and poses")
 
 

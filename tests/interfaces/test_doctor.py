@@ -49,8 +49,8 @@ def test_size_and_number_of_objects_are_those_of_the_generator(tmp_path, kind, r
     assert found.settings["max_objects"] == scenes.counts.max() + 1
     assert found.settings["canvas"] == side
     assert found.settings["scale"] == pytest.approx(doctor.MARGIN * found.side, abs=1e-3)
-    assert (found.polarity, found.ground, found.colour) == ("light", "constant", False)
-    assert found.settings["ground"] == "none"
+    assert (found.polarity, found.background, found.colour) == ("light", "constant", False)
+    assert found.settings["background_model"] == "none"
 
 
 def test_images_in_memory_look_like_those_of_files(tmp_path, digits):
@@ -69,7 +69,7 @@ def test_dark_objects_on_white_are_to_be_inverted(tmp_path, digits):
     )
     assert dark.polarity == dark.settings["polarity"] == "dark"
     assert dark.side == light.side
-    assert (dark.settings["ground"], dark.settings["compose"]) == ("none", "add")
+    assert (dark.settings["background_model"], dark.settings["compose"]) == ("none", "add")
 
 
 def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path, capsys):
@@ -79,16 +79,20 @@ def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path, capsys):
             y, x = rng.integers(0, 31, 2)
             image[y : y + 9, x : x + 9] = colour
     found = doctor.propose(write(tmp_path / "a", images))
-    assert (found.settings["ground"], found.settings["compose"], found.polarity) == ("constant", "over", "light")
+    assert (found.settings["background_model"], found.settings["compose"], found.polarity) == (
+        "constant",
+        "over",
+        "light",
+    )
     assert found.colour
     console.print_report(found, as_json=False)
-    assert "objects: lighter and darker than the ground" in capsys.readouterr().out
+    assert "objects: lighter and darker than the background" in capsys.readouterr().out
 
 
 def test_a_picture_behind_all_scenes_is_found(tmp_path, digits):
     still = np.random.default_rng(0).integers(0, 90, (50, 50)).astype(np.uint8)
     found = doctor.propose(write(tmp_path / "a", np.maximum(digits.images, still)))
-    assert found.ground == found.settings["ground"] == "mean"
+    assert found.background == found.settings["background_model"] == "mean"
     assert not any("pattern" in doubt for doubt in found.doubts)
 
 
@@ -102,7 +106,7 @@ def test_noise_is_seen_through(tmp_path, digits):
 @pytest.mark.parametrize("kind", ["grid", "texture"])
 def test_a_pattern_behind_the_objects_is_looked_past_and_learned(shapes, kind):
     found = doctor.propose_for(behind(shapes.images, kind))
-    assert found.ground == found.settings["ground"] == "linear"
+    assert found.background == found.settings["background_model"] == "linear"
     assert not any("pattern" in doubt for doubt in found.doubts)
     assert found.side * 60 == pytest.approx(np.median(sides(shapes)), rel=0.12)
     shares = np.bincount(shapes.counts, minlength=5) / len(shapes)
@@ -112,14 +116,14 @@ def test_a_pattern_behind_the_objects_is_looked_past_and_learned(shapes, kind):
 def test_a_pattern_that_is_another_everywhere_is_doubted(shapes):
     rng = np.random.default_rng(0)
     clouds = ndimage.gaussian_filter(rng.standard_normal(shapes.images.shape), (0, 2, 2))
-    ground = np.clip(60 + 300 * clouds, 0, 120).astype(np.uint8)
-    found = doctor.propose_for(np.maximum(shapes.images, ground))
+    background = np.clip(60 + 300 * clouds, 0, 120).astype(np.uint8)
+    found = doctor.propose_for(np.maximum(shapes.images, background))
     assert any("pattern" in doubt for doubt in found.doubts)
 
 
 def test_doubts_name_what_is_wrong(tmp_path):
     blank = np.full((30, 40, 40), 17, np.uint8)
-    assert doctor.propose(write(tmp_path / "blank", blank)).doubts == ("nothing stands out from the ground",)
+    assert doctor.propose(write(tmp_path / "blank", blank)).doubts == ("nothing stands out from the background",)
     rng, crowd = np.random.default_rng(0), np.zeros((30, 120, 120), np.uint8)
     for image in crowd:
         for y, x in np.argwhere(rng.random((9, 9)) < 0.4) * 12 + 6:

@@ -89,11 +89,11 @@ def test_pictures_of_the_other_polarity_are_doubted(inference, tiny_model, root,
     paper = infer_files.gather([tmp_path])
     caplog.clear()
     next(replace(inference, pictures=paper).batches())
-    assert "light ground" in caplog.text
+    assert "light background" in caplog.text
     assert "--polarity dark" in caplog.text
     caplog.clear()
     next(replace(inference, pictures=paper, invert=True).batches())
-    grounded = tiny_model(ground=LinearBackground((1, 12, 12), components=2))
+    grounded = tiny_model(background=LinearBackground((1, 12, 12), components=2))
     next(replace(inference, pictures=paper, model=grounded).batches())
     assert not caplog.text
 

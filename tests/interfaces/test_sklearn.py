@@ -46,7 +46,7 @@ def tiny(**changes):
     """Make an estimator that hardly learns, and by which nothing is left to the look of the images."""
     settings = {
         "max_objects": 1,
-        "ground": "none",
+        "background_model": "none",
         "polarity": "light",
         "scale": 0.5,
         "sd": 0.3,
@@ -167,7 +167,16 @@ def test_what_is_left_open_is_set_by_the_look_of_the_images(scenes, caplog, monk
     proposed, config = doctor.propose_for(255 - scenes.images).settings, estimator.config_
     assert estimator.polarity_ == proposed["polarity"] == "dark"
     same = [name for name in proposed if getattr(config, name, None) == proposed[name]]
-    assert {*same} >= {"max_objects", "scale", "scale_sd", "ground", "compose", "attention", "sd", "count_ratio"}
+    assert {*same} >= {
+        "max_objects",
+        "scale",
+        "scale_sd",
+        "background_model",
+        "compose",
+        "attention",
+        "sd",
+        "count_ratio",
+    }
     assert config.window == 5
     assert "AIR may be the wrong tool: 80 pictures are few" in caplog.text
 
@@ -176,7 +185,7 @@ def test_what_is_left_open_is_set_by_the_look_of_the_images(scenes, caplog, monk
     ("settings", "sentence"),
     [
         ({"max_objects": 0}, "max_objects must be at least 1, got 0"),
-        ({"ground": "grass"}, "ground must be one of none, constant, mean, linear, got grass"),
+        ({"background_model": "grass"}, "background_model must be one of none, constant, mean, linear, got grass"),
         ({"polarity": "grey"}, "polarity must be one of light, dark, got grey"),
         ({"scale": -1.0}, "scale must be positive and finite, got -1.0"),
         ({"steps": 0}, "steps must be at least 1, got 0"),

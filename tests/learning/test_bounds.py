@@ -62,16 +62,18 @@ def test_every_count_is_likely_enough_to_matter_here(trajectory):
 def test_the_marginal_bound_is_the_expectation_over_all_masks(model, image, exact):
     value, gradient = value_and_flat_gradient(lambda m: marginal(m, image), model)
     assert value == pytest.approx(exact[0], rel=1e-10)
-    assert (gradient != 0).mean() > 0.5  # the ground's components are kept
+    assert (gradient != 0).mean() > 0.5  # the background's components are kept
     np.testing.assert_allclose(gradient, exact[1], rtol=1e-7, atol=1e-8 * abs(gradient).max())
 
 
 def test_without_objects_a_linear_ground_is_factor_analysis(model, image):
     """The evidence is then known, and so is the bound: a Gaussian of the components' covariance plus the noise's."""
     prior = jnp.array([0.0, -1e9, -1e9, -1e9])
-    spread, sd = np.asarray(model.ground.components), np.exp(model.likelihood.log_sd)
+    spread, sd = np.asarray(model.background.components), np.exp(model.likelihood.log_sd)
     covariance = spread.T @ spread + sd**2 * np.eye(image.size)
-    evidence = jax.scipy.stats.multivariate_normal.logpdf(image.reshape(-1), model.ground.mean.reshape(-1), covariance)
+    evidence = jax.scipy.stats.multivariate_normal.logpdf(
+        image.reshape(-1), model.background.mean.reshape(-1), covariance
+    )
     trajectory = model.infer(image, key=KEY)
     empty = trajectory.steps._replace(presence_logit=jnp.full(3, -1e9))
     bound = bounds.marginal(trajectory._replace(steps=empty), prior)

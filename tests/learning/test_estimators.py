@@ -38,8 +38,13 @@ def model(rich_model):
 
 
 @pytest.fixture(scope="module")
-def trajectory(model, image):
-    return jax.jit(lambda: model.infer(image, key=KEY))()
+def inferred(model, image):
+    return jax.jit(lambda: model.infer_layers(image, key=KEY))()
+
+
+@pytest.fixture(scope="module")
+def trajectory(inferred):
+    return inferred[0]
 
 
 def infer_some(model, image, samples, *, pathwise=True):
@@ -51,7 +56,7 @@ def three(model, image):
     """Three trajectories whose likelihoods are drawn together, so that each of them and each count has some weight."""
     trajectories = jax.jit(lambda: infer_some(model, image, 3))()
     steps = lambda t: (t.steps.log_likelihood, t.empty_log_likelihood, t.steps.log_p, t.steps.log_q)
-    soften = lambda t: (*steps(t), t.ground.log_p, t.ground.log_q)
+    soften = lambda t: (*steps(t), t.scene.log_p, t.scene.log_q)
     return eqx.tree_at(soften, trajectories, replace_fn=lambda x: x / 200)
 
 
@@ -61,8 +66,8 @@ def log_weights(trajectories, log_prior):
     rows = []
     for k in range(len(steps.kl)):
         likelihoods = [trajectories.empty_log_likelihood[k], *steps.log_likelihood[k]]
-        ground = trajectories.ground.log_p[k] - trajectories.ground.log_q[k]
-        ratios = [ground + sum(steps.log_p[k, :n] - steps.log_q[k, :n]) for n in range(4)]
+        scene = trajectories.scene.log_p[k] - trajectories.scene.log_q[k]
+        ratios = [scene + sum(steps.log_p[k, :n] - steps.log_q[k, :n]) for n in range(4)]
         rows.append([likelihoods[n] + log_prior[n] + ratios[n] for n in range(4)])
     return np.array(rows, float)
 
@@ -120,7 +125,7 @@ def test_a_steps_signal_is_all_that_its_decision_can_still_change(model, traject
         np.asarray, (trajectory.steps.kl, trajectory.log_likelihoods, model.count_log_prior)
     )
     for n in range(4):
-        log_joint = log_likelihoods[n] + log_prior[n] - float(trajectory.ground.kl)
+        log_joint = log_likelihoods[n] + log_prior[n] - float(trajectory.scene.kl)
         decisions = np.log(np.where(np.arange(3) < n, p, 1 - p))
         signals = np.array([log_joint - kl[t:n].sum() - decisions[t : n + 1].sum() for t in range(3)])
         terms = nvil_terms(trajectory, model, signals)[n]
@@ -176,7 +181,7 @@ def test_the_importance_surrogate_is_the_collapsed_bound_and_a_cross_entropy(mod
     later = [weights[:, t + 1 :].sum(1) for t in range(3)]
     np.testing.assert_allclose(by.log_p, np.transpose(later), rtol=1e-8)
     np.testing.assert_allclose(by.log_likelihood, weights[:, 1:], rtol=1e-8)
-    np.testing.assert_allclose(of.ground.log_p, weights.sum(1), rtol=1e-8)
+    np.testing.assert_allclose(of.scene.log_p, weights.sum(1), rtol=1e-8)
 
 
 def test_presence_is_at_rest_where_q_is_the_importance_sampled_posterior(model, three):
@@ -192,9 +197,9 @@ def test_reweighted_wake_sleep_weighs_both_densities_by_the_normalised_weights(m
     weights = softmax(log_weights(three, model.count_log_prior))
     _, of = with_gradient(estimators.rws, three, model.count_log_prior)
     later, by = np.transpose([weights[:, t + 1 :].sum(1) for t in range(3)]), of.steps
-    for gradient, ground in ((by.log_p, of.ground.log_p), (by.log_q, of.ground.log_q)):
+    for gradient, scene in ((by.log_p, of.scene.log_p), (by.log_q, of.scene.log_q)):
         np.testing.assert_allclose(gradient, later, rtol=1e-8)
-        np.testing.assert_allclose(ground, weights.sum(1), rtol=1e-8)
+        np.testing.assert_allclose(scene, weights.sum(1), rtol=1e-8)
     np.testing.assert_allclose(by.log_likelihood, weights[:, 1:], rtol=1e-8)
     p = expit(np.asarray(three.steps.presence_logit))
     np.testing.assert_allclose(by.presence_logit, later * (1 - p) - weights[:, :3] * p, rtol=1e-8)
@@ -265,7 +270,7 @@ def expected_pair_bound(model, image):
         for k, n in enumerate(pair):
             q = jnp.prod(p[k, :n]) * (1 - p[k, n] if n < 3 else 1.0)
             likelihood = steps.log_likelihood[k, n - 1] if n else trajectories.empty_log_likelihood[k]
-            ratio = trajectories.ground.log_ratio[k] + sum(steps.log_p[k, :n] - steps.log_q[k, :n])
+            ratio = trajectories.scene.log_ratio[k] + sum(steps.log_p[k, :n] - steps.log_q[k, :n])
             weights.append(jnp.exp(likelihood + model.count_log_prior[n] + ratio) / q)
             chance *= q
         total += chance * jnp.log((weights[0] + weights[1]) / 2)
@@ -331,9 +336,9 @@ def test_vimcos_signal_is_what_a_sample_adds_to_the_bound(model, three, n):
     np.testing.assert_allclose(by, np.bincount(n, softmax(log_w), 4), rtol=1e-8)
 
 
-def concrete(model, image, trajectory, presences):
-    log_likelihood = lambda objects: model.ground.explain(image, objects, model.likelihood).log_likelihood
-    return estimators.concrete(trajectory, model.count_log_prior, presences, log_likelihood)
+def concrete(model, image, inferred, presences):
+    log_likelihood = lambda objects: model.background.explain(image, objects, model.likelihood).log_likelihood
+    return estimators.concrete(*inferred, model.count_log_prior, presences, log_likelihood)
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.7, 3.0])
@@ -348,28 +353,28 @@ def test_a_relaxed_presence_is_above_a_half_as_often_as_the_step_is_present(temp
     np.testing.assert_allclose(np.quantile(samples, 0.75, axis=0), expected, atol=0.03)
 
 
-def test_relaxed_objects_mix_those_of_all_counts_as_stopping_would(model, image, trajectory):
+def test_relaxed_objects_mix_those_of_all_counts_as_stopping_would(model, image, inferred, trajectory):
     weights = [0.1, 0.9 * 0.5, 0.9 * 0.5 * 0.8, 0.9 * 0.5 * 0.2]
     layers = [Layers(jnp.zeros_like(image), jnp.ones_like(image))]
     for where, what in zip(trajectory.steps.where, trajectory.steps.what):
-        layers.append(model.compose(layers[-1], model.place(where, what)))
+        layers.append(model.compositor.compose(layers[-1], model.place(where, what)))
     mixed = Layers(*(sum(weight * part for weight, part in zip(weights, parts)) for parts in zip(*layers)))
-    log_p = model.ground.explain(image, mixed, model.likelihood).log_likelihood
+    log_p = model.background.explain(image, mixed, model.likelihood).log_likelihood
     log_w, steps = count_log_probs(trajectory.steps.presence_logit), trajectory.steps
     reach = np.cumprod(expit(np.asarray(steps.presence_logit)))
     divergence = np.exp(log_w) @ (log_w - np.asarray(model.count_log_prior)) + reach @ np.asarray(steps.kl)
-    value = jax.jit(concrete)(model, image, trajectory, jnp.array([0.9, 0.5, 0.2]))
+    value = jax.jit(concrete)(model, image, inferred, jnp.array([0.9, 0.5, 0.2]))
     assert float(value) == pytest.approx(float(log_p) - divergence, rel=1e-9)
 
 
-def test_the_relaxed_bound_tends_to_the_marginal_one_as_the_temperature_falls(model, image, trajectory):
+def test_the_relaxed_bound_tends_to_the_marginal_one_as_the_temperature_falls(model, image, inferred, trajectory):
     logits = trajectory.steps.presence_logit
 
     @jax.jit
     @jax.vmap
     def surrogates(key):
         draw = lambda temperature: estimators.relaxed_presences(logits, temperature, key=key)
-        return jnp.stack([concrete(model, image, trajectory, draw(temperature)) for temperature in (3.0, 1e-1, 1e-4)])
+        return jnp.stack([concrete(model, image, inferred, draw(temperature)) for temperature in (3.0, 1e-1, 1e-4)])
 
     samples = np.asarray(surrogates(jax.random.split(KEY, 4_000)))
     exact = float(bounds.marginal(trajectory, model.count_log_prior))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ def learn(tiny_config, tiny_train_config):
     def learn(images, seed=0, state=None):
         config, infos = replace(tiny_train_config, steps=8, seed=seed), []
         state = state or trainer.init(tiny_config, config, images.shape[1:])
-        for chunk in loop.chunks(images, tiny_config, config, state, progress=False):
+        for chunk in loop.chunks(images, config, trainer.step_with(tiny_config), state):
             infos.append(np.asarray(chunk.info.elbo))
             state = chunk.state
         return infos, state
@@ -37,3 +38,20 @@ def test_seeds_make_their_own_steps_and_share_a_compilation(tiny_images, learn, 
     monkeypatch.setattr(losses, "batch_loss", None)  # nothing is traced any more
     np.testing.assert_array_equal(learn(tiny_images)[0], one)
     assert (np.array(learn(tiny_images, seed=1)[0]) != one).all()
+
+
+def test_data_may_be_a_tree_of_arrays(tiny_images, tiny_config, tiny_train_config, learn):
+    """What a step gets is a row of every array, as numpy's arrays or as those on the device."""
+    config, settings = replace(tiny_train_config, steps=8), jax.tree_util.Partial(_labelled, tiny_config)
+    data = {"image": tiny_images, "label": np.arange(len(tiny_images), dtype=np.int32)}
+    for tree in (data, jax.tree.map(jnp.asarray, data)):
+        state = trainer.init(tiny_config, config, tiny_images.shape[1:])
+        infos = [chunk.info for chunk in loop.chunks(tree, config, settings, state)]
+        np.testing.assert_array_equal([info.elbo for info in infos], learn(tiny_images)[0])
+        rows = trainer.batch_indices(config, len(tiny_images), 0, 8)
+        np.testing.assert_array_equal(np.concatenate([info.count_probs for info in infos]), rows)
+
+
+def _labelled(model_config, config, state, batch):
+    state, info = trainer.step(model_config, config, state, batch["image"])
+    return state, trainer.Info(info.elbo, batch["label"].astype(jnp.float32))

@@ -10,7 +10,7 @@ import pytest
 
 from airjax.config import TrainConfig
 from airjax.inference import infer
-from airjax.learning import losses, trainer
+from airjax.learning import annealing, losses, trainer
 from airjax.models import count
 from airjax.models.build import count_prior
 from airjax.models.layers import Normal
@@ -144,7 +144,7 @@ def test_the_count_prior_is_annealed_then_follows_the_counts_found(train_tiny, t
     state, info = trained
     expected = np.exp(annealed)
     for count_probs in info.count_probs[2:]:
-        expected = trainer.COUNT_MEMORY * expected + (1 - trainer.COUNT_MEMORY) * count_probs
+        expected = annealing.COUNT_MEMORY * expected + (1 - annealing.COUNT_MEMORY) * count_probs
     learned = np.exp(state.model.count_log_prior)
     assert learned.sum() == pytest.approx(1.0, abs=1e-5)
     assert abs(learned - np.exp(annealed)).max() > 1e-3

@@ -4,11 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from airjax.inference import sampling
 from airjax.learning import bounds
 from airjax.models import windows
 from airjax.models.air import AIR, WherePrior
 from airjax.models.background import FixedBackground, Layers, LinearBackground
+from airjax.models.compositor import Add, Compositor, Over
+from airjax.models.layers import Normal
 from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
+from airjax.models.patches.base import gaussian_code
 
 KEY = jax.random.PRNGKey(3)
 infer = eqx.filter_jit(lambda model, image, key: model.infer(image, key=key))
@@ -156,10 +160,14 @@ def test_other_kinds_of_scenes(tiny_model, shape, counts, likelihood):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["add", "over"])
 def grounded(request, tiny_model) -> AIR:
-    """A model with a ground of two components, to which objects add or which they cover."""
+    """A model with a background of two components, to which objects add or which they cover."""
     shape = (2, 12, 12)
-    ground = LinearBackground(shape, components=2)
-    return tiny_model(shape, ground=ground, over=request.param)
+    background = LinearBackground(shape, components=2)
+    return tiny_model(shape, background=background, over=request.param)
+
+
+def covers(model):
+    return isinstance(model.compositor, Over)
 
 
 def test_objects_are_composed_before_the_ground(grounded):
@@ -168,15 +176,15 @@ def test_objects_are_composed_before_the_ground(grounded):
     colours, through = np.zeros((2, 12, 12)), np.ones((1, 12, 12))
     level = np.clip(grounded.mean_background.mean((1, 2), keepdims=True), 0.1, 0.9)
     behind = np.asarray(trajectory.empty_canvas)
-    explain = lambda: grounded.ground.explain(
-        image, Layers(jnp.asarray(colours), jnp.asarray(through) if grounded.over else None), grounded.likelihood
+    explain = lambda: grounded.background.explain(
+        image, Layers(jnp.asarray(colours), jnp.asarray(through) if covers(grounded) else None), grounded.likelihood
     )
     explained = [explain()]
     for where, what, found in zip(trajectory.steps.where, trajectory.steps.what, trajectory.steps.canvas):
         patch = grounded.patches.decode(what)
         write = lambda x, where=where: np.asarray(windows.write(x, jnp.exp(where[0]), where[1:], (12, 12)))
-        if grounded.over:
-            odds = level / (1 - level) / np.exp(-2)
+        if covers(grounded):
+            odds = level / (1 - level) / np.exp(grounded.patches.output_bias)
             tinted = patch[:2] * odds / (1 - patch[:2] + patch[:2] * odds)
             past = 1 - write(patch[2:])
             colours, through = past * colours + write(patch[2:] * tinted), past * through
@@ -186,19 +194,51 @@ def test_objects_are_composed_before_the_ground(grounded):
         explained.append(explain())
     np.testing.assert_allclose(trajectory.log_likelihoods, [e.log_likelihood for e in explained], rtol=1e-5)
     likeliest = explained[int(np.argmax(trajectory.count_log_probs))]
-    np.testing.assert_allclose(trajectory.ground.value, likeliest.code, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(trajectory.ground.kl, 0.0)
+    np.testing.assert_allclose(trajectory.scene.value, likeliest.code, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(trajectory.scene.kl, 0.0)
 
 
-def test_objects_that_cover_start_with_the_colour_of_their_ground(tiny_model):
+class BlankPatches(eqx.Module):
+    """A user's own patch model as it is before training: all pixels have the same logit."""
+
+    side: int = eqx.field(static=True)
+    logit: float = eqx.field(static=True)
+    code_size: int = eqx.field(static=True, default=3)
+
+    def prior_sample(self, *, key):
+        return jax.random.normal(key, (self.code_size,))
+
+    def encode(self, glimpse, noise, *, pathwise=True):
+        zeros = jnp.zeros(self.code_size)
+        return gaussian_code(Normal(zeros, zeros), noise, pathwise=pathwise)
+
+    def decode(self, what):
+        return jax.nn.sigmoid(jnp.full((2, self.side, self.side), self.logit) + 0.0 * what[0])
+
+
+class ToldPatches(BlankPatches):
+    """One that tells its logit."""
+
+    @property
+    def output_bias(self):
+        return self.logit
+
+
+@pytest.mark.parametrize("patches", [BlankPatches(5, -2.0), ToldPatches(5, 0.7)], ids=["default", "own bias"])
+@pytest.mark.parametrize("steered", [False, True])
+def test_objects_that_cover_start_with_the_colour_of_their_ground(tiny_model, patches, steered):
     """So that neither lighter nor darker objects make masks vanish before their colours are learned."""
-    ground = eqx.tree_at(lambda g: g.mean, LinearBackground((1, 12, 12), components=2), jnp.full((1, 12, 12), 0.6))
-    model = tiny_model(ground=ground, over=True, rough=0.0)
-    blank = jax.tree.map(jnp.zeros_like, model.patches)
-    blank = eqx.tree_at(lambda p: p.decoder.layers[-1].bias, blank, jnp.full(50, -1.0))  # with -1, as the others': -2
-    model = eqx.tree_at(lambda m: m.patches, model, blank)
+    background = eqx.tree_at(lambda g: g.mean, LinearBackground((1, 12, 12), components=2), jnp.full((1, 12, 12), 0.6))
+    model = eqx.tree_at(lambda m: m.patches, tiny_model(background=background, over=True, rough=0.0), patches)
+    model = sampling.steer(model, temperature=0.5) if steered else model
     placed = model.place(jnp.zeros(3), jnp.zeros(3))
     np.testing.assert_allclose(placed[0, 3:9, 3:9] / placed[1, 3:9, 3:9], 0.6, atol=1e-3)
+
+
+@pytest.mark.parametrize("compositor", [Add(), Over()])
+def test_a_compositor_follows_the_protocol_and_holds_no_array(compositor):
+    assert isinstance(compositor, Compositor)
+    assert not jax.tree.leaves(compositor)
 
 
 def test_a_mask_of_one_replaces_and_one_of_zero_keeps(tiny_model):
@@ -206,7 +246,7 @@ def test_a_mask_of_one_replaces_and_one_of_zero_keeps(tiny_model):
     canvas, colours = random_image(2, 12, 12, seed=1), random_image(2, 12, 12, seed=2)
     mask = jnp.zeros((1, 12, 12)).at[:, 3:7, 2:9].set(1.0)
     nothing = Layers(jnp.zeros((2, 12, 12)), jnp.ones((1, 12, 12)))
-    composed = model.compose(nothing, jnp.concatenate([colours * mask, mask])).before(canvas)
+    composed = model.compositor.compose(nothing, jnp.concatenate([colours * mask, mask])).over(canvas)
     np.testing.assert_allclose(composed[:, 3:7, 2:9], colours[:, 3:7, 2:9], atol=1e-6)
     np.testing.assert_array_equal(jnp.where(mask == 1, 0, composed), jnp.where(mask == 1, 0, canvas))
 
@@ -215,32 +255,32 @@ def test_a_sampled_scene_has_its_objects_on_a_ground(grounded):
     scenes = jax.jit(jax.vmap(lambda key: grounded.sample(key=key)))(jax.random.split(KEY, 2_000))
     empty = np.asarray(scenes.canvas)[scenes.count == 0].reshape(-1, 288)
     assert len(empty) > 600
-    spread = np.asarray(grounded.ground.components)
+    spread = np.asarray(grounded.background.components)
     covariance = np.kron(np.eye(2), spread.T @ spread)  # channels are independent
     np.testing.assert_allclose(np.cov(empty.T), covariance, atol=0.12)
     last = scenes.count == 3
-    if grounded.over:  # colours under masks lie within 0 and 1, so that each object draws the canvas towards them
+    if covers(grounded):  # colours under masks lie within 0 and 1, so that each object draws the canvas towards them
         assert np.asarray(scenes.canvas)[last].var() < empty.var()
     else:
         assert np.asarray(scenes.canvas)[last].mean() > empty.mean()
 
 
 def test_all_of_a_model_with_a_ground_learns(grounded, tiny_model):
-    options = {"residual_glimpses": False, "difference": True} if grounded.over else {}
-    ground = LinearBackground((2, 12, 12), components=2)
-    model = tiny_model((2, 12, 12), ground=ground, over=grounded.over, rough=0.1, **options)
+    options = {"residual_glimpses": False, "difference": True} if covers(grounded) else {}
+    background = LinearBackground((2, 12, 12), components=2)
+    model = tiny_model((2, 12, 12), background=background, over=covers(grounded), rough=0.1, **options)
     bound = lambda m: bounds.marginal(m.infer(random_image(2, 12, 12), key=KEY), m.count_log_prior)
     gradient = jax.jit(jax.grad(bound))(model)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(gradient.patches))
-    assert not any(leaf.any() for leaf in jax.tree.leaves(gradient.ground))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(gradient.background))
 
 
 def test_what_is_behind_the_objects_is_not_seen(tiny_model):
-    """Adding a picture to the image and to the ground changes nothing that is found."""
+    """Adding a picture to the image and to the background changes nothing that is found."""
     picture = random_image(1, 12, 12, seed=5)
-    model = tiny_model(ground=FixedBackground((1, 12, 12), uniform=False))
-    other = eqx.tree_at(lambda m: m.ground.image, model, replace_fn=lambda x: x + picture)
+    model = tiny_model(background=FixedBackground((1, 12, 12), uniform=False))
+    other = eqx.tree_at(lambda m: m.background.image, model, replace_fn=lambda x: x + picture)
     image = random_image(1, 12, 12)
     one, two = infer(model, image, KEY), infer(other, image + picture, KEY)
     for name in ("presence_logit", "where", "what", "log_likelihood"):

@@ -26,7 +26,7 @@ NOTHING = Layers(jnp.zeros(SHAPE), None)
 
 
 def objects(seed=1) -> Layers:
-    """Layers that let more or less of the ground through."""
+    """Layers that let more or less of the background through."""
     rng = np.random.default_rng(seed)
     return Layers(*(jnp.asarray(rng.random(shape), jnp.float32) for shape in (SHAPE, (1, *SHAPE[1:]))))
 
@@ -39,19 +39,19 @@ def stripes_and_squares(n=300, side=20):
     """Scenes of rows that are bright or not, every third by an offset, behind one bright square; and the rows alone."""
     rng = np.random.default_rng(0)
     rows = 0.4 * (np.arange(side) % 3 == rng.integers(3, size=(n, 1)))
-    grounds = np.repeat(rows[:, None, :, None], side, axis=3)
-    scenes = grounds.copy()
+    backgrounds = np.repeat(rows[:, None, :, None], side, axis=3)
+    scenes = backgrounds.copy()
     for scene, (y, x) in zip(scenes, rng.integers(side - 4, size=(n, 2))):
         scene[:, y : y + 4, x : x + 4] = 1.0
-    return (255 * scenes).astype(np.uint8), grounds
+    return (255 * scenes).astype(np.uint8), backgrounds
 
 
 @pytest.fixture(scope="module")
 def linear() -> LinearBackground:
-    """A linear ground whose every parameter matters, and which leaves nothing out."""
-    ground = LinearBackground(SHAPE, components=3, outlier=math.inf)
+    """A linear background whose every parameter matters, and which leaves nothing out."""
+    background = LinearBackground(SHAPE, components=3, outlier=math.inf)
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: x + 0.2 * rng.standard_normal(x.shape).astype(np.float32), ground)
+    return jax.tree.map(lambda x: x + 0.2 * rng.standard_normal(x.shape).astype(np.float32), background)
 
 
 def test_black_is_black_whatever_the_scenes():
@@ -61,10 +61,10 @@ def test_black_is_black_whatever_the_scenes():
 
 
 def test_a_still_ground_is_seen_as_far_as_objects_let_it_through():
-    ground = FixedBackground(SHAPE, uniform=True).init_from_data(np.full((3, *SHAPE), 51, np.uint8))
+    background = FixedBackground(SHAPE, uniform=True).init_from_data(np.full((3, *SHAPE), 51, np.uint8))
     colours, transmittance = objects()
-    np.testing.assert_allclose(ground.lay(jnp.zeros(0), objects()), colours + 0.2 * transmittance, atol=1e-6)
-    np.testing.assert_allclose(ground.lay(jnp.zeros(0), Layers(colours, None)), colours + 0.2, atol=1e-6)
+    np.testing.assert_allclose(background.lay(jnp.zeros(0), objects()), colours + 0.2 * transmittance, atol=1e-6)
+    np.testing.assert_allclose(background.lay(jnp.zeros(0), Layers(colours, None)), colours + 0.2, atol=1e-6)
 
 
 def test_a_colour_starts_from_the_median_of_each_channel():
@@ -86,12 +86,12 @@ def test_a_picture_starts_from_the_median_of_each_pixel():
 
 
 def test_a_linear_ground_learns_the_stripes_and_looks_past_the_squares():
-    images, grounds = stripes_and_squares()
-    ground = LinearBackground(images.shape[1:], components=2).init_from_data(images)
+    images, backgrounds = stripes_and_squares()
+    background = LinearBackground(images.shape[1:], components=2).init_from_data(images)
     pixels = jnp.asarray(images[:50] / 255.0, jnp.float32)
     nothing = Layers(jnp.zeros_like(pixels[0]), None)
-    explain = jax.jit(jax.vmap(lambda image: ground.explain(image, nothing, NormalLikelihood(0.1)).canvas))
-    np.testing.assert_allclose(explain(pixels), grounds[:50], atol=0.02)
+    explain = jax.jit(jax.vmap(lambda image: background.explain(image, nothing, NormalLikelihood(0.1)).canvas))
+    np.testing.assert_allclose(explain(pixels), backgrounds[:50], atol=0.02)
 
 
 def test_looking_past_outliers_gives_a_lower_bound(linear):
@@ -176,8 +176,10 @@ def test_compiled_programs_call_no_outside_routine(linear):
     """Batches of LAPACK's triangular solves wait for one another in XLA's threads: training stood still."""
     images, transmittance = jnp.stack([image()] * 3), jnp.stack([objects().transmittance] * 3)
 
-    def loss(ground, transmittance):
-        explain = lambda image, transmittance: ground.explain(image, Layers(objects().colours, transmittance), NORMAL)
+    def loss(background, transmittance):
+        explain = lambda image, transmittance: background.explain(
+            image, Layers(objects().colours, transmittance), NORMAL
+        )
         return jnp.sum(jax.vmap(explain)(images, transmittance).log_likelihood)
 
     compiled = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(linear, transmittance).compile()

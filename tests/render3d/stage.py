@@ -1,4 +1,4 @@
-"""What the tests of scenes3d share: poses, cameras and the picture of one object."""
+"""Shared helpers of the render3d tests: poses, cameras and the image of one object."""
 
 from functools import partial
 
@@ -19,7 +19,7 @@ def stack(*poses):
 
 
 def plain(light=(0.0, 0.0, 1.0)):
-    """A setting in which no direction differs from any other: one colour of cloth."""
+    """A setting without a preferred horizontal direction: the cloth has one colour."""
     setting = render3d.daylight()
     cloth = jnp.broadcast_to(setting.table.cloth[:1], (2, 3))
     table = render3d.Table(cloth, setting.table.stripe, setting.table.radius, setting.table.beyond)

@@ -9,7 +9,7 @@ from airjax.render3d import look_at, orbit
 UPRIGHT = (0.3, 0.8, 4.0)
 
 
-def test_orbit_is_look_at_from_where_it_stands():
+def test_orbit_equals_look_at_from_the_same_position():
     for azimuth in np.linspace(0.0, 6.0, 5):
         around = orbit(azimuth, 0.7, 3.0, target=jnp.array([0.2, -0.1, 0.3]))
         straight = look_at(around.position, jnp.array([0.2, -0.1, 0.3]))

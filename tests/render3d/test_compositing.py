@@ -14,7 +14,7 @@ SHAPE = (5, 4)
 
 @pytest.fixture
 def layers():
-    """Four layers whose depths are in a random order in every pixel, and differ by more than they blend over."""
+    """Four layers, whose depths are in random order in every pixel and differ too much to blend."""
     rng = np.random.default_rng(0)
     depth = 1 + rng.permuted(np.arange(4.0)[:, None, None] * np.ones(SHAPE), axis=0) * 1.1 * BLEND
     return Layer(*(jnp.asarray(x, jnp.float32) for x in (rng.random((4, 3, *SHAPE)), rng.random((4, *SHAPE)), depth)))
@@ -45,7 +45,7 @@ def painted(background, layers, chosen):
     return image
 
 
-def test_every_canvas_on_the_way_is_painted_from_far_to_near(background, layers):
+def test_every_intermediate_canvas_equals_painting_from_far_to_near(background, layers):
     images = prefixes(background, layers, range(4))
     for n, image in enumerate(images):
         np.testing.assert_allclose(image, painted(background, layers, range(n)), atol=2e-6)
@@ -58,7 +58,7 @@ def test_the_order_of_adding_does_not_matter_even_where_layers_blend(background,
         np.testing.assert_allclose(other, first, atol=2e-6)
 
 
-def test_coincident_layers_share_a_pixel_and_cover_it_as_any_others(background, layers):
+def test_coincident_layers_share_a_pixel_and_cover_it_like_any_others(background, layers):
     together = Layer(layers.colour, jnp.ones_like(layers.opacity), jnp.ones_like(layers.depth))
     image = prefixes(background, together, range(4))[-1]
     np.testing.assert_allclose(image, layers.colour.mean(0), atol=2e-6)
@@ -75,7 +75,7 @@ def test_unused_slots_change_nothing_and_none_are_needed_for_no_layer(background
         blank(background, -1)
 
 
-def test_a_layer_without_opacity_has_the_gradient_of_one(background, layers):
+def test_the_gradient_by_opacity_is_right_at_opacity_zero(background, layers):
     def image(opacity):
         return blank(background, 1).add(Layer(layers.colour[0], jnp.full(SHAPE, opacity), layers.depth[0])).image
 

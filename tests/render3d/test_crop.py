@@ -29,11 +29,11 @@ def test_windows_lie_within_the_image(centre):
     np.testing.assert_array_equal(cut, np.ones((4, 4)))
 
 
-def test_small_images_are_windows_as_a_whole():
+def test_the_window_of_a_small_image_is_the_whole_image():
     np.testing.assert_array_equal(crop_around(jnp.array([4.0, 3.0]), 20, (7, 9)).cut(IMAGE), IMAGE)
 
 
-def test_points_are_told_from_the_middle_of_a_window_in_half_sides():
+def test_points_are_relative_to_the_windows_centre_in_half_sides():
     crop = crop_around(jnp.array([4.0, 3.0]), 4, (7, 9))  # columns 2 to 6, rows 1 to 5
     np.testing.assert_allclose(crop.within(jnp.array([4.0, 3.0])), [0.0, 0.0])
     np.testing.assert_allclose(crop.within(jnp.array([6.0, 2.0])), [1.0, -0.5])

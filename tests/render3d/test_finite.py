@@ -12,7 +12,7 @@ ORIGIN, DIRECTION, FORWARD, PIXEL = (np.asarray(part, np.float64) for part in CA
 
 
 def host_sphere(latents):
-    """Draw the opacity of a sphere, given (x, y, size), in NumPy: a black box."""
+    """Draw the opacity of a sphere, given (x, y, size), in NumPy, as a black box."""
     assert type(latents) is np.ndarray
     x, y, size = latents.astype(np.float64)
     origin = ORIGIN - [x, y, size]
@@ -40,7 +40,7 @@ def test_image_and_jacobian_are_those_of_the_analytic_renderer():
         np.testing.assert_allclose(jax.jit(jacobian(of_host))(LATENTS[0]), expected, atol=0.01 * abs(expected).max())
 
 
-def test_a_batch_is_its_vectors_one_by_one():
+def test_a_batch_equals_its_vectors_one_by_one():
     loss = lambda latents: jnp.sum(of_host(latents) ** 2)
     values, slopes = jax.jit(jax.vmap(jax.value_and_grad(loss)))(LATENTS)
     for row, latents in enumerate(LATENTS):
@@ -81,7 +81,7 @@ def test_double_precision_reaches_the_host():
 
 
 @pytest.mark.parametrize("steps", [(), (0.1, 0.0), (0.1, -1.0), (float("nan"),)])
-def test_steps_that_move_nothing_are_refused(steps):
+def test_steps_that_are_not_positive_are_refused(steps):
     with pytest.raises(ValueError, match="steps must be positive"):
         render3d.differentiable(host_sphere, (1, SIDE, SIDE), steps)
 

@@ -1,4 +1,4 @@
-"""Pictures by MuJoCo against our own; they must be drawn in CI and are skipped elsewhere, where OpenGL is missing."""
+"""MuJoCo's images against those of render3d. Without OpenGL, these tests fail in CI and are skipped elsewhere."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ STAGES = {"solids": ONE_SOLID, "crockery": LAID_TABLE}
 NONE = np.zeros(0, int), np.zeros((0, 3))
 AZIMUTH = 0.8
 POSE = np.array([0.4, -0.3, 1.1])
-"""The handle of a cup is seen, to the right."""
+"""A pose in which a cup's handle is visible, on the right."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def renderers():
 
 @partial(jax.jit, static_argnums=0)
 def ours(stage, pose):
-    """Draw each kind by our renderer: images [k, h, w, 3] from 0 to 255, opacities [k, h, w], and the empty table."""
+    """Draw each kind with render3d: images [k, h, w, 3] from 0 to 255, opacities [k, h, w], and the empty table."""
     rays = stage.camera(AZIMUTH).rays(SHAPE)
     layers = render3d.draw_each(rays, stage.pose(pose[:2], pose[2]), render3d.daylight(), stage.kinds)
     empty = stage.empty(rays, 1)
@@ -43,7 +43,7 @@ def ours(stage, pose):
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_every_kind_is_where_and_as_it_is_in_our_picture(renderers, name):
+def test_every_kind_looks_as_in_render3d(renderers, name):
     images, opacities, empty = map(np.asarray, ours(STAGES[name], jnp.asarray(POSE)))
     draw = lambda kind, turn: renderers[name](np.array([kind]), POSE[None] + [0.0, 0.0, turn], AZIMUTH).astype(float)
     blank = renderers[name](*NONE, AZIMUTH).astype(float)
@@ -86,7 +86,7 @@ def test_any_thread_can_draw(renderers):
             np.testing.assert_array_equal(image, draw(None))
 
 
-def test_finite_differences_lead_an_object_to_where_a_picture_shows_it(renderers):
+def test_descent_by_finite_differences_finds_the_pose_of_an_object(renderers):
     host = lambda pose: renderers["crockery"](np.array([0]), pose[None]).transpose(2, 0, 1)
     render = render3d.differentiable(host, (3, *SHAPE), (0.04, 0.04, 0.1))
     true = jnp.asarray(POSE, jnp.float32)
@@ -102,7 +102,7 @@ def test_finite_differences_lead_an_object_to_where_a_picture_shows_it(renderers
     assert abs(pose[2] - true[2]) < 0.15
 
 
-def test_a_redrawn_set_has_new_images_and_all_else(renderers):
+def test_a_redrawn_set_has_new_images_and_the_same_annotations(renderers):
     stage = replace(ONE_SOLID, azimuth_reach=0.5)
     scenes = tables(stage, 6, seed=0, counts=(0, 1), canvas=24)
     again = redraw(stage, scenes)
@@ -116,13 +116,13 @@ def test_a_redrawn_set_has_new_images_and_all_else(renderers):
 
 
 @pytest.mark.parametrize("name", ["counts", "labels", "poses"])
-def test_scenes_of_which_too_little_is_known_are_not_redrawn(name):
+def test_scenes_without_annotations_are_not_redrawn(name):
     scenes = tables(ONE_SOLID, 0, seed=0, counts=(1,))
     with pytest.raises(ValueError, match="must have counts, labels and poses"):
         redraw(ONE_SOLID, replace(scenes, **{name: None}))
 
 
-def test_what_cannot_be_drawn_is_refused(renderers):
+def test_invalid_arguments_are_refused(renderers):
     with pytest.raises(ValueError, match="at least 1 x 1, got 0 x 3"):
         MuJoCoRenderer(ONE_SOLID, (0, 3))
     with pytest.raises(ValueError, match="at most 6 kinds, got 7"):
@@ -158,7 +158,7 @@ def test_a_missing_package_or_library_is_named(renderers, monkeypatch):
     ("environment", "chosen"),
     [({}, "egl"), ({"MUJOCO_GL": "osmesa"}, "osmesa"), ({"DISPLAY": ":0"}, None), ({"WAYLAND_DISPLAY": "a"}, None)],
 )
-def test_opengl_does_without_a_display_where_there_is_none(renderers, monkeypatch, environment, chosen):
+def test_opengl_is_chosen_by_display_and_environment(renderers, monkeypatch, environment, chosen):
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():

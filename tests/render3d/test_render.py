@@ -1,4 +1,4 @@
-"""Pictures of whole scenes: their gradients, what no pose may break, and what turning or batching must not change."""
+"""Images of whole scenes: gradients, finite values for all poses, invariance to rotation and batching."""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("as_users_compile")
 
 
 def scene(kind, latents):
-    """Draw one object on the table, given all that a gradient is taken by, in 13 x 13 pixels."""
+    """Draw one object on the table, in 13 x 13 pixels, as a function of all latents that have gradients."""
     x, y, rotation, size, *colour, azimuth, elevation, distance = latents
     one = render3d.Pose(jnp.stack([x, y]), rotation, size, jnp.stack(colour))
     return picture(render3d.orbit(azimuth, elevation, distance), kind, one, render3d.daylight(), (13, 13))
@@ -30,7 +30,7 @@ slopes_of = jax.jit(jax.jacfwd(scene, argnums=1), static_argnums=0)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", render3d.KINDS, ids=NAMES)
 def test_gradients_of_every_pixel_equal_finite_differences(kind):
-    # In so few pixels, a third of those that an object covers are on its silhouette.
+    # With so few pixels, a third of those that an object covers lie on its silhouette.
     with jax.enable_x64(True):
         for elevation in (0.3, 0.7, 1.4):
             latents = np.array([0.13, -0.21, 0.77, 0.71, 0.8, 0.35, 0.25, 0.31, elevation, 3.2])
@@ -43,7 +43,7 @@ def test_gradients_of_every_pixel_equal_finite_differences(kind):
 
 
 @pytest.mark.slow
-def test_gradients_backwards_are_those_forwards():
+def test_reverse_mode_gradients_equal_forward_mode():
     with jax.enable_x64(True):
         latents = np.array([0.13, -0.21, 0.77, 0.71, 0.8, 0.35, 0.25, 0.31, 0.7, 3.2])
         weights = np.random.default_rng(0).standard_normal((3, 13, 13))
@@ -80,7 +80,7 @@ BAD = {
 
 @jax.jit
 def sensitivity(camera, identities, poses, setting):
-    """Draw a scene, and find the gradient of a sum of pixels by everything."""
+    """Draw a scene, and return the gradient of a sum of pixels by all arguments."""
     weights = jnp.cos(jnp.arange(3.0 * np.prod(SHAPE)).reshape(3, *SHAPE))
     total = lambda c, p, s: (images := render3d.render(c, identities, p, s, SHAPE), jnp.vdot(images[-1], weights))[::-1]
     return jax.grad(total, argnums=(0, 1, 2), has_aux=True)(camera, poses, setting)
@@ -101,7 +101,7 @@ def test_no_pose_makes_a_picture_or_a_gradient_that_is_not_finite(name):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)), NAMES[identity]
 
 
-def test_what_is_behind_the_camera_outside_the_view_or_has_no_size_is_not_seen():
+def test_objects_behind_the_camera_outside_the_view_or_of_no_size_are_not_seen():
     for name in ("behind the camera", "outside the view", "no size", "a negative size"):
         camera, *poses = BAD[name]
         for identity in range(len(NAMES)):
@@ -146,7 +146,7 @@ def test_a_nearer_object_hides_a_farther_one_whichever_is_added_first():
     assert (one[1, both] < 1e-3).all()
 
 
-def test_every_canvas_on_the_way_is_the_picture_of_its_objects():
+def test_every_intermediate_image_is_the_picture_of_its_objects():
     poses = stack(*(pose(0.5 * k - 0.7, 0.3 * (-1) ** k, rotation=float(k), size=0.4) for k in range(4)))
     identities = jnp.array([1, 0, 2, 1])
     images = render(USUAL, identities, poses, render3d.daylight(), SHAPE, render3d.SOLIDS)
@@ -156,7 +156,7 @@ def test_every_canvas_on_the_way_is_the_picture_of_its_objects():
         np.testing.assert_allclose(images[: n + 1], alone, atol=2e-5)
 
 
-def test_a_kind_alone_by_index_and_in_a_batch_is_its_slice_of_all_kinds():
+def test_draw_identity_alone_and_in_a_batch_equals_a_slice_of_draw_each():
     rays, setting, kinds = USUAL.rays(SHAPE), render3d.daylight(), (render3d.CUBE, render3d.CUP, render3d.SPHERE)
     poses = stack(pose(0.1, 0.2, 0.3), pose(-0.4, 0.1, 2.0, size=0.3))
     each = jax.jit(jax.vmap(lambda p: render3d.draw_each(rays, p, setting, kinds)))(poses)
@@ -169,14 +169,14 @@ def test_a_kind_alone_by_index_and_in_a_batch_is_its_slice_of_all_kinds():
             expected = jax.tree.map(lambda x, row=row, identity=identity: x[row, identity], each)
             same = jax.tree.map(lambda x, row=row: x[row], together)
             for other in (by_index(identity, one), same):
-                # A depth that is nearly parallel to a plane is far away, and not seen.
+                # The depth of a ray nearly parallel to a plane is large, and not visible.
                 seen = expected.opacity > 1e-4
                 np.testing.assert_allclose(other.opacity, expected.opacity, atol=1e-4)
                 np.testing.assert_allclose(other.colour[:, seen], expected.colour[:, seen], atol=1e-3)
                 np.testing.assert_allclose(other.depth[seen], expected.depth[seen], atol=1e-3)
 
 
-def test_fewer_kinds_can_be_chosen_from():
+def test_kinds_can_be_a_subset():
     rays, setting = USUAL.rays(SHAPE), render3d.daylight()
     chosen = render3d.draw_identity(rays, jnp.asarray(0), pose(), setting, render3d.CROCKERY)
     np.testing.assert_allclose(

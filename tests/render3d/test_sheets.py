@@ -39,6 +39,6 @@ def test_paint_has_the_symmetry_of_the_kind(kind):
     assert petals > 0.8
 
 
-def test_what_lies_deep_in_a_cup_is_dark():
+def test_the_depth_of_a_cup_is_dark():
     wall = render3d.CUP.sheets()[2]
     assert np.all(np.diff(wall.paint.sum(-1)[:, 0]) < 0)

@@ -1,4 +1,4 @@
-"""Every kind of object against points that are inside it or not, against closed forms and against its symmetry."""
+"""Every kind of object against a test of which points lie inside, closed forms, and its symmetry."""
 
 from itertools import pairwise
 
@@ -41,7 +41,7 @@ def rod(x, y, z):
 
 
 def inside(name, x, y, z):
-    """Tell which points lie in an object of size 1 that isn't turned."""
+    """Return which points lie in an object of size 1 without rotation."""
     if name == "sphere":
         return x**2 + y**2 + (z - 1) ** 2 <= 1
     if name == "cube":
@@ -52,7 +52,7 @@ def inside(name, x, y, z):
 
 
 def march(test, camera, turn, size):
-    """Find where rays first come to a point that passes a test, in small steps; infinity where they never do."""
+    """March along rays in small steps; return the depth of the first point that passes a test, or infinity."""
     rays = camera.rays((SIDE, SIDE))
     depth = np.full((SIDE, SIDE), np.inf)
     origin, direction = np.asarray(rays.origin), np.stack(rays.direction)
@@ -66,7 +66,7 @@ def march(test, camera, turn, size):
 @pytest.mark.slow
 @pytest.mark.parametrize("view", CAMERAS)
 @pytest.mark.parametrize("name", NAMES)
-def test_rays_meet_what_a_march_along_them_meets(name, view):
+def test_depth_and_opacity_agree_with_ray_marching(name, view):
     camera, turn, size = render3d.orbit(*CAMERAS[view]), 0.4, 0.7
     draw = lambda kind: layer(camera, kind, pose(rotation=turn, size=size), plain(), (SIDE, SIDE))
     body = march(lambda *at: inside(name, *at), camera, turn, size)
@@ -75,7 +75,7 @@ def test_rays_meet_what_a_march_along_them_meets(name, view):
     assert met.sum() > 40
     assert opacity[met].min() > 0.4
     assert opacity[~met].max() < 0.6
-    # Where depth bends within a pixel, it is a blend. A handle's depth is not exact.
+    # Where depth has a kink within a pixel, it is a blend. A handle's depth is not exact.
     drawn = draw(BODY if name == "cup" else kind_of(name))
     smooth = np.isfinite(body) & (drawn.opacity > 0.98) & (_bend(body) < 0.01)
     assert smooth.sum() > 3
@@ -83,7 +83,7 @@ def test_rays_meet_what_a_march_along_them_meets(name, view):
 
 
 def _bend(depth):
-    """Second differences of a map to both sides."""
+    """Largest second difference of a map along either axis; jumps count too, with weight 0.05."""
     with np.errstate(invalid="ignore"):
         padded = np.pad(depth, 1, constant_values=np.inf)
         around = (padded[:-2, 1:-1], padded[2:, 1:-1]), (padded[1:-1, :-2], padded[1:-1, 2:])

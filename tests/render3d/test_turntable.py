@@ -1,4 +1,4 @@
-"""Scenes seen from all around: the first view is the camera's own, and a full turn ends where it began."""
+"""Scenes from cameras all around: the first view is the camera's own, and the cameras are equally spaced."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from airjax.runs import figures
 
 
 def inferred(scenes):
-    """Take what is there for what was found; what is beyond a scene's count is found nonetheless."""
+    """Return the true objects as if they were inferred. Slots beyond a scene's count hold objects too."""
     what = np.concatenate([scenes.poses, scenes.labels[..., None]], axis=-1).astype(np.float32)
     return scenes.counts, np.where(np.isnan(what), 0.0, what).astype(np.float32)
 
@@ -23,7 +23,7 @@ def scenes():
     return tables(ROUND_TABLE, 3, seed=0, counts=(0, 1, 3), canvas=16)
 
 
-def test_the_first_view_is_the_picture_itself(scenes):
+def test_the_first_view_is_the_scenes_own_image(scenes):
     around = turntable(ROUND_TABLE, *inferred(scenes), scenes.azimuths, frames=1, side=16)
     assert around.shape == (1, 3, 3, 16, 16)
     np.testing.assert_allclose(around[0].transpose(0, 2, 3, 1), scenes.images / 255.0, atol=0.51 / 255.0)
@@ -52,14 +52,14 @@ def test_a_picture_larger_than_the_scene_shows_the_same(scenes):
     assert np.abs(halved - small[0]).mean() < 0.02
 
 
-def test_a_moving_picture_turns_what_was_inferred(tmp_path):
+def test_the_animation_turns_the_inferred_scene(tmp_path):
     model = make()
     scenes = tables(model.stage, 2, seed=0, counts=(1,), canvas=12)
     count, what = inferred(scenes)
     nothing = lambda *shape: np.zeros((2, *shape), np.float32)
     unused = dict(count_probs=nothing(2), boxes=nothing(1, 4), windows=nothing(1, 4), presence=nothing(1))
-    found = Found(count, where=nothing(1, 3), what=what, ground=nothing(0), canvases=nothing(2, 3, 12, 12), **unused)
-    figures.draw_turntable(model, scenes, found, tmp_path / "a.gif")
+    found = Found(count, where=nothing(1, 3), what=what, scene=nothing(0), canvases=nothing(2, 3, 12, 12), **unused)
+    figures.draw_turntable(model.stage, scenes, found, tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as moving:
         assert moving.n_frames == figures.TURN_FRAMES
         shown = []

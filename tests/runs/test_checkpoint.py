@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax.runs import checkpoint
 from airjax.runs.checkpoint import CheckpointError, RunLock, RunLocked, restore, restore_newest, save
 
 SAVER = """
@@ -214,7 +213,7 @@ def test_every_interruption_of_a_save_leaves_the_old_or_the_new(tmp_path, monkey
 
         with monkeypatch.context() as patch:
             for name in calls:
-                patch.setattr(checkpoint.os, name, lambda *a, name=name, g=guarded, **k: g(name, *a, **k))
+                patch.setattr(os, name, lambda *a, name=name, g=guarded, **k: g(name, *a, **k))
             try:
                 save(folder, 1, _state(1), keep=1)
                 break

@@ -130,7 +130,7 @@ def test_a_configuration_that_is_none_is_refused(saved, content):
 )
 def test_absurd_values_are_refused_before_anything_is_made(saved, values):
     change(saved, **values)
-    with pytest.raises(PretrainedError, match=r"config\.json is no configuration"):
+    with pytest.raises(PretrainedError, match=r"config\.json is not a valid configuration"):
         airjax.load(saved)
 
 

@@ -13,7 +13,7 @@ from airjax.runs.record import RECORD, Record, RunError, load_model, read_record
 OTHER = Record(
     Config(
         DataConfig(name="sprites", data_dir=Path("/digits"), counts=(0, 3), digit_scale=1.7, channels=3),
-        ModelConfig(likelihood="bernoulli", count_prior="table", count_table=(1.0, 2.0, 3.0, 4.0), hidden=8),
+        ModelConfig(likelihood="bernoulli", count_prior="uniform", hidden=8),
         TrainConfig(seed=3, objective="nvil", schedule="constant", learning_rate=1e-4),
     ),
     (3, 12, 14),
@@ -65,6 +65,13 @@ def test_a_folder_of_something_else_gets_no_record(tmp_path):
     with pytest.raises(RunError, match="holds no run"):
         write_record(tmp_path, SMALL)
     assert not (tmp_path / RECORD).exists()
+
+
+def test_what_a_killed_run_leaves_of_its_record_is_no_other_run(tmp_path):
+    for name in (".lock", f".{RECORD}.tmp", f".{RECORD}.0a1b2c3d.tmp"):
+        (tmp_path / name).write_bytes(b"{")
+    write_record(tmp_path, SMALL)
+    assert read_record(tmp_path) == SMALL
 
 
 def _changed(change):

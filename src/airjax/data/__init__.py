@@ -1,4 +1,4 @@
-"""Data sets: scenes with counts, boxes and labels, and the banks of digits they are composed from.
+"""Data sets: scenes with counts, boxes and labels, and banks of digits to compose scenes from.
 
 Everything here is plain NumPy and returns `Scenes` or a `DigitBank`.
 """

@@ -1,4 +1,4 @@
-"""Read the files of zip archives and folders whose names fit a pattern, into memory and with limits."""
+"""Read files that match a pattern from zip archives and folders, into memory and within size limits."""
 
 import re
 import zipfile
@@ -7,24 +7,24 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 MAX_FILE = 2**18
-"""Bytes that a file may hold."""
+"""Largest size of a file, in bytes."""
 
 MAX_ARCHIVE = 2**29
-"""Bytes that an archive may say it holds, unpacked."""
+"""Largest unpacked size that an archive may declare, in bytes."""
 
 T = TypeVar("T")
 
 
 def read_zip(path: Path, pattern: re.Pattern[str], parse: Callable[[bytes], T]) -> dict[tuple[str, ...], T]:
-    """Read the members of a zip archive whose whole name fits the pattern; nothing is written to disk.
+    """Read the members of a zip archive whose full name matches a pattern. Nothing is written to disk.
 
     Args:
         path: The archive.
-        pattern: What names of members must fit; others are passed over.
-        parse: Turns a member's content into what is wanted of it; raises ValueError if it can't.
+        pattern: Pattern for the full names of members. Members that don't match are skipped.
+        parse: Converts the content of a member. It raises ValueError if it can't.
 
     Returns:
-        What was wanted, by the pattern's groups.
+        The parsed contents, keyed by the groups of the pattern.
 
     Raises:
         ValueError: If the archive is damaged or too large, a name in it is unsafe, or a member can't be parsed.
@@ -43,16 +43,16 @@ def read_zip(path: Path, pattern: re.Pattern[str], parse: Callable[[bytes], T]) 
 def read_folder(
     folder: Path, globs: tuple[str, ...], pattern: re.Pattern[str], parse: Callable[[bytes], T]
 ) -> dict[tuple[str, ...], T]:
-    """Read the files below a folder that one of the globs finds and whose path in it fits the pattern.
+    """Read the files below a folder that match one of the globs and whose relative path matches a pattern.
 
     Args:
-        folder: Where to look.
-        globs: What to look for.
-        pattern: What paths, with forward slashes and relative to the folder, must fit.
+        folder: Folder to search.
+        globs: Glob patterns of the files to consider.
+        pattern: Pattern for paths relative to the folder, with forward slashes.
         parse: See `read_zip`.
 
     Returns:
-        What was wanted, by the pattern's groups.
+        The parsed contents, keyed by the groups of the pattern.
 
     Raises:
         ValueError: If a file is too large or can't be parsed.
@@ -69,7 +69,7 @@ def read_folder(
 
 
 def _names(archive: zipfile.ZipFile, pattern: re.Pattern[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Name the members that fit, once it is clear that none is unsafe and all together not too large."""
+    """List the members that match, after checking that no name is unsafe and the total size is within the limit."""
     members = archive.infolist()
     for name in (member.filename for member in members):
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
@@ -81,7 +81,7 @@ def _names(archive: zipfile.ZipFile, pattern: re.Pattern[str]) -> Iterator[tuple
 
 
 def _limited(content: bytes) -> bytes:
-    """Refuse what was read up to one byte too many; more is never read, lest a bomb fill the memory."""
+    """Refuse content above the limit. Callers read at most one byte more, so that a zip bomb can't fill the memory."""
     if len(content) > MAX_FILE:
         raise ValueError(f"a file holds more than {MAX_FILE} bytes")
     return content

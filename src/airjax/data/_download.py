@@ -1,4 +1,4 @@
-"""Download files once, from the first of several mirrors that delivers them intact."""
+"""Download files once, from the first mirror that delivers them intact."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ T = TypeVar("T")
 
 
 def download(name: str, mirrors: Sequence[str], read: Callable[[Path], T]) -> T:
-    """Read a file from the user's cache folder, where it is put from a mirror if it isn't there or is damaged.
+    """Read a file from the user's cache folder, and download it first if it is missing or damaged.
 
     Args:
-        name: The file.
-        mirrors: Addresses of the folders that it may be in, in the order tried.
-        read: Reads the file; raises ValueError or OSError if it is not what it should be.
+        name: Name of the file.
+        mirrors: URLs of folders that hold the file, in the order tried.
+        read: Reads and verifies the file. It raises ValueError or OSError if the file is damaged.
 
     Returns:
-        What `read` returns.
+        The result of `read`.
 
     Raises:
         ConnectionError: If no mirror delivers the file intact.
@@ -41,7 +41,7 @@ def download(name: str, mirrors: Sequence[str], read: Callable[[Path], T]) -> T:
 
 
 def _fetch(mirror: str, name: str, cache: Path) -> None:
-    # Mirrors may compress differently, so the registry holds no digest: `read` verifies the content instead.
+    # Mirrors may compress a file differently, so the registry has no digest. `read` verifies the content instead.
     source = pooch.create(path=cache, base_url=mirror, registry={name: None}, retry_if_failed=_RETRIES)
-    downloader: Any = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)  # its own protocol misfits
+    downloader: Any = pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)  # pooch's own protocol type rejects it
     source.fetch(name, downloader=downloader)

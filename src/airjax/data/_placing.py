@@ -1,4 +1,4 @@
-"""What the generators of scenes share: checks, random streams, and placing objects until they fit."""
+"""Shared code of the scene generators: argument checks, random streams, and placement of objects."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float32, Int32, Int64, UInt8
 from airjax.data.scenes import Scenes
 
 MAX_REDRAWS = 1000
-"""How many misfits a scene may have before it is given up."""
+"""Number of misfits in a scene after which the generator gives up."""
 
 WHOLE_SCENE = 3
-"""Scenes of at most this many objects are redrawn as a whole, those of more object by object."""
+"""Scenes of at most this many objects are redrawn as a whole, larger ones object by object."""
 
 PATIENCE = 30
-"""After how many misfits in a row a scene of many objects is begun anew."""
+"""Number of misfits in a row after which a scene of many objects is restarted."""
 
 _BLOCK_SCENES = 2048
 _BLOCK_PIXELS = 2**24
@@ -27,15 +27,15 @@ Attempt = Callable[
     [Int64[np.ndarray, " m"], Int32[np.ndarray, " m"], np.random.Generator],
     Bool[np.ndarray, " m"],
 ]
-"""Draw one object for each of some rows, keep it at its slot where it fits, and say where it does.
+"""Draw one object for each of the given rows, add it at the given slot if it fits, and return whether it did.
 
-What a row draws must depend on the generator and the row alone, not on which other rows are asked for.
+The object of a row must depend on the generator and the row alone, not on which other rows are given.
 """
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Scenes under construction: their counts are known, objects are filled in one by one."""
+    """Scenes under construction. Counts are known, and objects are added one by one."""
 
     images: UInt8[np.ndarray, "n ..."]
     counts: Int32[np.ndarray, "n"]
@@ -43,11 +43,11 @@ class Draft:
     labels: Int32[np.ndarray, "n k"]
 
     def part(self, scenes: slice) -> "Draft":
-        """View some of the scenes; what is filled in there is filled in here."""
+        """Return a view of some scenes. Objects added to the view are added here too."""
         return Draft(self.images[scenes], self.counts[scenes], self.boxes[scenes], self.labels[scenes])
 
     def clear(self, rows: Int64[np.ndarray, " m"]) -> None:
-        """Take all objects out of these scenes."""
+        """Remove all objects from these scenes."""
         self.images[rows], self.boxes[rows], self.labels[rows] = 0, np.nan, -1
 
     def finish(self) -> Scenes:
@@ -57,7 +57,7 @@ class Draft:
 
 @dataclass(frozen=True)
 class Block:
-    """Scenes drawn together; their length depends on the canvas only, never on how many scenes are wanted."""
+    """Scenes that are drawn together. `length` depends on the canvas only, not on the total number of scenes."""
 
     seed: int
     index: int
@@ -65,24 +65,24 @@ class Block:
     scenes: slice
 
     def rng(self, turn: int) -> np.random.Generator:
-        """Make the random stream of one turn."""
+        """Create the random stream of one turn."""
         return stream(self.seed, 1 + self.index, turn)
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
-    """Make the random stream that belongs to a seed and a key."""
+    """Create the random stream of a seed and a key."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def blocks(seed: int, size: int, canvas: int) -> Iterator[Block]:
-    """Cut `size` scenes into blocks that bound the memory used."""
+    """Split `size` scenes into blocks, to limit memory."""
     length = max(1, min(_BLOCK_SCENES, _BLOCK_PIXELS // canvas**2))
     for index, start in enumerate(range(0, size, length)):
         yield Block(seed, index, length, slice(start, min(start + length, size)))
 
 
 def blank(seed: int, size: int, counts: Sequence[int], shape: tuple[int, ...]) -> Draft:
-    """Draw the counts uniformly and make room for the objects."""
+    """Draw the counts uniformly and allocate arrays for the objects."""
     drawn = np.asarray(counts, np.int32)[stream(seed, 0).integers(len(counts), size=size)]
     boxes = np.full((size, max(counts), 4), np.nan, np.float32)
     return Draft(np.zeros((size, *shape), np.uint8), drawn, boxes, np.full((size, max(counts)), -1, np.int32))
@@ -91,15 +91,14 @@ def blank(seed: int, size: int, counts: Sequence[int], shape: tuple[int, ...]) -
 def place(attempt: Attempt, draft: Draft, block: Block) -> None:
     """Add objects, one per scene and turn, until each scene of the block has its count.
 
-    An object that doesn't fit sends a scene of at most `WHOLE_SCENE` objects back to its beginning. As adding
-    objects never makes a misfit fit, this is the same as drawing the whole scene and rejecting it. A scene of
-    more objects draws the misfit alone anew, and begins anew after `PATIENCE` misfits in a row, as it may be
-    full already.
+    If an object doesn't fit, a scene of at most `WHOLE_SCENE` objects restarts empty. Further objects never make a
+    misfit fit, so this is equivalent to rejection sampling of whole scenes. A scene of more objects redraws only the
+    misfit. It restarts after `PATIENCE` misfits in a row, since it may already be full.
 
     Args:
-        attempt: Draws an object for each of some scenes of the draft.
-        draft: The block's scenes, without objects.
-        block: Gives the random streams.
+        attempt: Draws an object for each of the given scenes of the draft.
+        draft: The scenes of the block, without objects.
+        block: Provides the random streams.
 
     Raises:
         ValueError: If a scene has more than `MAX_REDRAWS` misfits.
@@ -122,7 +121,7 @@ def place(attempt: Attempt, draft: Draft, block: Block) -> None:
 
 
 def tight_boxes(ink: Bool[np.ndarray, "m h w"]) -> Float32[np.ndarray, "m 4"]:
-    """Find the smallest `x0, y0, x1, y1` around each mask, far edges exclusive; some ink must be there."""
+    """Find the tight box `x0, y0, x1, y1` around each mask, far edges exclusive. No mask may be empty."""
     rows, columns = np.any(ink, axis=2), np.any(ink, axis=1)
     first = (columns.argmax(1), rows.argmax(1))
     last = (ink.shape[2] - columns[:, ::-1].argmax(1), ink.shape[1] - rows[:, ::-1].argmax(1))
@@ -132,7 +131,7 @@ def tight_boxes(ink: Bool[np.ndarray, "m h w"]) -> Float32[np.ndarray, "m 4"]:
 def windows(
     rows: Int64[np.ndarray, " m"], corner: Int64[np.ndarray, "m 2"], side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Index a square window of each of these scenes, from its upper left corner `y, x`."""
+    """Return indices of a square window in each of these scenes, given its upper left corner `y, x`."""
     y, x = (corner[:, axis, None] + np.arange(side) for axis in (0, 1))
     return rows[:, None, None], y[:, :, None], x[:, None, :]
 
@@ -146,7 +145,7 @@ def check_whole(name: str, value: Any, low: int, high: int | None = None) -> Non
 
 
 def check_common(size: int, seed: int, counts: Sequence[int], canvas: int) -> None:
-    """Raise ValueError unless the arguments that all generators share are usable."""
+    """Raise ValueError unless the arguments common to all generators are valid."""
     check_whole("size", size, 0)
     check_whole("seed", seed, 0)
     check_whole("canvas", canvas, 1)

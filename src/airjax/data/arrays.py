@@ -1,6 +1,7 @@
-"""Bring arrays and pictures that are in memory into the form that models take.
+"""Convert arrays and pictures in memory to the input format of models.
 
-Images, for short, are uint8, [n, h, w] or [n, h, w, 3]; their shape is (h, w) or (h, w, 3). Rows are [n, values].
+In this module, images are uint8 of shape [n, h, w] or [n, h, w, 3]. The shape of one image is (h, w) or (h, w, 3).
+Rows have shape [n, values].
 """
 
 import math
@@ -14,7 +15,7 @@ from PIL import Image
 
 from airjax.config import PolarityKind
 from airjax.data.batches import channels_first
-from airjax.data.images import Placement, fit, plain, stack
+from airjax.data.images import Placement, letterbox, plain, stack
 
 
 class Range(NamedTuple):
@@ -28,7 +29,7 @@ UNIT = Range(0.0, 1.0)
 
 
 def find_range(values: Shaped[np.ndarray, "*shape"]) -> Range:
-    """Choose black and white: 0 and 1 for bytes and for what lies between, else the least and the largest value."""
+    """Choose black and white: 0 and 1 for bytes and for values in [0, 1], else the minimum and the maximum."""
     if values.dtype == np.uint8:
         return UNIT
     low, high = float(values.min()), float(values.max())
@@ -38,10 +39,10 @@ def find_range(values: Shaped[np.ndarray, "*shape"]) -> Range:
 
 
 def to_bytes(values: Shaped[np.ndarray, "*shape"], black_white: Range) -> UInt8[np.ndarray, "*shape"]:
-    """Bring values to 0, ..., 255: bytes are left as they are, others scaled and cut off at black and white.
+    """Convert values to 0, ..., 255. Bytes are returned unchanged, other values are scaled and clipped.
 
     Raises:
-        ValueError: values are so far beyond that they must be of another range.
+        ValueError: values lie beyond black or white by more than the difference of the two.
     """
     if values.dtype == np.uint8:
         return values
@@ -57,25 +58,25 @@ def to_bytes(values: Shaped[np.ndarray, "*shape"], black_white: Range) -> UInt8[
 
 
 def are_pictures(images: Any) -> bool:
-    """Tell whether images are a list of Pillow's pictures."""
+    """Return whether images are a non-empty list or tuple of Pillow images."""
     return isinstance(images, list | tuple) and len(images) > 0 and all(isinstance(x, Image.Image) for x in images)
 
 
-def fit_pictures(
+def letterbox_pictures(
     pictures: Sequence[Image.Image], shape: Sequence[int]
 ) -> tuple[UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"], list[Placement]]:
-    """Fit pictures of any size and mode into images of one shape, and tell where each lies in its image.
+    """Fit pictures of any size and mode into images of one shape, and return where each lies in its image.
 
     Raises:
         ValueError: a picture has 32 bits a pixel.
     """
     channels = 3 if len(shape) == 3 else 1
-    fitted = [fit(plain(one, f"picture {i}"), (channels, shape[0], shape[1])) for i, one in enumerate(pictures)]
+    fitted = [letterbox(plain(one, f"picture {i}"), (channels, shape[0], shape[1])) for i, one in enumerate(pictures)]
     return channels_last(stack(fitted)), [one.placement for one in fitted]
 
 
 def to_rows(images: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """Turn an array of images, or a list of such, into rows, and tell their shape; leave all else as it is."""
+    """Flatten an array or list of images to rows, and return the shape of an image; return other input unchanged."""
     if isinstance(images, list | tuple) and len(images) and np.ndim(images[0]) >= 2:
         images = np.stack(images)
     if len(shape := getattr(images, "shape", ())) <= 2:
@@ -84,7 +85,7 @@ def to_rows(images: Any) -> tuple[Any, tuple[int, ...] | None]:
 
 
 def check_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    """Raise ValueError unless a shape is one of images."""
+    """Return the shape as a tuple; raise ValueError unless it is a valid shape of an image."""
     grey_or_colour = len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)
     if not grey_or_colour or min(shape) < 1:
         raise ValueError(f"images must be of shape (height, width) or (height, width, 3), got {tuple(shape)}")
@@ -95,12 +96,12 @@ def choose_shape(wanted: Sequence[int] | None, came: tuple[int, ...] | None, val
     """Choose the shape of images.
 
     Args:
-        wanted: what it must be, if that was said.
-        came: what it is, unless they came in rows.
-        values: how many values an image has.
+        wanted: the required shape, if any.
+        came: the shape of the given images; None if they came as rows.
+        values: number of values of an image.
 
     Raises:
-        ValueError: it is not what was wanted, or none of images.
+        ValueError: the shape is not the required one, or not a valid shape of an image.
     """
     if wanted is None:
         return _square(values) if came is None else check_shape(came)
@@ -118,7 +119,7 @@ def _square(values: int) -> tuple[int, int]:
             f"X has {values} features, which make no square: the last of {side} x {side} pixels stay black; "
             f"give image_shape=(height, width)",
             UserWarning,
-            stacklevel=5,  # whoever called AIR.fit
+            stacklevel=5,  # the caller of AIR.fit
         )
     return side, side
 
@@ -126,7 +127,7 @@ def _square(values: int) -> tuple[int, int]:
 def to_images(
     rows: UInt8[np.ndarray, "n values"], shape: Sequence[int]
 ) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
-    """Turn rows into images of `shape`, filled up with black."""
+    """Reshape rows to images of `shape`; missing pixels are black."""
     padded = np.pad(rows, [(0, 0), (0, math.prod(shape) - rows.shape[1])])
     return padded.reshape(len(rows), *shape)
 
@@ -134,14 +135,14 @@ def to_images(
 def to_model(
     images: UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"], polarity: PolarityKind
 ) -> UInt8[np.ndarray, "n c h w"]:
-    """Bring images into the order that models use, inverted if their objects are dark."""
+    """Convert images to channels first, as models use; invert them if objects are dark."""
     return channels_first(255 - images if polarity == "dark" else images)
 
 
 def from_model(
     canvases: Float[np.ndarray, "n c h w"], polarity: PolarityKind, black_white: Range
 ) -> Float[np.ndarray, "n h w"] | Float[np.ndarray, "n h w 3"]:
-    """Bring what a model drew, from 0 to 1, back to the range of values, order and polarity of images."""
+    """Convert a model's canvases, in [0, 1], back to the value range, axis order and polarity of the images."""
     pixels = np.clip(1 - canvases if polarity == "dark" else canvases, 0, 1)
     low, high = black_white
     return channels_last(np.float32(low) + np.float32(high - low) * pixels)

@@ -1,4 +1,4 @@
-"""Banks of labelled digits, from which scenes are composed."""
+"""Banks of labelled digits, to compose scenes from."""
 
 from dataclasses import dataclass
 from typing import Literal, no_type_check
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float64, Int32, Shaped, UInt8
 from PIL import Image
 
 TILE = 28
-"""Side of a digit's tile in pixels, as in MNIST."""
+"""Side of a digit's tile, in pixels, as in MNIST."""
 
 _ENLARGEMENT = 20 / 8
 _MARGIN = 2
@@ -16,14 +16,14 @@ _CONTRAST = (96, 216)
 _HELD_OUT_EVERY = 5
 
 
-@no_type_check  # it checks itself, with the same errors whether or not annotations are enforced
+@no_type_check  # __post_init__ checks, with the same errors whether or not annotations are enforced
 @dataclass(frozen=True, eq=False)
 class DigitBank:
-    """Hold labelled pictures of single digits, white on black, each in a tile of 28 by 28 pixels.
+    """Labelled pictures of single digits, white on black, each in a tile of 28 by 28 pixels.
 
     Attributes:
         images: Pixels from 0 to 255.
-        labels: Class of each digit, from 0 to 9 where the bank holds decimal digits.
+        labels: Class of each digit, from 0 to 9 if the bank holds decimal digits.
 
     Raises:
         ValueError: If an array has the wrong shape or dtype, or the bank is empty.
@@ -50,25 +50,25 @@ class DigitBank:
 
 
 def embedded_digits(split: Literal["train", "held-out"]) -> DigitBank:
-    """Load the small digits that come with scikit-learn, enlarged to look like MNIST's; needs no download.
+    """Load scikit-learn's small digits, enlarged to look like MNIST. This needs no download.
 
     The 1,797 pictures of 8 by 8 pixels (the test part of the UCI "optical recognition of handwritten digits"
-    set) are enlarged to 20 by 20 with a bicubic filter, their contrast is raised until strokes are white and
-    the paper black, and they are centred in a 28-pixel tile. In each class, every fifth picture is held out.
-    Both splits share writers.
+    set) are enlarged to 20 by 20 with a bicubic filter. Their contrast is raised until strokes are white and
+    the paper is black, and they are centred in a 28-pixel tile. In each class, every fifth picture is held out.
+    The same writers occur in both splits.
 
     Args:
-        split: Which part: about four fifths ("train") or one fifth ("held-out") of the pictures.
+        split: "train" for about four fifths of the pictures, "held-out" for the rest.
 
     Returns:
-        The digits, in the order of scikit-learn.
+        The digits, in scikit-learn's order.
 
     Raises:
         ValueError: If `split` is neither.
     """
     if split not in ("train", "held-out"):
         raise ValueError(f"split must be 'train' or 'held-out', got {split!r}")
-    from sklearn.datasets import load_digits  # lazily: it takes a second to import
+    from sklearn.datasets import load_digits  # imported here because it takes a second
 
     pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     chosen = every_fifth(labels) == (split == "held-out")
@@ -77,7 +77,7 @@ def embedded_digits(split: Literal["train", "held-out"]) -> DigitBank:
 
 
 def every_fifth(labels: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-    """Mark what is held out: every fifth of each class."""
+    """Mark every fifth item of each class as held out."""
     held_out = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         held_out[np.flatnonzero(labels == label)[_HELD_OUT_EVERY - 1 :: _HELD_OUT_EVERY]] = True
@@ -85,7 +85,7 @@ def every_fifth(labels: Shaped[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
 
 
 def _enlarge(glyph: Float64[np.ndarray, "8 8"]) -> UInt8[np.ndarray, "28 28"]:
-    """Turn an 8 by 8 glyph with values from 0 to 16 into a tile with values from 0 to 255."""
+    """Enlarge an 8 by 8 glyph with values from 0 to 16 to a tile with values from 0 to 255."""
     padded = Image.fromarray(np.pad(glyph * (255 / 16), _MARGIN).astype(np.float32))
     reach = TILE / _ENLARGEMENT / 2
     low, high = (padded.width / 2 - reach, padded.width / 2 + reach)

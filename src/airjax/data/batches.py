@@ -1,4 +1,4 @@
-"""Images on their way to a model: channels first, in batches of one size."""
+"""Prepare images for a model: channels first, in batches of equal size."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, UInt8
 def channels_first(
     images: UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"],
 ) -> UInt8[np.ndarray, "n c h w"]:
-    """Bring images of scenes into the order that models use."""
+    """Convert images of scenes to channels first, as models use."""
     return images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
 
 
@@ -19,7 +19,7 @@ def in_batches(
     images: UInt8[np.ndarray, "n c h w"],
     batch: int,
 ) -> dict[str, np.ndarray]:
-    """Apply `function(chunk, index)` to chunks, the last one padded so that one compilation serves all."""
+    """Apply `function(chunk, index)` to chunks of images, the last one padded so that one compilation serves all."""
     whole: dict[str, np.ndarray] = {}
     for index, start in enumerate(range(0, len(images), batch)):
         chunk = images[start : start + batch]

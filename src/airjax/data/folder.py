@@ -1,4 +1,4 @@
-"""Pictures in a folder: found, fitted to one size, and decoded once into a cache that is mapped into memory."""
+"""Read folders of pictures, fitted to one size and decoded once into a memory-mapped cache."""
 
 import hashlib
 import json
@@ -16,24 +16,24 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from airjax.data.images import fit, open_picture, shape_of
-from airjax.files import write_atomically
+from airjax.data.images import letterbox, open_picture, shape_of
+from airjax.files import atomically, write_atomically
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""Files taken for pictures, whatever the case."""
+"""Suffixes of pictures, in lower or upper case."""
 AHEAD = 64
-"""Pictures that are decoded before they are asked for: few enough for any memory."""
+"""Number of pictures that are decoded ahead: few enough to fit into memory."""
 _NAMED = 5
 _logger = logging.getLogger(__name__)
 
 
 class Read(NamedTuple):
-    """What came of reading a picture.
+    """Result of reading a picture.
 
     Attributes:
         name: its path below the root, with forward slashes.
         picture: the picture; None if it can't be read.
-        problem: why not.
+        problem: the reason why it can't be read; None if it can.
     """
 
     name: str
@@ -42,13 +42,13 @@ class Read(NamedTuple):
 
 
 def list_pictures(root: Path) -> list[str]:
-    """List the pictures below `root`, sorted: paths with forward slashes.
+    """List the pictures below `root` as sorted paths with forward slashes.
 
-    Hidden files and folders are left out. Links are followed to files, as version control of data makes them, but not
-    to folders; those that lead nowhere are left out.
+    Hidden files and folders are skipped. Links to files are followed, since version control of data creates them;
+    links to folders and broken links are skipped.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: the folder does not exist.
         ValueError: it holds no picture.
     """
     if not root.is_dir():
@@ -71,7 +71,7 @@ def list_pictures(root: Path) -> list[str]:
 
 
 def read_pictures(root: Path, names: Sequence[str]) -> Iterator[Read]:
-    """Read pictures in their order, a few of them ahead on other threads."""
+    """Read pictures in the given order, a few of them ahead on other threads."""
 
     def read(name: str) -> Read:
         try:
@@ -85,14 +85,14 @@ def read_pictures(root: Path, names: Sequence[str]) -> Iterator[Read]:
 
 
 def report_unreadable(problems: Sequence[str], total: int) -> None:
-    """Warn of pictures that were left out."""
+    """Log a warning about pictures that were skipped."""
     if problems:
         some = "; ".join(problems[:_NAMED]) + ("; ..." if len(problems) > _NAMED else "")
         _logger.warning("left out %d of %d pictures: %s", len(problems), total, some)
 
 
 def fingerprint(root: Path) -> str:
-    """Describe which pictures a folder holds: their number, and a hash of names and sizes.
+    """Describe the pictures of a folder by their number and a hash of their names and sizes.
 
     Raises:
         FileNotFoundError, ValueError: see `list_pictures`.
@@ -105,22 +105,22 @@ def fingerprint(root: Path) -> str:
 def load_folder(
     root: Path, image_shape: tuple[int, int, int], *, invert: bool = False, seed: int = 0, strict: bool = False
 ) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
-    """Read the pictures below `root`, fitted to (channels, height, width) = `image_shape`, in an order drawn by `seed`.
+    """Read the pictures below `root`, fitted to (channels, height, width) = `image_shape` and shuffled by `seed`.
 
-    They are decoded once, with a progress bar, into a file in the user's cache folder, and mapped into memory from
-    there: an array may be larger than memory. Another call with the same pictures only maps it again. Pictures that
-    can't be read are left out, with a warning.
+    The first call decodes them, with a progress bar, into a file in the user's cache folder. The result is mapped from
+    that file and may be larger than memory. Later calls with the same pictures only map the file. Pictures that can't
+    be read are skipped with a warning.
 
     Args:
         root: the folder.
-        image_shape: what to fit them to (`airjax.data.images.fit`).
-        invert: whether dark turns light.
-        seed: draws their order, so that every stretch of them is a sample.
+        image_shape: the (channels, height, width) of the images.
+        invert: whether to swap dark and light.
+        seed: seed of the random order, which makes any slice a random sample.
         strict: whether a picture that can't be read is an error.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it holds no picture that can be read; with `strict`, it holds one that can't.
+        FileNotFoundError: the folder does not exist.
+        ValueError: no picture can be read; with `strict`, some picture can't be read.
     """
     names = list_pictures(root)
     path = _cached(root, names, (*image_shape, invert, seed))
@@ -139,34 +139,27 @@ def load_folder(
 
 
 def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
-    """Name the file in the cache for these very files and settings."""
+    """Return the path of the cached array. It depends on names, sizes and times of the files, and on the settings."""
     state = [(name, (stat := (root / name).stat()).st_size, stat.st_mtime_ns) for name in names]
     content = json.dumps([str(root.resolve()), settings, state])
     return Path(pooch.os_cache("airjax")) / "pictures" / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
 
 
 def _decode(root: Path, names: Sequence[str], image_shape: tuple[int, int, int], invert: bool, path: Path) -> None:
-    """Decode pictures into `path`, and last, as a sign that it is complete, say beside it which could not be."""
+    """Decode pictures into `path`. Then write a JSON file of problems beside it, which marks it as complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
     problems, done, shape, bar = [], 0, shape_of(*image_shape), Console(stderr=True)
-    try:
-        with partial.open("w+b") as file:
-            np.lib.format.write_array_header_1_0(file, _header(len(names), shape))
-            for read in track(
-                read_pictures(root, names), "reading", len(names), console=bar, disable=not bar.is_terminal
-            ):
-                if read.picture is None:
-                    problems.append(read.problem)
-                    continue
-                pixels = fit(read.picture, image_shape, invert=invert).pixels
-                file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
-                done += 1
-            file.seek(0)
-            np.lib.format.write_array_header_1_0(file, _header(done, shape))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomically(path) as file:
+        np.lib.format.write_array_header_1_0(file, _header(len(names), shape))
+        for read in track(read_pictures(root, names), "reading", len(names), console=bar, disable=not bar.is_terminal):
+            if read.picture is None:
+                problems.append(read.problem)
+                continue
+            pixels = letterbox(read.picture, image_shape, invert=invert).pixels
+            file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
+            done += 1
+        file.seek(0)
+        np.lib.format.write_array_header_1_0(file, _header(done, shape))
     write_atomically(path.with_suffix(".json"), json.dumps({"problems": problems}).encode())
 
 

@@ -1,4 +1,4 @@
-"""Read pictures from files, safely, and fit them to the size of a model."""
+"""Read pictures safely from files, and fit them to the image size of a model."""
 
 import io
 from collections.abc import Iterable
@@ -10,21 +10,21 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
-"""Larger pictures are refused before they are decoded."""
+"""Most pixels of a picture. Larger ones are refused before they are decoded."""
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Kinds of pictures that are taken from elsewhere than a file."""
+"""Formats that are accepted for pictures that don't come from a file."""
 
 _DAMAGED = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
 
 class Placement(NamedTuple):
-    """Where a picture lies within the image that it was fitted into.
+    """Position and scale of a picture in the image it was fitted into.
 
     Attributes:
         size: the picture's (width, height), in its own pixels.
-        factor: pixels of the image for a pixel of the picture.
+        factor: scale, in pixels of the image per pixel of the picture.
         left: x of the picture's left edge, in pixels of the image.
-        top: y of its upper edge.
+        top: y of its upper edge, in pixels of the image.
     """
 
     size: tuple[int, int]
@@ -33,17 +33,17 @@ class Placement(NamedTuple):
     top: float
 
     def to_picture(self, boxes: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
-        """Bring boxes (x0, y0, x1, y1) from the image's pixels to the picture's, cut off at its edges."""
+        """Convert boxes (x0, y0, x1, y1) from pixels of the image to pixels of the picture, clipped to the picture."""
         corner, limit = np.array([self.left, self.top] * 2), np.array(self.size * 2)
         return np.clip((boxes - corner) / self.factor, 0, limit)
 
 
-class Fitted(NamedTuple):
-    """A picture as a model sees it.
+class Letterboxed(NamedTuple):
+    """An image for a model, made of a picture.
 
     Attributes:
-        pixels: uint8, channels first.
-        placement: where the picture lies in it.
+        pixels: the image.
+        placement: where the picture lies in the image.
     """
 
     pixels: UInt8[np.ndarray, "c h w"]
@@ -57,19 +57,19 @@ def open_picture(
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
-    """Decode a picture of 8 or 16 bits a channel, grey ("L") or in colour ("RGB"), turned as its camera says.
+    """Decode a picture of 8 or 16 bits a channel to grey ("L") or colour ("RGB").
 
-    Transparent parts lie on white.
+    It is rotated as its EXIF orientation says, and transparent parts become white.
 
     Args:
-        source: A file's path, or the open file.
-        name: What to call it in errors; by default its path.
-        max_pixels: The largest number of pixels that is decoded.
-        formats: The kinds of pictures that are read; by default, all that Pillow knows.
+        source: Path of a file, or a buffer with its content.
+        name: Name of the picture in error messages; by default the path.
+        max_pixels: Most pixels that a picture may have.
+        formats: Formats that are read; by default all that Pillow supports.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a picture, is damaged, too large, or of 32 bits.
+        FileNotFoundError: the file does not exist.
+        ValueError: it is not a picture, is damaged, too large, or has 32 bits a channel.
     """
     name = name or str(source)
     if isinstance(source, Path) and not source.is_file():
@@ -93,14 +93,14 @@ def open_picture(
 
 
 def plain(picture: Image.Image, name: str) -> Image.Image:
-    """Turn a picture of any mode into grey ("L") or colour ("RGB"); transparent parts lie on white.
+    """Convert a picture of any mode to grey ("L") or colour ("RGB"); transparent parts become white.
 
     Raises:
-        ValueError: it has 32 bits a pixel; the error calls it by its `name`.
+        ValueError: the picture, called `name` in the message, has 32 bits a pixel.
     """
     if picture.mode in ("F", "I"):
         raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; save it with 8 or 16")
-    if picture.mode.startswith("I;16"):  # Pillow would cut values off at 255
+    if picture.mode.startswith("I;16"):  # Pillow would clip values at 255
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -108,11 +108,11 @@ def plain(picture: Image.Image, name: str) -> Image.Image:
     return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
 
 
-def fit(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> Fitted:
-    """Fit a picture into an image of (channels, height, width) = `image_shape`, all of it and undistorted.
+def letterbox(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> Letterboxed:
+    """Fit a whole picture into an image of (channels, height, width) = `image_shape`, without distortion.
 
-    It is scaled until it just fits and put into the middle; what remains at two sides gets the median colour of the
-    picture's border. With `invert`, dark turns light.
+    The picture is scaled to the largest size that fits and centred. The margins get the median colour of its border.
+    With `invert`, dark and light are swapped.
     """
     channels, height, width = image_shape
     picture = picture.convert("L" if channels == 1 else "RGB")
@@ -126,16 +126,16 @@ def fit(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool
         scaled = whole
     pixels = np.asarray(scaled)
     pixels = pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-    return Fitted(255 - pixels if invert else pixels, Placement(picture.size, factor, *map(float, corner)))
+    return Letterboxed(255 - pixels if invert else pixels, Placement(picture.size, factor, *map(float, corner)))
 
 
 def shape_of(channels: int, height: int, width: int) -> tuple[int, ...]:
-    """Tell the shape, channels last, of grey pictures (height, width) or those in colour (height, width, 3)."""
+    """Return the shape with channels last: (height, width) for grey images, (height, width, 3) for colour."""
     return (height, width) if channels == 1 else (height, width, channels)
 
 
 def is_on_light(picture: Image.Image) -> bool:
-    """Tell whether a picture's border is light: dark objects on a light ground."""
+    """Return whether a picture's border is light, as with dark objects on a light background."""
     return bool(np.mean(_border_colour(picture)) > 127)
 
 
@@ -146,6 +146,6 @@ def _border_colour(picture: Image.Image) -> int | tuple[int, ...]:
     return int(median) if median.ndim == 0 else tuple(map(int, median))
 
 
-def stack(fitted: Iterable[Fitted]) -> UInt8[np.ndarray, "n c h w"]:
-    """Put the pixels of fitted pictures into one array."""
-    return np.stack([one.pixels for one in fitted])
+def stack(pictures: Iterable[Letterboxed]) -> UInt8[np.ndarray, "n c h w"]:
+    """Stack the pixels of letterboxed pictures into one array."""
+    return np.stack([one.pixels for one in pictures])

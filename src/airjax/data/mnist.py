@@ -1,4 +1,4 @@
-"""MNIST's digits, from a local folder or downloaded, verified either way."""
+"""MNIST's digits, read from a local folder or downloaded, and verified in either case."""
 
 import gzip
 import hashlib
@@ -19,7 +19,7 @@ MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
-"""Where MNIST is downloaded from, in the order tried."""
+"""Folders that MNIST is downloaded from, in the order tried."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ _FILES = {
 def load_mnist(split: Literal["train", "held-out"], data_dir: str | os.PathLike | None = None) -> DigitBank:
     """Load MNIST's 60,000 training digits or its 10,000 test digits.
 
-    Whatever its source, a file's uncompressed content must have the published SHA-256.
+    The uncompressed content of every file is checked against the published SHA-256, whatever its source.
 
     Args:
         split: "train" for the `train-*` files, "held-out" for the `t10k-*` files.
@@ -82,7 +82,7 @@ def load_mnist(split: Literal["train", "held-out"], data_dir: str | os.PathLike 
         The digits, in MNIST's order.
 
     Raises:
-        ValueError: If `split` is neither, or a file is truncated or corrupt.
+        ValueError: If `split` is invalid, or a file is truncated or corrupt.
         FileNotFoundError: If `data_dir` lacks a file.
         ConnectionError: If no mirror delivers a file.
     """
@@ -100,7 +100,7 @@ def parse_idx(content: bytes) -> UInt8[np.ndarray, "..."]:
         content: A whole, uncompressed file.
 
     Returns:
-        Its array; a copy, so it can be written to.
+        The array, as a writable copy.
 
     Raises:
         ValueError: If the magic number is not that of unsigned bytes, or the length disagrees with the shape.
@@ -129,7 +129,7 @@ def _read_from(folder: Path, file: _File) -> bytes:
 
 
 def _read_verified(path: Path, file: _File) -> bytes:
-    """Verify and return the content, reading at most one byte too many, lest a bomb fill the memory."""
+    """Verify and return the content. Read at most one byte too many, so that a zip bomb can't fill the memory."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(file.size + 1)

@@ -15,7 +15,7 @@ from airjax.data.banks import TILE, DigitBank
 from airjax.data.scenes import Scenes
 
 INK_THRESHOLD = 25
-"""Pixels above this value (of 255) count as ink when boxes are drawn; fainter fringes of resampling don't."""
+"""Pixels above this value (of 255) count as ink in boxes. Resampling leaves fainter fringes, which don't."""
 
 
 def multi_digits(
@@ -33,32 +33,30 @@ def multi_digits(
 ) -> Scenes:
     """Compose scenes of `n` digits, with `n` uniform over `counts`.
 
-    Each digit is drawn uniformly from the bank, its 28-pixel tile is scaled by `1 / (scale_mean + scale_sd *
-    normal)`, or to a side uniform in `digit_side`, and put at a uniform sub-pixel position so that the whole tile
-    lies on the canvas. Pixels are averages over their area of the bilinearly interpolated tile. Digits are added
-    up; a scene with a pixel above `max_ink` is redrawn (digits, scales and positions; never the count). With more
-    than three digits that would take forever: there, only the digit that didn't fit is redrawn, and the scene
-    begun anew after 30 misfits in a row. Digits larger than the canvas and digits without visible ink are misfits
-    too.
+    Each digit is drawn uniformly from the bank. Its 28-pixel tile is scaled by `1 / (scale_mean + scale_sd *
+    normal)`, or to a side uniform in `digit_side`, and placed at a uniform sub-pixel position, entirely on the
+    canvas. A pixel is the average of the bilinearly interpolated tile over the pixel's area. Digits are summed. A
+    scene with a pixel above `max_ink` is redrawn (digits, scales and positions, never the count). With more than
+    three digits that would take too long: only the digit that didn't fit is redrawn, and the scene restarts after
+    30 misfits in a row. Digits larger than the canvas and digits without visible ink are misfits too.
 
     Boxes are tight around a digit's pixels above `INK_THRESHOLD`. The same arguments give the same scenes,
-    and the first scenes of a larger `size` are those of a smaller one.
+    and the scenes of a smaller `size` are the first of a larger one.
 
     Args:
-        bank: Where the digits come from.
+        bank: Digits to draw from.
         size: Number of scenes.
-        seed: Which scenes; at least 0.
-        counts: The numbers of digits, without repetition.
+        seed: Seed of the generator, at least 0.
+        counts: Possible numbers of digits, all different.
         canvas: Side of the square scene, in pixels.
         scale_mean: Mean of the factor by which tiles shrink.
         scale_sd: Its standard deviation.
-        digit_side: Least and largest side of a tile, in pixels; given, it stands in for `scale_mean` and `scale_sd`.
-        max_ink: The largest sum that digits may have in a pixel, from 1 to 255; None allows any overlap and
-            cuts sums off at 255.
-        background: See `airjax.data.add_background`; it does not count for `max_ink`.
+        digit_side: Smallest and largest side of a tile, in pixels. If given, it replaces `scale_mean` and `scale_sd`.
+        max_ink: Largest sum of digits in a pixel, from 1 to 255; None allows any overlap and clips sums at 255.
+        background: See `airjax.data.add_background`. It does not count towards `max_ink`.
 
     Returns:
-        The scenes, with counts, boxes and labels in the order in which the digits were drawn.
+        The scenes, with counts, and with boxes and labels in the order in which the digits were drawn.
 
     Raises:
         ValueError: If an argument is out of range, or a scene can't be placed after 1,000 redraws.
@@ -78,7 +76,7 @@ def multi_digits(
 
 @dataclass(frozen=True)
 class _Digits:
-    """Digits being added to a draft; `length` is how many scenes share a random stream."""
+    """Adds digits to a draft. `length` is the number of scenes that share a random stream."""
 
     draft: Draft
     bank: DigitBank
@@ -91,7 +89,7 @@ class _Digits:
     def attempt(
         self, rows: Int64[np.ndarray, " m"], slots: Int32[np.ndarray, " m"], rng: np.random.Generator
     ) -> Bool[np.ndarray, " m"]:
-        """Add a digit to each of these scenes where it fits."""
+        """Add a digit to each of these scenes if it fits, and return whether it did."""
         which, scale, origin, usable = self._draw(rows, rng)
         patch, corner = _render(self.bank.images[which], scale, origin, self.draft.images.shape[1])
         window = windows(rows, corner, patch.shape[1])
@@ -106,7 +104,7 @@ class _Digits:
         return fits
 
     def _draw(self, rows: Int64[np.ndarray, " m"], rng: np.random.Generator):
-        """Draw which digit, its scale, the upper left corner `y, x` of its tile, and whether that fits."""
+        """Draw the index of a digit, its scale, the upper left corner `y, x` of its tile, and whether the tile fits."""
         canvas = self.draft.images.shape[1]
         which = rng.integers(len(self.bank), size=self.length)[rows]
         scale, usable = (drawn[rows] for drawn in self._draw_scale(rng))
@@ -114,7 +112,7 @@ class _Digits:
         return which, scale, origin, usable
 
     def _draw_scale(self, rng: np.random.Generator) -> tuple[Float64[np.ndarray, " b"], Bool[np.ndarray, " b"]]:
-        """Draw how much tiles are scaled, and whether they then fit the canvas; those that don't get its size."""
+        """Draw scales of tiles, and whether tiles fit the canvas. Those that don't are scaled to the canvas."""
         if self.digit_side is not None:
             return rng.uniform(*self.digit_side, self.length) / TILE, np.ones(self.length, bool)
         canvas = self.draft.images.shape[1]
@@ -129,7 +127,7 @@ def _render(
     origin: Float64[np.ndarray, "m 2"],
     canvas: int,
 ) -> tuple[UInt16[np.ndarray, "m w w"], Int64[np.ndarray, "m 2"]]:
-    """Scale tiles and put them at their origin; return windows around them and where these begin."""
+    """Scale tiles and place them at their origins; return windows around them and the corners of the windows."""
     side = min(canvas, math.ceil(TILE * scale.max()) + 3)
     corner = np.clip(np.floor(origin).astype(np.int64) - 1, 0, canvas - side)
     down, across = (_area_weights(scale, origin[:, a] - corner[:, a], side) for a in (0, 1))
@@ -140,12 +138,12 @@ def _render(
 def _area_weights(
     scale: Float64[np.ndarray, " m"], origin: Float64[np.ndarray, " m"], side: int
 ) -> Float32[np.ndarray, "m w 28"]:
-    """Weigh a tile's pixels `j` for each pixel `i` of a window, along one axis.
+    """Return the weights of a tile's pixels `j` in each pixel `i` of a window, along one axis.
 
-    Between pixel centres the tile is interpolated with hat functions, and a pixel of the window averages it
-    over its extent `[a, b]`: weight `ij` is `(H(b_i - j) - H(a_i - j)) / (b_i - a_i)`, `H` being the integral
-    of the hat. The weights of a pixel inside the tile sum to one at every scale, so that nothing gets
-    brighter or ripples.
+    Between pixel centres the tile is interpolated with hat functions. A pixel of the window averages it over the
+    extent `[a, b]` of the pixel: weight `ij` is `(H(b_i - j) - H(a_i - j)) / (b_i - a_i)`, where `H` is the integral
+    of the hat. The weights of a pixel inside the tile sum to one at every scale, so brightness is preserved without
+    ripples.
     """
     edges = (np.arange(side + 1) - origin[:, None]) / scale[:, None] - 0.5
     t = np.clip(edges.astype(np.float32)[:, :, None] - np.arange(TILE, dtype=np.float32), -1, 1)

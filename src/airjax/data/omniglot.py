@@ -1,6 +1,6 @@
 """Omniglot's handwritten characters (Lake et al. 2015), from a local folder or downloaded.
 
-The data set has 1,623 characters of 50 alphabets, each drawn once by 20 people: 32,460 drawings.
+The data set has 1,623 characters of 50 alphabets, each drawn once by each of 20 people: 32,460 drawings.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ MIRRORS = (
     "https://raw.githubusercontent.com/brendenlake/omniglot/057f034baf2ecb8530bc5710e5a23584d2a519cc/python/",
     "https://github.com/brendenlake/omniglot/raw/master/python/",
 )
-"""Where Omniglot is downloaded from, in the order tried: the data set's own repository."""
+"""Folders that Omniglot is downloaded from, in the order tried: the data set's own repository."""
 
 SIDE = 105
-"""Side of a drawing in pixels, as published."""
+"""Side of a published drawing, in pixels."""
 
 _SHA256 = {
     "images_background.zip": "ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640",
@@ -46,14 +46,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Drawings:
-    """Hold drawings of characters, in the order of alphabet, character and drawer.
+    """Drawings of characters, ordered by alphabet, character and drawer.
 
     Attributes:
-        images: Strokes white on black, from 0 to 255.
+        images: White strokes on black, from 0 to 255.
         alphabets: Name of each drawing's alphabet.
         characters: Number of each drawing's character within its alphabet, from 1.
-        drawers: Number of who drew it, from 1 to 20, within its alphabet.
-        strokes: Number of strokes it was drawn with, where known for all.
+        drawers: Number of the person who drew it, from 1 to 20, within its alphabet.
+        strokes: Number of strokes of each drawing; None unless known for all.
     """
 
     images: UInt8[np.ndarray, "n canvas canvas"]
@@ -70,19 +70,19 @@ class Drawings:
 def load_omniglot(
     split: Literal["train", "held-out"], data_dir: str | os.PathLike | None = None, *, canvas: int = 50
 ) -> Drawings:
-    """Load drawings of the characters to learn from, or of those that are held out: every fifth of each alphabet.
+    """Load drawings of the training characters, or of the held-out ones: every fifth character of each alphabet.
 
-    All drawings that are found make one data set, wherever they lie; the published division into background and
-    evaluation alphabets is not kept. A drawing that is found twice counts once. Nothing is unpacked to disk.
+    All drawings that are found form one data set. The published division into background and evaluation alphabets is
+    not kept. A drawing that is found twice counts once. Nothing is unpacked to disk.
 
     Args:
-        split: "train" for four fifths of each alphabet's characters, "held-out" for its 5th, 10th, ....
+        split: "held-out" for the 5th, 10th, ... character of each alphabet, "train" for the others.
         data_dir: Folder with any of the published archives `images_background.zip`, `images_evaluation.zip`,
-            `images_background_small1.zip` and `images_background_small2.zip`, or with what they unpack to
-            (`ALPHABET/characterNN/NNNN_NN.png`, in one more folder or not); numbers of strokes are read from
-            the archives `strokes_*.zip` of the same names, or what they unpack to. Without it, the first two are
-            downloaded once and kept in the user's cache folder.
-        canvas: Side of the images, from 1 to 105; pixels are averages over their area.
+            `images_background_small1.zip` and `images_background_small2.zip`, or with their unpacked content
+            (`ALPHABET/characterNN/NNNN_NN.png`, optionally in one more folder). Numbers of strokes are read from
+            the corresponding archives `strokes_*.zip`, or from their unpacked content. Without `data_dir`, the first
+            two archives are downloaded once and kept in the user's cache folder.
+        canvas: Side of the images in pixels, from 1 to 105. Each pixel is the average over its area.
 
     Returns:
         The drawings of the split.
@@ -112,7 +112,7 @@ def load_omniglot(
 
 
 def _downloaded() -> Path:
-    """Download what the cache lacks; return its folder."""
+    """Download missing archives to the cache, and return its folder."""
     verified = lambda sha256: lambda path: _verified(path, sha256)
     paths = [download(name, MIRRORS, verified(sha256)) for name, sha256 in _SHA256.items()]
     return paths[0].parent
@@ -126,7 +126,7 @@ def _verified(path: Path, sha256: str) -> Path:
 
 
 def _read(folder: Path, kind: Literal["images", "strokes"], suffix: str, parse: Callable[[bytes], T]) -> dict[Key, T]:
-    """Read the drawings, or their strokes, of the archives and of the folders that are there."""
+    """Read drawings, or their strokes, from all archives and folders that exist."""
     pattern = re.compile(_NAME + suffix)
     globs = tuple(f"{above}*/character*/*.{suffix}" for above in ("", "*/"))
     found = read_folder(folder, globs, pattern, parse)
@@ -137,7 +137,7 @@ def _read(folder: Path, kind: Literal["images", "strokes"], suffix: str, parse: 
 
 
 def _count_strokes(content: bytes) -> int:
-    """Count the runs of points between lines that say START or BREAK."""
+    """Count the runs of points between the words START and BREAK."""
     runs = re.split(r"START|BREAK", content.decode("ascii"))
     if not (count := sum(bool(run.strip()) for run in runs)):
         raise ValueError("a file of strokes has none")
@@ -145,7 +145,7 @@ def _count_strokes(content: bytes) -> int:
 
 
 def _chosen(keys: list[Key], split: Literal["train", "held-out"]) -> list[Key]:
-    """Choose the drawings of a split's characters."""
+    """Select the drawings of a split's characters."""
     characters = sorted({key[:2] for key in keys})
     held_out = every_fifth(np.array([alphabet for alphabet, _ in characters])) == (split == "held-out")
     chosen = {character for character, wanted in zip(characters, held_out) if wanted}
@@ -157,7 +157,7 @@ def _chosen(keys: list[Key], split: Literal["train", "held-out"]) -> list[Key]:
 
 
 def _draw(drawings: list[tuple[Key, bytes]], canvas: int) -> UInt8[np.ndarray, "n canvas canvas"]:
-    """Decode drawings and average their pixels over the area of the canvas's."""
+    """Decode drawings, and average them over the area of each pixel of the canvas."""
     edges = np.arange(canvas + 1) * (SIDE / canvas)
     weights = np.diff(np.clip(edges[:, None] - np.arange(SIDE), 0, 1), axis=0).astype(np.float32) * (canvas / SIDE)
     images = np.empty((len(drawings), canvas, canvas), np.uint8)
@@ -174,7 +174,7 @@ def _decode(key: Key, content: bytes) -> Float32[np.ndarray, "105 105"]:
             if picture.size != (SIDE, SIDE):
                 raise ValueError(f"it has {picture.size[0]} x {picture.size[1]} pixels, not {SIDE} x {SIDE}")
             return 255 - np.asarray(picture.convert("L"), np.float32)
-    except Exception as error:  # Pillow lets many kinds pass
+    except Exception as error:  # Pillow raises many kinds of errors
         alphabet, character, drawer = key
         raise ValueError(
             f"the drawing of {alphabet}/character{character:02} by drawer {drawer} can't be read: {error}"

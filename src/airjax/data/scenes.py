@@ -1,7 +1,6 @@
-"""Scenes and what is known about them: the one type that every data set of this package returns."""
+"""Images of scenes with their annotations: the type that all scene data sets of this package return."""
 
 import os
-import uuid
 import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, Shaped, UInt8
+
+from airjax.files import atomically
 
 _DTYPES = {
     "counts": np.dtype(np.int32),
@@ -19,22 +20,22 @@ _DTYPES = {
 }
 
 
-@no_type_check  # it checks itself, with the same errors whether or not annotations are enforced
+@no_type_check  # __post_init__ checks, with the same errors whether or not annotations are enforced
 @dataclass(frozen=True, eq=False)
 class Scenes:
-    """Hold images of scenes, with the number, places and classes of their objects `n` where known.
+    """Images of `n` scenes, with the number, places and classes of their objects where known.
 
-    `K`, the width of `boxes` and `labels`, is at least the largest count. Where `counts` is known, row `i` of
-    `boxes` and `labels` is filled for the first `counts[i]` objects and holds NaN or -1 beyond.
+    `boxes`, `labels` and `poses` have room for `k` objects, at least the largest count. If `counts` is known, their
+    row `i` is filled for the first `counts[i]` objects, and is NaN (boxes and poses) or -1 (labels) beyond.
 
     Attributes:
         images: Pixels from 0 to 255, grey `[n, h, w]` or colour `[n, h, w, 3]`.
         counts: Number of objects of each scene.
-        boxes: Corners `x0, y0, x1, y1` in pixels; the far edges are exclusive, so that one pixel is
+        boxes: Corners `x0, y0, x1, y1` in pixels. The far edges are exclusive: one pixel is
             `[x, y, x + 1, y + 1]`.
         labels: Class of each object.
-        poses: Position `x, y` on a table and rotation, in radians, of each object (`airjax.render3d`).
-        azimuths: Direction, in radians, from which the table is seen, where that is not always the same.
+        poses: Position `x, y` on the table, and rotation in radians, of each object (`airjax.render3d`).
+        azimuths: Azimuth of each scene's camera, in radians; None unless it differs between scenes.
 
     Raises:
         ValueError: If an array has the wrong shape or dtype, or disagrees with `counts`.
@@ -74,7 +75,7 @@ class Scenes:
         """Select scenes by a slice, an array of positions or a mask.
 
         Args:
-            index: Which scenes; for the one at position `i`, use `scenes[i : i + 1]`.
+            index: Scenes to select; for the single scene `i`, use `scenes[i : i + 1]`.
 
         Returns:
             The selected scenes, in the order of `index`.
@@ -90,17 +91,17 @@ class Scenes:
 def load_npz(path: str | os.PathLike) -> Scenes:
     """Read scenes from an npz file.
 
-    The file holds `images` and, where known, `counts`, `boxes`, `labels`, `poses` and `azimuths`; other keys are
-    ignored. Integers and floats of another width are converted; pickled objects are never loaded.
+    The file holds `images` and, where known, `counts`, `boxes`, `labels`, `poses` and `azimuths`. Other keys are
+    ignored. Integers and floats of another width are converted. Pickled objects are never loaded.
 
     Args:
-        path: The file.
+        path: Path of the file.
 
     Returns:
-        Its scenes.
+        The scenes of the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file is not an npz, can't be read, has no `images`, or its arrays are not valid
             `Scenes`.
     """
@@ -123,8 +124,8 @@ def save_npz(path: str | os.PathLike, scenes: Scenes) -> None:
     """Write scenes to an npz file that `load_npz` reads, either completely or not at all.
 
     Args:
-        path: The file; its folder must exist. The name is used as it is, without adding a suffix.
-        scenes: What to write; arrays that are None are left out.
+        path: Path of the file, used as it is: no suffix is added. The folder must exist.
+        scenes: Scenes to write. Arrays that are None are omitted.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
@@ -132,20 +133,13 @@ def save_npz(path: str | os.PathLike, scenes: Scenes) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}")
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        arrays: dict[str, Any] = dict(_arrays(scenes))
-        with partial.open("xb") as file:
-            np.savez_compressed(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    arrays: dict[str, Any] = dict(_arrays(scenes))
+    with atomically(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _arrays(scenes: Scenes) -> dict[str, np.ndarray]:
-    """Name the arrays that are known."""
+    """Return the arrays that are not None, by name."""
     arrays = ((field.name, getattr(scenes, field.name)) for field in fields(scenes))
     return {name: array for name, array in arrays if array is not None}
 
@@ -159,7 +153,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _same_kind(name: str, array: np.ndarray) -> np.ndarray:
-    """Convert integers of any width to int32 and floats to float32; leave the rest for `Scenes` to refuse."""
+    """Convert integers of any width to int32 and floats to float32. `Scenes` refuses everything else."""
     dtype = _DTYPES.get(name, array.dtype)
     family = np.integer if dtype.kind == "i" else np.floating
     if array.dtype == dtype or not np.issubdtype(array.dtype, family):

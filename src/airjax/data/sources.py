@@ -1,4 +1,4 @@
-"""Find the scenes that a configuration names."""
+"""Load the scenes that a configuration names."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +21,11 @@ Split = Literal["train", "held-out"]
 
 
 def load_scenes(config: DataConfig, split: Split) -> Scenes:
-    """Make or read the scenes of a split: those to learn from, or those held out.
+    """Generate or read the scenes of a split: training or held-out scenes.
 
     Raises:
-        ValueError: the name is neither a data set, an .npz file nor a folder, or a parameter is out of range or has no
-            meaning for the data set; the pictures of the folder have changed since they were pinned.
+        ValueError: the name is neither a data set, an .npz file nor a folder; a setting is out of range or does not
+            apply to the data set; or the pictures of the folder have changed since `pin`.
         FileNotFoundError: a file is missing.
         ConnectionError: a file can't be downloaded.
     """
@@ -57,7 +57,7 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
 
 
 def pin(config: DataConfig) -> DataConfig:
-    """Note which pictures a folder holds, so that the same scenes are found again, or that they aren't.
+    """Record a fingerprint of the folder's pictures, so that later changes are detected.
 
     Raises:
         FileNotFoundError, ValueError: see `airjax.data.folder.list_pictures`.
@@ -82,14 +82,14 @@ def _pictures(path: Path, config: DataConfig) -> Scenes:
 
 
 def _file(path: Path, config: DataConfig) -> Scenes:
-    """Read a file's scenes, shuffled as a folder's are."""
+    """Read the scenes of a file, shuffled like those of a folder."""
     scenes = load_npz(path)
     scenes = scenes[np.random.default_rng(config.data_seed).permutation(len(scenes))]
     return replace(scenes, images=255 - scenes.images) if config.polarity == "dark" else scenes
 
 
 def _check_meant(config: DataConfig) -> None:
-    """Refuse settings that change the picture, for data sets that they wouldn't change."""
+    """Refuse settings that don't apply to the data set."""
     digits, folder, file = ("multi-mnist", "multi-digits"), "folders", ".npz files"
     meant = {
         "digit_side": digits,
@@ -107,7 +107,7 @@ def _check_meant(config: DataConfig) -> None:
 
 
 def _size_and_seed(config: DataConfig, split: Split) -> tuple[int, int]:
-    """No two splits of any two data seeds share a generator's seed."""
+    """Return the number of scenes and the seed of the generator. No two splits or data seeds share a seed."""
     if split == "train":
         return config.scenes, 2 * config.data_seed
     return config.held_out_scenes, 2 * config.data_seed + 1
@@ -130,7 +130,7 @@ def _digits(config: DataConfig, bank: DigitBank, split: Split) -> Scenes:
 
 
 def _part(scenes: Scenes, config: DataConfig, split: Split) -> Scenes:
-    """Take a split of scenes of one's own, in whatever order they are."""
+    """Return a split of the user's own scenes, in their given order."""
     held_out = round(config.held_out_fraction * len(scenes))
     if not 0 < held_out < len(scenes):
         raise ValueError(f"{config.name} holds {len(scenes)} scenes: too few to keep some from training")

@@ -1,4 +1,4 @@
-"""Sprites: scenes of a few circles, squares and diamonds that don't overlap (as in SuPAIR, Stelzner 2019)."""
+"""Sprites: scenes of a few non-overlapping circles, squares and diamonds (as in SuPAIR, Stelzner 2019)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from airjax.data.images import shape_of
 from airjax.data.scenes import Scenes
 
 SHAPES = ("circle", "square", "diamond")
-"""What the labels 0, 1 and 2 mean."""
+"""Shapes of the labels 0, 1 and 2."""
 
 _DARKEST = 0.5
 
@@ -31,22 +31,21 @@ def sprites(
 ) -> Scenes:
     """Compose scenes of `n` circles, squares and diamonds, by default on black, with `n` uniform over `counts`.
 
-    Shape, side and position are uniform whole numbers, with the sprite entirely on the canvas; its boundary
-    is hard. A grey sprite has the intensity `255 * u` with `u` uniform in [0.5, 1]; a coloured one gives that
-    to its strongest channel and a uniform share of it to the others. No two bounding boxes intersect, though
-    they may touch: a scene is redrawn (never its count) until this holds; with more than three sprites, only
-    the one that didn't fit is redrawn, and the scene begun anew after 30 misfits in a row.
+    Shape, side and position are uniform whole numbers. Sprites lie entirely on the canvas and have hard edges. A
+    grey sprite has the intensity `255 * u` with `u` uniform in [0.5, 1]. In a coloured one, the strongest channel has
+    this intensity and the others a random share of it. No two bounding boxes intersect, though they may touch: a
+    scene is redrawn (never its count) until this holds. With more than three sprites, only the one that didn't fit
+    is redrawn, and the scene restarts after 30 misfits in a row.
 
-    The same arguments give the same scenes, and the first scenes of a larger `size` are those of a smaller
-    one.
+    The same arguments give the same scenes, and the scenes of a smaller `size` are the first of a larger one.
 
     Args:
         size: Number of scenes.
-        seed: Which scenes; at least 0.
-        counts: The numbers of sprites, without repetition.
+        seed: Seed of the generator, at least 0.
+        counts: Possible numbers of sprites, all different.
         canvas: Side of the square scene, in pixels.
-        min_side: Smallest side of a sprite's box.
-        max_side: Largest side of a sprite's box.
+        min_side: Smallest side of a sprite's box, in pixels.
+        max_side: Largest side of a sprite's box, in pixels.
         channels: 1 for grey images `[n, h, w]`, 3 for colour `[n, h, w, 3]`.
         background: See `airjax.data.add_background`; grid and texture are darker than any sprite and lie behind.
 
@@ -71,7 +70,7 @@ def sprites(
 
 @dataclass(frozen=True)
 class _Sprites:
-    """Sprites being added to a draft; `length` is how many scenes share a random stream."""
+    """Adds sprites to a draft. `length` is the number of scenes that share a random stream."""
 
     draft: Draft
     length: int
@@ -81,7 +80,7 @@ class _Sprites:
     def attempt(
         self, rows: Int64[np.ndarray, " m"], slots: Int32[np.ndarray, " m"], rng: np.random.Generator
     ) -> Bool[np.ndarray, " m"]:
-        """Add a sprite to each of these scenes where it fits."""
+        """Add a sprite to each of these scenes if it fits, and return whether it did."""
         label, side, origin, colour = self._draw(rows, rng)
         boxes = np.concatenate([origin, origin + side[:, None]], 1)[:, [1, 0, 3, 2]].astype(np.float32)
         fits = np.logical_not(_intersect(boxes, self.draft.boxes[rows]).any(axis=1))
@@ -95,7 +94,7 @@ class _Sprites:
         return fits
 
     def _draw(self, rows: Int64[np.ndarray, " m"], rng: np.random.Generator):
-        """Draw the shape, side, `y, x` of the upper left corner and colour of one sprite per scene."""
+        """Draw the shape, side, upper left corner `y, x` and colour of one sprite per scene."""
         label = rng.integers(len(SHAPES), size=self.length)[rows]
         side = rng.integers(self.min_side, self.max_side + 1, size=self.length)[rows]
         room = self.draft.images.shape[1] - side + 1
@@ -108,7 +107,7 @@ class _Sprites:
 
 
 def _intersect(new: Float32[np.ndarray, "m 4"], old: Float32[np.ndarray, "m k 4"]) -> Bool[np.ndarray, "m k"]:
-    """Tell which pairs of boxes intersect; NaN intersects with nothing."""
+    """Return which pairs of boxes intersect. Boxes of NaN intersect no other."""
     return np.all((new[:, None, :2] < old[..., 2:]) & (old[..., :2] < new[:, None, 2:]), axis=-1)
 
 
@@ -118,7 +117,7 @@ def _masks(
     offset: Int64[np.ndarray, "m 2"],
     window: int,
 ) -> Bool[np.ndarray, "m w w"]:
-    """Draw sprites at their offset in a window: pixels whose centre lies within the shape."""
+    """Mark the pixels of a window whose centre lies within a sprite at `offset`."""
     centre = offset + (side[:, None] - 1) / 2
     dy, dx = (np.abs(np.arange(window) - centre[:, axis, None]) for axis in (0, 1))
     dy, dx, radius = dy[:, :, None], dx[:, None, :], side[:, None, None] / 2

@@ -1,4 +1,4 @@
-"""Scenes of objects on a table, drawn by the renderer of `airjax.render3d`, with what they are and how they stand."""
+"""Scenes of objects on a table, rendered by `airjax.render3d`, with identities and poses."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,29 +13,30 @@ from airjax.data.scenes import Scenes
 from airjax.render3d import Stage
 
 BATCH = 128
-"""Scenes that are drawn at once."""
+"""Number of scenes that are drawn at once."""
 SEEN = 0.5
-"""Opacity from which on a pixel belongs to an object's box."""
+"""Opacity above which a pixel belongs to an object's box."""
 
 
 def tables(
     stage: Stage, size: int, *, seed: int, counts: Sequence[int], canvas: int = 32, repeats: bool = True
 ) -> Scenes:
-    """Lay tables: identities and rotations are uniform, and so are positions, where objects don't touch.
+    """Generate scenes of objects on a table, with uniform identities, rotations and positions.
 
-    Boxes are around all of an object, whatever hides it. Each scene has a random stream of its own, so that smaller
-    sets are the beginnings of larger ones.
+    Positions are redrawn until no objects touch. Boxes include hidden parts of an object. The scenes of a smaller
+    `size` are the first of a larger one.
 
     Args:
-        stage: What can stand on the table, and from where it is seen.
+        stage: Kinds of objects, table and camera.
         size: Number of scenes.
-        seed: Fixes them.
-        counts: Numbers of objects a scene can have, equally likely.
-        canvas: Side of the pictures, in pixels.
+        seed: Seed of the generator, at least 0.
+        counts: Possible numbers of objects, equally likely.
+        canvas: Side of the images, in pixels.
         repeats: Whether a scene can have several objects of a kind.
 
     Returns:
-        Scenes in colour with counts, boxes, labels (identities), poses, and azimuths where those differ.
+        Colour scenes with counts, boxes, labels (identities) and poses, and with azimuths if they
+        differ between scenes.
 
     Raises:
         ValueError: An argument is out of range, or so many objects don't fit on the table.
@@ -62,7 +63,7 @@ def _identities(rng, shape, kinds, repeats) -> Int32[np.ndarray, "n k"]:
 
 
 def _positions(stage, labels, present, seed) -> Float[np.ndarray, "n k 2"]:
-    """Draw the positions of a scene anew until no two objects touch."""
+    """Draw positions, and redraw those of a scene until no two of its objects touch."""
     radii = stage.size * np.array([kind.radius for kind in stage.kinds])[labels]
     apart = radii[:, :, None] + radii[:, None]
     pairs = np.triu(present[:, :, None] & present[:, None], 1)
@@ -77,7 +78,7 @@ def _positions(stage, labels, present, seed) -> Float[np.ndarray, "n k 2"]:
 
 
 def _drawn(stage, side, scenes):
-    """Draw all scenes, batch by batch, the last one filled up."""
+    """Draw all scenes in batches, the last one padded, and return images and boxes."""
     size, images, boxes = len(scenes[0]), [], []
     for start in range(0, size, BATCH):
         part = [x[start : start + BATCH] for x in scenes]

@@ -10,7 +10,6 @@ from airjax.data import Scenes
 from airjax.data.batches import channels_first
 from airjax.inference import infer, metrics
 from airjax.inference.poses import pose_scores
-from airjax.models.air3d.model import AIR3D
 from airjax.models.base import Family
 from airjax.render3d.mujoco_renderer import MuJoCoRenderer
 from airjax.render3d.stage import Stage
@@ -39,7 +38,7 @@ def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int =
         "count_accuracy_posterior": _accuracy(posterior_mode, scenes),
         "confusion": confusion(model, found.count, scenes),
         **box_scores(found, scenes),
-        **(pose_scores(model.stage, found, scenes) if isinstance(model, AIR3D) else {}),
+        **(pose_scores(model.stage, found, scenes) if model.stage else {}),
         "elbo": float(np.mean(bounds.elbo, dtype=np.float64)),
         f"iw_bound_{samples}": float(np.mean(bounds.iw_bound, dtype=np.float64)),
     }
@@ -51,7 +50,7 @@ def by_mujoco(model: Family, scenes: Scenes) -> Scenes:
     Raises:
         ValueError: it is a model of patches; see also `redraw`.
     """
-    if not isinstance(model, AIR3D):
+    if model.stage is None:
         raise ValueError("renderer is for models of solids or crockery, got one of patches")
     return redraw(model.stage, scenes)
 
@@ -87,8 +86,7 @@ def box_scores(found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
     """Compare the boxes of the objects found, up to q's most likely count, with the true ones."""
     if scenes.boxes is None:
         return {"mean_iou": None, "ap50": None}
-    present = np.arange(found.boxes.shape[1]) < found.count[:, None]
-    boxes = np.where(present[..., None], found.boxes, np.nan)
+    boxes = np.where(found.present[..., None], found.boxes, np.nan)
     return {
         "mean_iou": metrics.mean_iou(scenes.boxes, boxes),
         "ap50": metrics.average_precision(scenes.boxes, boxes, found.presence),
@@ -101,7 +99,7 @@ def quick_scores(model: Family, scenes: Scenes, found: infer.Found) -> dict[str,
     logged = {"held_out_elbo": float(np.mean(bounds.elbo))}
     if scenes.counts is not None:
         logged["held_out_count_accuracy"] = metrics.count_accuracy(found.count, scenes.counts)
-    if isinstance(model, AIR3D):
+    if model.stage:
         poses = pose_scores(model.stage, found, scenes)
         logged |= {f"held_out_{name}": value for name, value in poses.items() if value is not None}
     return logged

@@ -6,13 +6,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
+from jaxtyping import Array, Bool, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
 
 from airjax.data.batches import in_batches
 from airjax.learning import bounds
-from airjax.models import windows
-from airjax.models.air import AIR
-from airjax.models.base import Family, Trajectory, rounded
+from airjax.models.base import Family, Trajectory, View, rounded
 
 INK = 0.15
 """A box is tight around the pixels that an object changes by at least this much."""
@@ -32,7 +30,8 @@ class Found(eqx.Module):
         presence: probability that each step is reached and present, `q(n >= t | x)`.
         where: (log scale, x, y) of the windows.
         what: appearance codes; in 3D (x, y, rotation, identity).
-        ground: code of what lies behind the objects; in 3D, the camera's azimuth where that is not known.
+        scene: the latent that all of the scene shares: the background's code in 2D, the camera's azimuth in 3D if that
+            is not known.
         canvases: reconstruction after 0, 1, ..., N objects.
     """
 
@@ -43,8 +42,13 @@ class Found(eqx.Module):
     presence: Float32[np.ndarray, "n N"]
     where: Float32[np.ndarray, "n N 3"]
     what: Float32[np.ndarray, "n N d"]
-    ground: Float32[np.ndarray, "n g"]
+    scene: Float32[np.ndarray, "n s"]
     canvases: Float32[np.ndarray, "n counts c h w"]
+
+    @property
+    def present(self) -> Bool[np.ndarray, "n N"]:
+        """Tell of each step whether it is among the first `count`."""
+        return np.arange(self.presence.shape[1]) < self.count[:, None]
 
 
 class Bounds(eqx.Module):
@@ -61,19 +65,6 @@ class Bounds(eqx.Module):
     elbo: Float32[np.ndarray, " n"]
     iw_bound: Float32[np.ndarray, " n"]
     count_posterior: Float32[np.ndarray, "n counts"]
-
-
-class Views(eqx.Module):
-    """What the model looked at and what it drew, step by step, in n images.
-
-    Attributes:
-        glimpses: x_att, what the patch model saw: with `residual_glimpses` what was left of the image, which can be
-            negative.
-        objects: what it drew there, magnified from its window to the size of the image.
-    """
-
-    glimpses: Float32[np.ndarray, "n N c p p"]
-    objects: Float32[np.ndarray, "n N c h w"]
 
 
 def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
@@ -122,11 +113,11 @@ def _bounds(model, images, samples, keys_of, batch) -> Bounds:
     return Bounds(**in_batches(lambda chunk, index: _bound(model, chunk, samples, keys_of(index)), images, batch))
 
 
-def view(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> Views:
+def view(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Found) -> View:
     """Cut out the glimpses of what `find` found in these images, and draw each object by itself."""
     check_images(model, images)
     arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
-    return Views(**jax.tree.map(np.asarray, _view(model, *arrays)))
+    return jax.tree.map(np.asarray, _view(model, *arrays))
 
 
 def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
@@ -137,7 +128,7 @@ def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: in
         {
             "count": int(found.count[i]),
             "count_posterior": rounded(posterior[i]),
-            **model.describe_scene(found.ground[i]),
+            **model.describe_scene(found.scene[i]),
             "objects": describe_objects(model, found, i),
         }
         for i in range(len(images))
@@ -176,27 +167,20 @@ def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
         presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
         where=steps.where,
         what=steps.what,
-        ground=trajectory.ground.value,
+        scene=trajectory.scene.value,
         canvases=canvases,
     )
 
 
 @eqx.filter_jit
 def _view(
-    model: AIR,
+    model: Family,
     images: UInt8[Array, "n c h w"],
     where: Float[Array, "n N 3"],
     what: Float[Array, "n N d"],
     canvases: Float[Array, "n counts c h w"],
-) -> dict[str, Array]:
-    def one(image, where, what, behind):
-        shown = model._shown(image / 255.0, behind)
-        glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], model.window)
-        return dict(glimpses=glimpse[: len(image)], objects=model.place(jnp.zeros(3), what)[: len(image)])
-
-    # Without residual glimpses, every one is cut from the image without its ground alone.
-    behind = canvases[:, :-1] if model.residual_glimpses else jnp.broadcast_to(canvases[:, :1], canvases[:, 1:].shape)
-    return jax.vmap(jax.vmap(one, in_axes=(None, 0, 0, 0)))(images, where, what, behind)
+) -> View:
+    return jax.vmap(lambda image, *found: model.view(image / 255.0, *found))(images, where, what, canvases)
 
 
 def tight_box(change: Float[Array, "c h w"], ink: float | Float[Array, ""] = INK) -> Float[Array, "4"]:
@@ -246,5 +230,7 @@ def _bound(
 
 def _without_pictures(trajectory: Trajectory) -> Trajectory:
     """Keep of a trajectory what bounds are made of, few numbers."""
-    steps = trajectory.steps._replace(where=None, what=None, canvas=None, objects=None)
-    return trajectory._replace(steps=steps, ground=trajectory.ground._replace(value=None), empty_canvas=None)
+    steps = trajectory.steps._replace(where=None, what=None, canvas=None)
+    return trajectory._replace(
+        steps=steps, scene=trajectory.scene._replace(value=None), empty_canvas=None, auxiliary=None
+    )

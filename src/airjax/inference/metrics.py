@@ -83,14 +83,6 @@ def mean_iou(
     return float(ious.sum() / objects) if objects else None
 
 
-def mean_iou_matched(
-    true_boxes: Float[np.ndarray, "scenes T 4"], predicted_boxes: Float[np.ndarray, "scenes P 4"]
-) -> float | None:
-    """Average the IoU over matched pairs only: how well boxes fit where found at all; None if nowhere."""
-    ious = _matched_ious(true_boxes, predicted_boxes)
-    return float(ious.mean()) if len(ious) else None
-
-
 def average_precision(
     true_boxes: Float[np.ndarray, "scenes T 4"],
     predicted_boxes: Float[np.ndarray, "scenes P 4"],

@@ -27,8 +27,8 @@ def pose_scores(stage: Stage, found: Found, scenes: Scenes) -> dict[str, float |
     names = "matched", "identity_accuracy", "position_error", "azimuth_error_deg"
     nothing = np.zeros(0)
     scores = dict.fromkeys(names) | _rotation_scores(stage, nothing, nothing, nothing.astype(int))
-    if scenes.azimuths is not None and found.ground.shape[1] == 1:
-        scores["azimuth_error_deg"] = float(np.median(np.degrees(np.abs(found.ground[:, 0] - scenes.azimuths))))
+    if scenes.azimuths is not None and found.scene.shape[1] == 1:
+        scores["azimuth_error_deg"] = float(np.median(np.degrees(np.abs(found.scene[:, 0] - scenes.azimuths))))
     if scenes.counts is None or scenes.poses is None or scenes.labels is None or not scenes.counts.sum():
         return scores
     true, guess = _matches(found, scenes)

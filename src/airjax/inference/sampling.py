@@ -6,39 +6,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from airjax.inference.infer import tight_box
-from airjax.models.air import AIR
 from airjax.models.base import Family, Scene
-from airjax.models.patches.base import Code, PatchModel
 
 OBJECTS = 64
 """Objects from the prior that are measured."""
-
-
-class Tempered(eqx.Module):
-    """A patch model whose prior is spread more widely, or less: codes are `temperature` times the prior's."""
-
-    patches: PatchModel
-    temperature: Float[Array, ""]
-
-    @property
-    def code_size(self) -> int:
-        """The number of dimensions of z_what."""
-        return self.patches.code_size
-
-    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
-        """Draw z_what."""
-        return self.temperature * self.patches.prior_sample(key=key)
-
-    def encode(self, glimpse: Float[Array, "c p p"], noise: Float[Array, " d"], *, pathwise: bool = True) -> Code:
-        """Infer z_what as the patch model does."""
-        return self.patches.encode(glimpse, noise, pathwise=pathwise)
-
-    def decode(self, what: Float[Array, " d"]) -> Float[Array, "c p p"]:
-        """Draw the patch that `what` describes."""
-        return self.patches.decode(what)
 
 
 M = TypeVar("M", bound=Family)
@@ -57,7 +31,7 @@ def with_count(model: M, count: int) -> M:
     return eqx.tree_at(lambda m: m.count_log_prior, model, fixed)
 
 
-def steer(model: AIR, *, count: int | None = None, scale: float = 1.0, temperature: float = 1.0) -> AIR:
+def steer(model: Family, *, count: int | None = None, scale: float = 1.0, temperature: float = 1.0) -> Family:
     """Change the priors from which a model draws scenes; with the defaults, they stay as they are.
 
     Args:
@@ -67,16 +41,14 @@ def steer(model: AIR, *, count: int | None = None, scale: float = 1.0, temperatu
         temperature: By how much codes lie farther from the mean of p(z_what); at 0, every object looks the same.
 
     Raises:
-        ValueError: `count` is not in 0..N, `scale` not positive and finite, `temperature` negative or not finite.
+        ValueError: `count` is not in 0..N, `scale` not positive and finite, `temperature` negative or not finite, or
+            objects are not patches.
     """
     if not 0 < scale < np.inf:
         raise ValueError(f"scale must be positive and finite, got {scale}")
     if not 0 <= temperature < np.inf:
         raise ValueError(f"temperature must be finite and at least 0, got {temperature}")
-    mean = model.where_prior.normal.mean
-    parts = lambda m: (m.where_prior.normal.mean, m.patches)
-    steered = (mean.at[0].add(np.log(scale)), Tempered(model.patches, jnp.asarray(temperature, mean.dtype)))
-    return eqx.tree_at(parts, model if count is None else with_count(model, count), steered)
+    return (model if count is None else with_count(model, count)).steer(scale, temperature)
 
 
 @eqx.filter_jit
@@ -99,18 +71,16 @@ class Typical(NamedTuple):
     height: float
 
 
-def typical(model: AIR, *, key: PRNGKeyArray) -> Typical:
+def typical(model: Family, *, key: PRNGKeyArray) -> Typical:
     """Measure objects from the prior, in the middle of a scene.
 
     A stroke of width w and length l holds ink w l and has edges of length 2 l, which are the ink's total variation.
     """
 
     def draw(where_key, what_key):
-        where = model.where_prior().sample(key=where_key).at[1:].set(0.0)
-        placed = model.place(where, model.patches.prior_sample(key=what_key))
-        ink = placed[-1:] if model.over else jnp.mean(placed, axis=0, keepdims=True)
+        ink = model.ink(where_key=where_key, what_key=what_key)
         # Measured by its own brightness, a faint object has a box, too.
-        return ink[0], tight_box(ink, jnp.max(ink) / 4)
+        return ink, tight_box(ink[None], jnp.max(ink) / 4)
 
     ink, boxes = map(np.asarray, jax.jit(jax.vmap(draw))(*jax.random.split(key, (2, OBJECTS))))
     edges = np.hypot(np.diff(ink, axis=1)[:, :, 1:], np.diff(ink, axis=2)[:, 1:]).sum()

@@ -26,13 +26,14 @@ from airjax.interfaces.console import (
     print_scores,
     report,
 )
+from airjax.runs.former import SETTINGS
 
 _WHOLE = r"[+-]?[0-9_]+"
 _SPELLINGS = {int: _WHOLE, tuple[int, ...]: _WHOLE, ChannelsKind: _WHOLE, int | None: rf"{_WHOLE}|(?i:none)"}
 
 
 def _exact(kind: Any, tokens: Any) -> Any:
-    """Convert as cyclopts does, but without rounding: 1.5 is no number of steps."""
+    """Convert as cyclopts does, but refuse to round: 1.5 is not a number of steps."""
     for token in tokens:
         if kind in _SPELLINGS and not re.fullmatch(_SPELLINGS[kind], token.value):
             raise CoercionError(token=token, target_type=int)
@@ -41,7 +42,7 @@ def _exact(kind: Any, tokens: Any) -> Any:
 
 app = App(
     name="airjax",
-    help="Attend, Infer, Repeat: count, locate and redraw the objects of a scene, without labels.",
+    help="Attend, Infer, Repeat: count, locate and redraw the objects in a scene, without labels.",
     default_parameter=Parameter(consume_multiple=True, negative_iterable=(), converter=_exact),
 )
 _logger = logging.getLogger("airjax")
@@ -62,23 +63,23 @@ def train(
     model: Annotated[ModelConfig | None, _flags("Model")] = None,
     training: Annotated[TrainConfig | None, _flags("Training")] = None,
 ) -> None:
-    """Train on a folder of pictures or a data set; the same command goes on after a stop.
+    """Train on a folder of pictures or a data set; the same command resumes a stopped run.
 
-    What flags leave open is set by the look of one's own pictures (`airjax doctor`).
+    On pictures of your own, settings without a flag are chosen to suit them (see `airjax doctor`).
 
     Args:
         data: A folder of pictures; an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]); or multi-mnist,
             multi-digits, sprites, omniglot.
         out: The run's folder.
         config: fast, accurate, paper (sizes), difference, or a TOML file of settings named like the flags below; flags
-            win.
+            override it.
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
     from airjax.data.sources import pin
     from airjax.runs.fit import fit
 
-    del config  # `_stand_ins` has read it already
+    del config  # `_stand_ins` has already read it
     resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
@@ -90,7 +91,8 @@ def train(
 def evaluate(
     run: Path,
     *,
-    scenes: Path | None = None,
+    on: Path | None = None,
+    scenes: Annotated[Path | None, Parameter(show=False)] = None,
     renderer: Literal["mujoco"] | None = None,
     samples: int = 100,
     seed: int = 0,
@@ -100,18 +102,21 @@ def evaluate(
 
     Args:
         run: A run's folder.
-        scenes: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
-        renderer: Draw the scenes again first, by another renderer than the model's: of those in 3D.
-        samples: Trajectories an image for the importance-weighted bound and the count posterior.
-        seed: Fixes them.
+        on: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
+        scenes: The former name of `--on`.
+        renderer: First draw the scenes again with another renderer than the model's (scenes in 3D only).
+        samples: Trajectories per image for the importance-weighted bound and the count posterior.
+        seed: Seed of the trajectories.
         json: Print one JSON object.
     """
     from airjax.data import load_npz, load_scenes
     from airjax.inference import evaluate as evaluation
     from airjax.runs.record import load_model, read_record
 
-    model = load_model(run)
-    held_out = load_scenes(read_record(run).config.data, "held-out") if scenes is None else load_npz(scenes)
+    if scenes is not None:
+        _logger.warning("evaluate --scenes is called --on now")
+    file, model = on or scenes, load_model(run)
+    held_out = load_npz(file) if file else load_scenes(read_record(run).config.data, "held-out")
     if renderer == "mujoco":
         held_out = evaluation.by_mujoco(model, held_out)
     print_scores(evaluation.evaluate(model, held_out, key=key(seed), samples=samples), json)
@@ -133,18 +138,18 @@ def infer(
     force: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Count, locate and describe the objects of pictures; the same command goes on after a stop.
+    """Count, locate and describe the objects in pictures; the same command resumes after a stop.
 
     Args:
         run: A run's folder, or a trained model's name or folder.
         images: Pictures of any size, or one folder of them.
-        samples: Trajectories an image for the count posterior.
-        seed: Fixes them.
-        polarity: Whether objects are lighter than the ground or darker; by default as in training.
+        samples: Trajectories per image for the count posterior.
+        seed: Seed of the trajectories.
+        polarity: Whether objects are lighter or darker than the background; by default as in training.
         json: Print one JSON object.
         coco: Write COCO results (and NAME.images.json, the images they refer to).
-        parquet: Write a table with a row for every object.
-        overlay: Folder for the pictures with boxes drawn into them.
+        parquet: Write a table with one row per object.
+        overlay: Folder for copies of the pictures with boxes drawn in.
         force: Replace outputs that exist.
         quiet: Show no progress bar.
     """
@@ -158,18 +163,18 @@ def infer(
     if not outputs.paths:
         print_images(infer_files.readable(inference), json)
     elif json:
-        raise ValueError("--json prints to the terminal; give it without --coco, --parquet and --overlay")
+        raise ValueError("--json prints to the terminal and can't be combined with --coco, --parquet or --overlay")
     else:
         infer_files.to_files(inference, outputs, force=force, progress=not quiet)
 
 
 @app.command
 def doctor(data: str, *, out: Path | None = None, json: bool = False, force: bool = False) -> None:
-    """Look at pictures before training: whether AIR is the right tool, and which settings suit them.
+    """Examine pictures before training: is AIR the right tool, and which settings suit them?
 
     Args:
         data: A folder of pictures, an .npz file or a data set.
-        out: Draw what stands out from the ground into this picture.
+        out: A picture to write, in which a few pictures have what stands out framed.
         json: Print one JSON object.
         force: Replace the picture if it exists.
     """
@@ -185,7 +190,7 @@ def doctor(data: str, *, out: Path | None = None, json: bool = False, force: boo
 
 @app.command
 def export(run: Path, *, out: Path, half: bool = False) -> None:
-    """Write a run's model as config.json and model.safetensors, to be shared and loaded by any command.
+    """Write a run's model as config.json and model.safetensors, to share it and to load it in any command.
 
     Args:
         run: A run's folder.
@@ -205,7 +210,7 @@ def sample(run: Path, *, out: Path, n: int = 40, seed: int = 0, force: bool = Fa
         run: A run's folder.
         out: The picture to write.
         n: Number of scenes.
-        seed: Fixes them.
+        seed: Seed of the scenes.
         force: Replace the picture if it exists.
     """
     from airjax.runs.figures import sample_scenes
@@ -224,7 +229,7 @@ def scenes(
     force: bool = False,
     settings: Annotated[DataConfig | None, _flags("Data")] = None,
 ) -> None:
-    """Draw scenes to train on, with the true boxes where they are known.
+    """Draw training scenes, with the true boxes where they are known.
 
     Args:
         data: A folder of pictures, an .npz file, or multi-mnist, multi-digits, sprites, omniglot.
@@ -240,7 +245,7 @@ def scenes(
 
 @app.command
 def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
-    """Draw a run's figures again, into its folder `pictures`.
+    """Draw a run's figures again, in its folder `pictures`.
 
     Args:
         run: A run's folder.
@@ -254,11 +259,11 @@ def figures(run: Path, *, compare: tuple[Path, ...] = ()) -> None:
 
 @app.command
 def serve(run: str | None = None, *, port: int = 8000) -> None:
-    """Watch a trained model attend, infer and repeat, on a web page of this machine alone.
+    """Watch a trained model attend, infer and repeat on a web page that only this machine can open.
 
     Args:
-        run: A run's folder, or a trained model's name or folder; without it, those that come with the package.
-        port: Where the page is: http://127.0.0.1:PORT; 0 takes any that is free.
+        run: A run's folder, or a trained model's name or folder; by default, the models that come with the package.
+        port: Port of the page, http://127.0.0.1:PORT; 0 takes any free port.
     """
     try:
         from airjax.interfaces.serve import serve_model
@@ -270,49 +275,60 @@ def serve(run: str | None = None, *, port: int = 8000) -> None:
 
 
 def _data_config(name: str, given: DataConfig | None) -> DataConfig:
-    """Put the name of the data set, which is an argument, to its settings, which are flags."""
+    """Combine the name of the data set, an argument, with its settings, which are flags."""
     if given is not None and given.name != DataConfig().name:
-        raise ValueError(f"name the data set by the first argument alone, got {name} and --name {given.name}")
+        raise ValueError(f"name the data set in the first argument only, got {name} and --name {given.name}")
     return dataclasses.replace(given or DataConfig(), name=name).resolved()
 
 
+def _present_spellings(arguments: list[str]) -> list[str]:
+    """Replace former names of flags by the present ones, with a note."""
+    present = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in SETTINGS.items()}
+    words = [word.split("=", 1) for word in arguments]
+    for old in {word[0] for word in words} & present.keys():
+        _logger.warning("%s is called %s now", old, present[old])
+    return ["=".join([present.get(word[0], word[0]), *word[1:]]) for word in words]
+
+
 def _stand_ins(arguments: list[str]) -> None:
-    """Let settings stand in for flags that aren't given: first of `train --config NAME`, then what suits the data."""
+    """Fill in flags that aren't given: first from `train --config NAME`, then with settings that suit the data."""
     from airjax.runs.presets import names, read
 
-    app.config = ()
+    app.config, own = (), {}
     if arguments[:1] not in (["train"], ["scenes"]):
         return
     for word, following in zip(arguments, [*arguments[1:], ""]):
         path = following if word == "--config" else word.removeprefix("--config=")
         if path and path != word:
-            app.config = (_stand_in(read(path), path),)
+            own = read(path)
+            app.config = (_stand_in(arguments[0], own, path),)
     command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     if command not in (train, scenes):
-        return  # their help
+        return  # only their help was asked for
     data = bound.arguments["data"]
     if data in DATA_SETS and data in names():
         of_data = {field.name.replace("_", "-") for field in dataclasses.fields(DataConfig)}
         known = {name: value for name, value in read(data).items() if command is train or name in of_data}
-        app.config = (*app.config, _stand_in(known, data))
+        app.config = (*app.config, _stand_in(arguments[0], known, data))
     elif data not in DATA_SETS and command is train and Path(data).exists():
-        app.config = (*app.config, _stand_in(_proposed(data), "the look of the pictures"))
+        app.config = (*app.config, _stand_in(arguments[0], _by_look(data, own), "the look of the pictures"))
 
 
-def _stand_in(settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
-    return cyclopts.config.Dict(settings, source=source, use_commands_as_keys=False)
+def _stand_in(command: str, settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
+    # Without the command's name around them, cyclopts drops settings that are named like a command, such as `scenes`.
+    return cyclopts.config.Dict({command: settings}, source=source)
 
 
-def _proposed(data: str) -> dict[str, Any]:
-    """Look for settings that suit one's own pictures, and tell them."""
+def _by_look(data: str, own: dict[str, Any]) -> dict[str, Any]:
+    """Add settings that suit the pictures to one's own, and log the proposed ones."""
     from airjax.interfaces.doctor import propose
+    from airjax.interfaces.settings import merge
 
-    found = propose(data)
-    for doubt in found.doubts:
-        _logger.warning("AIR may be the wrong tool: %s", doubt)
-    flags = " ".join(flag(name, value) for name, value in found.settings.items())
-    _logger.info("settings by the look of the pictures (flags of your own win): %s", flags)
-    return found.settings
+    look = propose(data)
+    merged = merge(own, look)
+    flags = " ".join(flag(name, value) for name, value in look.settings.items())
+    _logger.info("settings by the look of the pictures (your own flags win): %s", flags)
+    return merged
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -320,7 +336,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
     _logger.setLevel(logging.INFO)
     try:
-        tokens = list(sys.argv[1:] if arguments is None else arguments)
+        tokens = _present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
         _stand_ins(tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
@@ -329,9 +345,9 @@ def main(arguments: list[str] | None = None) -> int:
         report(error)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("airjax: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("airjax: interrupted; run the same command again to resume from the last checkpoint", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What every command shares: errors as one sentence, results as JSON or for people, outputs that overwrite nothing."""
+"""Helpers of all commands: errors in one sentence, results as JSON or text, and outputs that overwrite nothing."""
 
 import dataclasses
 import json
@@ -12,18 +12,18 @@ from typing import Any
 from airjax.config import MAX_SEED
 
 USER_ERROR = 2
-"""Exit code for what the user can mend: a missing file, a value out of range, an unknown flag."""
+"""Exit code for mistakes that the user can fix: a missing file, a value out of range, an unknown flag."""
 BROKEN_PIPE = 141
-"""Exit code where nobody reads the output any more: 128 and SIGPIPE's number, as the shell has it."""
+"""Exit code when nothing reads the output any more: 128 plus SIGPIPE's number, as in shells."""
 NOT_FINITE = 3
-"""Exit code of a training run that met a number that is not finite."""
+"""Exit code of a training run that reached a number that is not finite."""
 STALLED = 4
-"""Exit code of a training run that stood still."""
+"""Exit code of a training run that stalled."""
 _logger = logging.getLogger("airjax")
 
 
 def key(seed: int) -> Any:
-    """Make a random key of a seed that can be one."""
+    """Make a random key from a seed; raise ValueError if the seed is out of range."""
     import jax
 
     if not 0 <= seed <= MAX_SEED:
@@ -32,7 +32,7 @@ def key(seed: int) -> Any:
 
 
 def keep_compiled() -> None:
-    """Keep compiled programs between commands, unless the environment says where or that they are not wanted."""
+    """Keep compiled programs between commands, in the user's cache folder unless the environment says otherwise."""
     import pooch
 
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("airjax") / "compiled"))
@@ -40,13 +40,13 @@ def keep_compiled() -> None:
 
 
 def check_free(out: Path, force: bool) -> None:
-    """Refuse to write over a file unless that was asked for."""
+    """Raise ValueError if the output exists, unless `force` is set."""
     if out.exists() and not force:
         raise ValueError(f"{out} exists; choose another --out or give --force")
 
 
 def print_scores(scores: dict[str, Any], as_json: bool) -> None:
-    """Print scores as one JSON object, or a line each for people."""
+    """Print scores as one JSON object, or as text with one line per score."""
     if as_json:
         print(json.dumps(scores, allow_nan=False))
         return
@@ -55,7 +55,7 @@ def print_scores(scores: dict[str, Any], as_json: bool) -> None:
 
 
 def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
-    """Print what was found in images as one JSON object, or a few lines each for people; none is kept."""
+    """Print descriptions of images as one JSON object or as text, one by one, so that none is kept in memory."""
     for index, image in enumerate(described):
         if as_json:
             print(("," if index else '{"images": [') + json.dumps(image, allow_nan=False), end="")
@@ -70,7 +70,7 @@ def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 
 def flag(name: str, value: Any) -> str:
-    """Spell a setting as it is given on the command line."""
+    """Spell a setting as a flag of the command line."""
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{dashed}" if value else f"--no-{dashed}"
@@ -78,16 +78,16 @@ def flag(name: str, value: Any) -> str:
 
 
 def print_report(found: Any, as_json: bool) -> None:
-    """Print what `airjax.interfaces.doctor` found as one JSON object, or for people."""
+    """Print a report of `airjax.interfaces.doctor` as one JSON object or as text."""
     if as_json:
         print(json.dumps(dataclasses.asdict(found), allow_nan=False))
         return
     width, height = found.size
     shares = ", ".join(f"{count}: {100 * share:.0f} %" for count, share in enumerate(found.counts) if share)
     print(f"{found.pictures} pictures, about {width} x {height} pixels, {'in colour' if found.colour else 'grey'}")
-    print(f"ground: {found.ground}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")
+    print(f"background: {found.background}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")
     compared = "lighter and darker" if found.settings["compose"] == "over" else f"{found.polarity}er"
-    print(f"objects: {compared} than the ground, about {found.side:.3f} of a picture's longer side")
+    print(f"objects: {compared} than the background, about {found.side:.3f} of a picture's longer side")
     print(f"objects in a picture: {shares}")
     print(f"settings: {' '.join(flag(name, value) for name, value in found.settings.items())}")
     for doubt in found.doubts:
@@ -97,7 +97,7 @@ def print_report(found: Any, as_json: bool) -> None:
 
 
 def report(error: Exception) -> None:
-    """Say in one sentence what is wrong; the traceback only where it was asked for."""
+    """Print an error as one sentence; log its traceback if AIRJAX_DEBUG is set."""
     if os.environ.get("AIRJAX_DEBUG"):
         _logger.exception("traceback")
     sentence = str(error)
@@ -107,13 +107,13 @@ def report(error: Exception) -> None:
 
 
 def end_stalled(sentence: str) -> None:
-    """End the process at once, whatever its other threads wait for."""
-    print(f"\nairjax: {sentence}; start the same command again to go on", file=sys.stderr, flush=True)
+    """End the process at once, even if its other threads hang."""
+    print(f"\nairjax: {sentence}; run the same command again to resume", file=sys.stderr, flush=True)
     os._exit(STALLED)
 
 
 def exit_code(error: Exception) -> int | None:
-    """Tell a user's mistake and a diverged run from a defect of ours, which keeps its traceback."""
+    """Return the exit code for a user's mistake or a diverged run; None for a defect, which keeps its traceback."""
     from airjax.learning.trainer import NotFiniteError
     from airjax.runs.checkpoint import CheckpointError, RunLocked
     from airjax.runs.pretrained import PretrainedError

@@ -1,8 +1,8 @@
-"""Look at pictures before learning from them: what stands out from the ground, and which settings suit it.
+"""Examine pictures before training: the objects that stand out from the background, and the settings that suit them.
 
-Nothing here is learned. A ground is estimated, what differs from it is cut into connected pieces, and the pieces' sizes
-and number give the image size, the maximum count and the prior over windows. Pieces are not objects (touching ones
-count as one), so the estimates are robust ones, and training refines them.
+Nothing here is learned. The background is estimated, and the pixels that differ from it form connected pieces. The
+sizes and numbers of the pieces give the image size, the maximum count and the prior over windows. Pieces are not
+objects (objects that touch form one piece), so the estimates are robust statistics, and training refines them.
 """
 
 from collections.abc import Sequence
@@ -18,58 +18,58 @@ from scipy import ndimage
 from airjax.config import DATA_SETS, DataConfig, ModelConfig
 from airjax.data import load_scenes
 from airjax.data.folder import list_pictures, read_pictures, report_unreadable
-from airjax.data.images import fit, plain
+from airjax.data.images import letterbox, plain
 from airjax.models.background import linear_backgrounds
 from airjax.runs import plots
 
 LOOKED_AT = 600
-"""Pictures that are looked at, spread over all."""
+"""Number of pictures examined, spread evenly over all."""
 SIDE = 160
-"""Largest side at which they are looked at, in pixels."""
+"""Largest side to which they are scaled for this, in pixels."""
 SHOWN = 24
 BLACK = 0.06
-"""Level of a ground that needs no learning."""
+"""Level, of 1, up to which a background counts as black and needs no learning."""
 FEW_OF_THEM = 0.1
-"""Share of pixels up to which objects count as only lighter than the ground, or only darker."""
+"""Share of darker (or lighter) pixels up to which all objects count as lighter (or darker) than the background."""
 BORDER = 3
-"""Width of the border that is taken for ground, in pixels."""
+"""Width of the border that is assumed to be background, in pixels."""
 OBJECT = 12
-"""Side that objects should have in the images to learn from, in pixels: enough to tell them apart."""
+"""Side that objects should have in training images, in pixels: enough to tell them apart."""
 SIDES = (32, 128)
-"""Least and largest side of images that is proposed; small pictures keep their own."""
+"""Least and largest side of images that is proposed, in pixels; small pictures keep their own."""
 SMALL = 13
-"""Side of objects, in pixels, below which the likelihood must be sharper for them to be worth their price."""
+"""Side of objects, in pixels, below which only a sharper likelihood makes an object worth its prior cost."""
 MARGIN = 1.4
-"""Side of a window over that of the object in it."""
+"""Ratio of the side of a window to that of the object in it."""
 MOST = 12
-"""Objects in a picture beyond which inference one by one is the wrong tool."""
+"""Number of objects in a picture above which inference one by one is the wrong tool."""
 GRAINY = 0.05
-"""Noise of the ground above which pictures are smoothed before they are cut into pieces."""
+"""Noise of the background above which pictures are smoothed before pieces are found."""
 PATTERNED = 0.04
-"""Mean error of a plain ground above which one with a pattern is tried."""
+"""Mean error of a plain background above which a patterned one is tried."""
 FEW = 500
-"""Pictures below which learning without labels is doubtful."""
+"""Number of pictures below which learning without labels is doubtful."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What pictures look like.
+    """Statistics of pictures, and the settings proposed for them.
 
     Attributes:
-        pictures: how many there are.
-        unreadable: those of the ones looked at that can't be read, and why.
+        pictures: number of pictures.
+        unreadable: for each examined picture that can't be read, the reason.
         size: median width and height, in pixels.
-        colour: whether objects or ground have colours.
-        polarity: whether objects are `light` or `dark`, compared with the ground.
-        ground: what the ground is: one colour (`constant`), one picture (`mean`), or another for each (`linear`).
-        noise: standard deviation of the ground's pixels around that, of 1.
-        pattern: what of it neighbouring pixels share.
+        colour: whether objects or background have colours.
+        polarity: whether objects are `light` or `dark`, compared with the background.
+        background: kind of background: one colour (`constant`), one picture (`mean`), or one per picture (`linear`).
+        noise: standard deviation of the background's pixels around that, for pixels from 0 to 1.
+        pattern: the part of this deviation that neighbouring pixels share.
         side: median side of a piece over the picture's longer side; 0 if nothing stands out.
-        spread: robust standard deviation of its logarithm.
+        spread: robust standard deviation of the logarithm of the sides.
         counts: share of pictures with 0, 1, ... objects, estimated from the pieces.
-        covered: share of the pictures' area that stands out.
-        settings: proposed settings, named as flags are.
-        doubts: why AIR might be the wrong tool, a sentence each; empty if it is not.
+        covered: share of the pictures' area that differs from the background.
+        settings: proposed settings, named like the flags.
+        doubts: reasons why AIR may be the wrong tool, one sentence each.
     """
 
     pictures: int
@@ -77,7 +77,7 @@ class Report:
     size: tuple[int, int]
     colour: bool
     polarity: str
-    ground: str
+    background: str
     noise: float
     pattern: float
     side: float
@@ -90,13 +90,13 @@ class Report:
 
 @dataclass(frozen=True)
 class Sample:
-    """Pictures to look at, fitted to a common size.
+    """Pictures to examine, fitted to a common size.
 
     Attributes:
         images: pixels from 0 to 1.
         size: median width and height of the pictures themselves.
-        total: how many pictures there are in all.
-        unreadable: why some can't be read.
+        total: number of all pictures, examined or not.
+        unreadable: for each examined picture that can't be read, the reason.
     """
 
     images: Float32[np.ndarray, "n h w 3"]
@@ -107,21 +107,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Pieces:
-    """Connected pieces of what differs from the ground.
+    """Connected pieces of pixels that differ from the background.
 
     Attributes:
-        boxes: corners x0, y0, x1, y1 of the pieces of each image, in its pixels.
-        ground: kind of the ground: `constant`, `mean` or `linear`.
-        level: its colour, of 1.
-        noise: standard deviation of the ground's pixels around it.
-        pattern: what of it neighbouring pixels share.
-        darker: share of the pixels that differ and are darker than the ground in any channel.
-        lighter: share of those that are lighter in any.
-        mask: which pixels differ.
+        boxes: corners x0, y0, x1, y1 of the pieces in each image, in pixels.
+        background: kind of background: `constant`, `mean` or `linear`.
+        level: its median colour, from 0 to 1.
+        noise: standard deviation of the background's pixels.
+        pattern: the part of this deviation that neighbouring pixels share.
+        darker: share of the differing pixels that are darker than the background in some channel.
+        lighter: share of the differing pixels that are lighter in some channel.
+        mask: the pixels that differ.
     """
 
     boxes: list[Float[np.ndarray, "_ 4"]]
-    ground: str
+    background: str
     level: Float[np.ndarray, "3"]
     noise: float
     pattern: float
@@ -131,7 +131,7 @@ class Pieces:
 
 
 def examine(source: str) -> tuple[Report, Sample, Pieces]:
-    """Look at a folder of pictures, an .npz file or a data set.
+    """Examine a folder of pictures, an .npz file or a data set.
 
     Raises:
         FileNotFoundError, ValueError: there are no pictures.
@@ -142,9 +142,9 @@ def examine(source: str) -> tuple[Report, Sample, Pieces]:
 
 
 def propose(source: str) -> Report:
-    """Look at pictures for the settings that suit them; see `examine`.
+    """Examine pictures and propose settings that suit them; see `examine`.
 
-    Those of an .npz file are not fitted to another size, so none is proposed.
+    Images of an .npz file are never resized or converted, so `canvas` and `channels` are not proposed for them.
     """
     found = examine(source)[0]
     fitted = () if Path(source).is_dir() else ("canvas", "channels")
@@ -152,12 +152,12 @@ def propose(source: str) -> Report:
 
 
 def propose_for(images: Sequence[Image.Image] | UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]) -> Report:
-    """Look at pictures that are in memory for the settings that suit them.
+    """Examine pictures in memory and propose settings that suit them.
 
-    Of arrays, `canvas` and `channels` are proposed too, though they have both.
+    `canvas` and `channels` are proposed for arrays too, although arrays already have a size and channels.
 
     Raises:
-        ValueError: there are no pictures, or one has 32 bits a pixel.
+        ValueError: there are no pictures, or one has 32 bits per pixel.
     """
     sample = _sample_of(images, "images")
     return report(sample, find_pieces(sample.images))
@@ -203,28 +203,28 @@ def _fitted(pictures: Sequence[Image.Image], total: int, problems: tuple[str, ..
         raise ValueError(f"{source} holds no picture that can be read")
     width, height = (int(np.median([picture.size[axis] for picture in pictures])) for axis in (0, 1))
     side = min(SIDE, max(width, height))
-    pixels = np.stack([fit(picture, (3, side, side)).pixels for picture in pictures])
+    pixels = np.stack([letterbox(picture, (3, side, side)).pixels for picture in pictures])
     images = np.ascontiguousarray(np.moveaxis(pixels, 1, -1)).astype(np.float32) / 255.0
     return Sample(images, (width, height), total, problems)
 
 
-# What stands out
+# Pieces
 
 
 def find_pieces(images: Float32[np.ndarray, "n h w 3"]) -> Pieces:
-    """Estimate the ground of images and cut what differs from it into connected pieces."""
-    kind, ground = _ground(images)
-    away = images - ground
+    """Estimate the background of images, and find connected pieces of pixels that differ from it."""
+    kind, background = _background(images)
+    away = images - background
     smooth = ndimage.gaussian_filter(away, (0, 1.5, 1.5, 0))
     noise, pattern = _deviation(away), _deviation(smooth)
-    if noise > GRAINY:  # or grains of noise would stand out
+    if noise > GRAINY:  # otherwise grains of noise would form pieces
         away = smooth
     differs = np.abs(away).max(axis=-1)
     mask = differs > max(5 * _deviation(away), 0.3 * np.quantile(differs, 0.995), 0.06)
     mask = ndimage.binary_closing(mask, np.ones((1, 3, 3))) | mask
     standing = away[mask] if mask.any() else np.zeros((1, 3))
     darker, lighter = (float(np.mean((sign * standing).max(axis=-1) > 0.05)) for sign in (-1, 1))
-    level = np.median(ground.reshape(-1, 3), axis=0)
+    level = np.median(background.reshape(-1, 3), axis=0)
     return Pieces(_boxes(mask), kind, level, noise, pattern, darker, lighter, mask)
 
 
@@ -234,21 +234,24 @@ def _deviation(values: np.ndarray) -> float:
 
 
 def _border(images: np.ndarray) -> np.ndarray:
-    """Take the pixels at images' edges, [n, pixels, 3]."""
+    """Collect the pixels at the edges of images, [n, pixels, 3]."""
     b = BORDER
     parts = images[:, :b], images[:, -b:], images[:, :, :b], images[:, :, -b:]
     return np.concatenate([part.reshape(len(images), -1, images.shape[-1]) for part in parts], axis=1)
 
 
-def _ground(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
-    """Choose the simplest ground that explains borders: one colour, one picture, or a colour or pattern for each."""
+def _background(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
+    """Choose the simplest background that explains the borders: one colour, one picture, or one for each image."""
     border = _border(images)
     each = np.median(border, axis=1)[:, None, None, :]
     one = np.median(border, axis=(0, 1))[None, None, None, :]
     still = np.median(images, axis=0, keepdims=True)
-    unexplained = lambda ground: np.mean(np.abs(border - _border(np.broadcast_to(ground, images.shape))))
+    unexplained = lambda background: np.mean(np.abs(border - _border(np.broadcast_to(background, images.shape))))
     least = min(map(unexplained, (one, still, each)))
-    if least > PATTERNED and unexplained(pattern := linear_backgrounds(images, ModelConfig.ground_size)) < 0.5 * least:
+    if (
+        least > PATTERNED
+        and unexplained(pattern := linear_backgrounds(images, ModelConfig.background_components)) < 0.5 * least
+    ):
         return "linear", pattern
     enough = 1.25 * least + 0.01
     if unexplained(one) <= enough:
@@ -257,7 +260,7 @@ def _ground(images: Float32[np.ndarray, "n h w 3"]) -> tuple[str, np.ndarray]:
 
 
 def _boxes(mask: Bool[np.ndarray, "n h w"]) -> list[np.ndarray]:
-    """Box the connected pieces of each mask, leaving out specks."""
+    """Find the boxes of the connected pieces of each mask, without specks."""
     found = []
     for one in mask:
         labels = np.empty(one.shape, np.int32)
@@ -273,11 +276,11 @@ def _sides(boxes: np.ndarray) -> np.ndarray:
     return (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
 
 
-# What suits it
+# Settings
 
 
 def report(sample: Sample, pieces: Pieces) -> Report:
-    """Describe what was found, and propose settings."""
+    """Summarise the pieces and propose settings."""
     length = max(sample.images.shape[1:3])
     sides = np.concatenate([_sides(boxes) for boxes in pieces.boxes])
     side = float(np.median(sides)) if len(sides) else 0.0
@@ -290,7 +293,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
         size=sample.size,
         colour=_coloured(sample, pieces),
         polarity="dark" if pieces.lighter < FEW_OF_THEM < pieces.darker else "light",
-        ground=pieces.ground,
+        background=pieces.background,
         noise=pieces.noise,
         pattern=pieces.pattern,
         side=side / length,
@@ -305,16 +308,16 @@ def report(sample: Sample, pieces: Pieces) -> Report:
 
 
 def _coloured(sample: Sample, pieces: Pieces) -> bool:
-    """Tell colours from grey, where anything is to be seen."""
+    """Tell colour from grey, by the pieces and the background."""
     chroma = np.ptp(sample.images, axis=-1)
     shown = chroma[pieces.mask] if pieces.mask.any() else chroma
     return bool(np.mean(shown > 0.12) > 0.1 or np.ptp(pieces.level) > 0.12)
 
 
 def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
-    """Propose settings."""
+    """Propose settings for pictures with these statistics."""
     level = 1 - pieces.level if found.polarity == "dark" else pieces.level
-    plain = found.ground == "constant"
+    plain = found.background == "constant"
     canvas = _canvas(found)
     most = int(np.searchsorted(np.cumsum(found.counts), 0.99))
     settings: dict[str, Any] = {
@@ -326,7 +329,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "scale_sd": round(float(np.clip(found.spread, 0.05, 0.25)), 3),
         "window": int(np.clip(2 * round(MARGIN * found.side * canvas / 2), 12, 28)),
         "attention": 64,
-        "ground": "none" if plain and level.max() < BLACK else found.ground,
+        "background_model": "none" if plain and level.max() < BLACK else found.background,
         "compose": "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over",
         "sd": 0.2 if found.side * canvas < SMALL else 0.25,
         "count_ratio": 1e-4,
@@ -338,7 +341,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
 
 
 def _canvas(found: Report) -> int:
-    """Choose the side of images: the pictures' own if it is small, else what leaves objects `OBJECT` pixels."""
+    """Choose the side of images: the pictures' own if small, otherwise one that gives objects `OBJECT` pixels."""
     longer, (least, most) = max(found.size), SIDES
     wanted = OBJECT / found.side if found.side else longer
     if longer <= min(1.25 * wanted, most):
@@ -347,27 +350,27 @@ def _canvas(found: Report) -> int:
 
 
 def _doubts(found: Report, settings: dict[str, Any]):
-    """Say why AIR might be the wrong tool."""
+    """Give reasons why AIR may be the wrong tool, one sentence each."""
     if not found.side:
-        yield "nothing stands out from the ground"
+        yield "nothing stands out from the background"
         return
     pixels = found.side * settings["canvas"]
     if found.pictures < FEW:
-        yield f"{found.pictures} pictures are few to learn from without labels; some thousands are good"
+        yield f"{found.pictures} pictures are few for learning without labels; a few thousand work well"
     if found.pattern > 0.06 or found.side > 0.9:
-        yield "the ground has a pattern, for which objects would be spent: it varies too much to be learned"
+        yield "the background has a pattern that varies too much to be learned, so objects would be used to explain it"
         return
     if found.covered > 0.5:
-        yield f"{100 * found.covered:.0f} % of the pictures differ from the ground: there is hardly a ground to see"
+        yield f"{100 * found.covered:.0f} % of the area differs from the background: hardly any background is visible"
     if pixels < 6:
         yield (
-            f"things are {found.side:.3f} of a picture wide, {pixels:.0f} pixels of {settings['canvas']}: "
-            f"cut pictures into tiles"
+            f"objects take up {found.side:.3f} of a picture's side, {pixels:.0f} of {settings['canvas']} pixels: "
+            f"cut the pictures into tiles"
         )
     if found.side > 0.7:
-        yield f"things are {found.side:.2f} of a picture wide: they fill it, and there is nothing to count"
+        yield f"objects take up {found.side:.2f} of a picture's side: they fill it, and there is nothing to count"
     beyond = sum(found.counts[MOST:])
     if beyond > 0.05:
-        yield f"{100 * beyond:.0f} % of the pictures hold {MOST} things or more: cut them into tiles"
+        yield f"{100 * beyond:.0f} % of the pictures hold {MOST} objects or more: cut them into tiles"
     if found.spread > 0.6:
-        yield f"things differ in size by a factor of {np.exp(found.spread):.1f} and more, too much for one prior"
+        yield f"objects differ in size by a factor of {np.exp(found.spread):.1f} or more, too much for one prior"

@@ -1,27 +1,25 @@
-"""Write what inference found in formats that other software reads: COCO, Parquet, pictures with boxes, supervision."""
+"""Inferred objects in formats for other software: COCO, Parquet, pictures with boxes, and supervision."""
 
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from airjax.files import write_atomically
+from airjax.files import atomically, write_atomically
 from airjax.runs.plots import STEP_COLOURS
 
 CATEGORY = {"id": 1, "name": "object"}
-"""COCO's category of every object: nothing is labelled."""
+"""COCO's category of all objects, since nothing is labelled."""
 ROWS = 5_000
-"""Rows of a Parquet file that are held in memory."""
+"""Number of rows of a Parquet file held in memory."""
 
 
 def images_path(coco: Path) -> Path:
-    """Name the file that lists the images of COCO results, beside them."""
+    """Return the path of the file, beside COCO results, that lists their images."""
     return coco.with_suffix(".images.json")
 
 
@@ -29,20 +27,22 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
     """Write COCO results (a list of boxes with scores) to `path`, and the images they refer to beside it.
 
     The second file, `NAME.images.json`, is a COCO data set without annotations: names, sizes, ids, and for every image
-    its count and p(n | x). With pycocotools, `COCO(images).loadRes(results)`. Boxes are [x, y, width, height] in
-    pixels of the picture, scores the probabilities of presence. Objects that draw nothing have no box and are left out.
+    its count and p(n | x). To load both with pycocotools: `COCO(images).loadRes(results)`. Boxes are [x, y, width,
+    height] in pixels of the picture. Scores are probabilities of presence. Objects that draw nothing have no box and
+    are left out.
 
     Args:
-        found: what `Inference.batches` yields, picture by picture; nothing of it is kept in memory.
-        path: where the results go; written completely or not at all.
+        found: dictionaries as `Inference.batches` yields them, one per picture; none is kept in memory.
+        path: the file to write, completely or not at all.
     """
-    with _atomic(path) as results, _atomic(images_path(path)) as images:
-        results.write("[")
-        images.write(json.dumps({"categories": [CATEGORY], "annotations": []})[:-1] + ', "images": [')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomically(path) as results, atomically(images_path(path)) as images:
+        results.write(b"[")
+        images.write((json.dumps({"categories": [CATEGORY], "annotations": []})[:-1] + ', "images": [').encode())
         between = {results: "", images: ""}
 
         def write(file, value):
-            file.write(between[file] + "\n" + json.dumps(value, allow_nan=False))
+            file.write((between[file] + "\n" + json.dumps(value, allow_nan=False)).encode())
             between[file] = ","
 
         for one in found:
@@ -54,8 +54,8 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
                     box = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
                     ids = {"image_id": one["id"], "category_id": CATEGORY["id"]}
                     write(results, ids | {"bbox": box, "score": described["presence"]})
-        results.write("\n]\n")
-        images.write("\n]}\n")
+        results.write(b"\n]\n")
+        images.write(b"\n]}\n")
 
 
 def check_parquet() -> None:
@@ -67,15 +67,15 @@ def check_parquet() -> None:
 
 
 def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write a Parquet file with a row for every object, in the order inferred.
+    """Write a Parquet file with one row per object, in the order of inference.
 
     Columns: `image`, `id`, `count` and `count_posterior` (p(n | x), n = 0..N) of the picture; `object` (1, 2, ...), its
     box `x0`, `y0`, `x1`, `y1` and window `window_x0`, ... in the picture's pixels, `presence` and `code`. A picture
-    without objects has one row, in which these are null, so that none is missing.
+    without objects has one row, in which the object's columns are null, so that no picture is missing.
 
     Args:
-        found: what `Inference.batches` yields, picture by picture; a few thousand rows are kept in memory.
-        path: where the rows go; written completely or not at all.
+        found: dictionaries as `Inference.batches` yields them, one per picture; only `ROWS` rows are kept in memory.
+        path: the file to write, completely or not at all.
 
     Raises:
         ValueError: see `check_parquet`.
@@ -89,14 +89,10 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     fields += [("count_posterior", pa.list_(pa.float32())), ("object", pa.int32())]
     fields += [(name, pa.float32()) for name in floats] + [("code", pa.list_(pa.float32()))]
     schema = pa.schema(fields)
-    temporary = _temporary(path)
-    try:
-        with pq.ParquetWriter(temporary, schema) as writer:
-            for rows in _chunks((row for one in found for row in _rows(one)), ROWS):
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomically(path) as file, pq.ParquetWriter(file, schema) as writer:
+        for rows in _chunks((row for one in found for row in _rows(one)), ROWS):
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -124,13 +120,13 @@ def _chunks(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str
 
 
 def write_overlay(picture: Image.Image, one: dict[str, Any], path: Path) -> None:
-    """Draw the boxes of a picture's objects into it, in the colours of their steps, and write it as a PNG."""
+    """Draw the boxes of objects into a copy of their picture, in the colours of their steps, and write it as a PNG."""
     shown = picture.convert("RGB")
     draw, width = ImageDraw.Draw(shown), max(1, round(max(shown.size) / 200))
     for step, found in enumerate(one["objects"]):
         if found["box"] is not None:
             x0, y0, x1, y1 = found["box"]
-            corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))  # Pillow's corners are pixels, ours are edges
+            corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))  # Pillow's corners are pixels, ours are pixel edges
             draw.rectangle(corners, outline=STEP_COLOURS[step % len(STEP_COLOURS)], width=width)
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -139,13 +135,13 @@ def write_overlay(picture: Image.Image, one: dict[str, Any], path: Path) -> None
 
 
 def to_supervision(one: dict[str, Any]) -> Any:
-    """Turn what was found in a picture (an entry of `airjax infer --json`) into `supervision.Detections`.
+    """Convert the objects of a picture (an entry of `airjax infer --json`) to `supervision.Detections`.
 
-    `xyxy` are the boxes in pixels, `confidence` the probabilities of presence, `class_id` zeros, and `data["code"]` the
-    codes. Objects that draw nothing are left out.
+    `xyxy` holds the boxes in pixels, `confidence` the probabilities of presence, `class_id` zeros, and `data["code"]`
+    the codes. Objects that draw nothing are left out.
 
     Raises:
-        ModuleNotFoundError: supervision is missing (`pip install supervision`).
+        ModuleNotFoundError: supervision is not installed (`pip install supervision`).
     """
     import supervision
 
@@ -158,22 +154,3 @@ def to_supervision(one: dict[str, Any]) -> Any:
         class_id=np.zeros(len(boxed), int),
         data={"code": np.array([found["code"] for found in boxed], np.float32)},
     )
-
-
-def _temporary(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[IO[str]]:
-    """Open a text file that takes the place of `path` once it is complete."""
-    temporary = _temporary(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ that were asked for (`airjax.interfaces.formats`).
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +22,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_unreadable
-from airjax.data.images import Fitted, Placement, fit, is_on_light
+from airjax.data.images import Letterboxed, Placement, is_on_light, letterbox
+from airjax.files import append
 from airjax.inference.infer import describe
 from airjax.interfaces import formats
-from airjax.models.background import BlackBackground
 from airjax.models.base import Family
 
 _logger = logging.getLogger(__name__)
@@ -118,14 +117,14 @@ class Inference:
             yield lines
 
     def _doubt_polarity(self, pictures: list[Image.Image]) -> None:
-        """Warn if pictures would be shown to a model of a black ground as bright ones."""
-        if not pictures or not isinstance(getattr(self.model, "ground", None), BlackBackground):
+        """Warn if pictures would be shown to a model of a black background as bright ones."""
+        if not pictures or not self.model.on_black:
             return
         light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
         if light != self.invert:
             seen, other = ("light", "dark") if light else ("dark", "light")
             _logger.warning(
-                "the pictures have a %s ground, which this model takes for objects; did you mean --polarity %s?",
+                "the pictures have a %s background, which this model takes for objects; did you mean --polarity %s?",
                 *(seen, other),
             )
 
@@ -134,7 +133,7 @@ class Inference:
         if problems and self.pictures.strict:
             raise ValueError(problems[0])
         shape = self.model.image_shape
-        fitted = {one.name: fit(one.picture, shape, invert=self.invert) for one in batch if one.picture}
+        fitted = {one.name: letterbox(one.picture, shape, invert=self.invert) for one in batch if one.picture}
         described = self._infer([one.pixels for one in fitted.values()], index)
         found = {name: _placed(told, fitted[name]) for name, told in zip(fitted, described)}
         places = range(index * AHEAD + 1, (index + 1) * AHEAD + 1)
@@ -151,7 +150,7 @@ class Inference:
         return describe(self.model, stacked, samples=self.samples, key=key)[: len(pixels)]
 
 
-def _placed(found: dict[str, Any], fitted: Fitted) -> dict[str, Any]:
+def _placed(found: dict[str, Any], fitted: Letterboxed) -> dict[str, Any]:
     """Bring what was found in a fitted picture to the picture's own pixels."""
     width, height = fitted.placement.size
     moved = [to_own_pixels(one, fitted.placement) for one in found["objects"]]
@@ -281,10 +280,7 @@ class Journal:
         self.batches += 1
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
-        with self.path.open("ab") as file:
-            file.write(b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Read what was inferred, picture by picture, without those that could not be read."""

@@ -6,15 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.config import ModelConfig
-from airjax.models.air import AIR
-from airjax.models.base import Trajectory
+from airjax.models.base import Family, Trajectory
 from airjax.models.layers import MLP, SceneLSTM
 
 
 class Baseline(eqx.Module):
-    """Predict each step's learning signal from the image and the objects found before that step.
+    """Predict the learning signal of each step from the image and the objects found before that step.
 
-    It outputs the signal's distance from the log-likelihood of the empty canvas, in units of `unit` nats.
+    The network outputs the signal minus the log-likelihood of the empty canvas, in units of `unit` nats.
     """
 
     lstm: SceneLSTM
@@ -41,7 +40,7 @@ class Baseline(eqx.Module):
         self.unit = unit
 
     def __call__(self, image: Float[Array, "c h w"], trajectory: Trajectory) -> Float[Array, " N"]:
-        """Predict the learning signals of the N steps, in nats; gradients reach the baseline alone."""
+        """Predict the learning signals of the N steps, in nats; gradients reach only the baseline."""
         seen = self.lstm.look(image)
         latents = jnp.concatenate([trajectory.steps.where, trajectory.steps.what], axis=1)
         previous = jax.lax.stop_gradient(jnp.pad(latents[:-1], ((1, 0), (0, 0))))
@@ -54,11 +53,11 @@ class Baseline(eqx.Module):
         return jax.lax.stop_gradient(trajectory.empty_log_likelihood) + self.unit * outputs
 
 
-def build_baseline(config: ModelConfig, model: AIR, *, key: PRNGKeyArray) -> Baseline:
-    """Make the untrained baseline network that goes with `build_model`'s model."""
+def build_baseline(config: ModelConfig, model: Family, *, key: PRNGKeyArray) -> Baseline:
+    """Make the untrained baseline network for a model."""
     return Baseline(
         model.image_shape,
-        3 + model.patches.code_size,
+        3 + model.code_size,
         hidden=config.hidden,
         embed_channels=config.embed_channels,
         embed_hidden=config.embed_hidden,

@@ -1,7 +1,7 @@
-"""Estimators of gradients, beside that of `bounds.marginal`, which needs none: what to maximise in their stead.
+"""Gradient estimators other than `bounds.marginal`, as surrogates to maximise.
 
-Each acts on the `Trajectory` of one image, or on K of them, stacked; `count_log_prior` is log p(n), n = 0..N. Values
-are in nats per image.
+Each function takes the `Trajectory` of one image, or K of them, stacked; `count_log_prior` is log p(n), n = 0..N.
+Values are in nats per image.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,8 @@ class Nvil(NamedTuple):
 
     Attributes:
         bound: the sampled evidence lower bound, in nats.
-        surrogate: what to maximise; its gradient estimates the bound's.
-        baseline_loss: squared error of the baselines, to be minimised by them alone.
+        surrogate: the quantity to maximise; its gradient estimates that of the bound.
+        baseline_loss: squared error of the baselines; they alone are trained by it.
     """
 
     bound: Float[Array, ""]
@@ -36,17 +36,17 @@ def nvil(
     n: Int[Array, ""],
     baselines: Float[Array, " N"],
 ) -> Nvil:
-    """Estimate the bound's gradient as the paper does: score function for z_pres, with baselines (section 2.2).
+    """Estimate the gradient of the bound as the paper does: score function for z_pres, with baselines (section 2.2).
 
-    `n` is a sample from `trajectory.count_log_probs`; steps after n + 1 decided nothing and drop out. Each step's
-    learning signal holds only the terms that its decision can still change; `baselines[t]` must not depend on the
+    `n` is a sample from `trajectory.count_log_probs`; steps after n + 1 have no effect and drop out. The learning
+    signal of a step contains only the terms that its decision can still change. `baselines[t]` must not depend on the
     decision of step t (NVIL: Mnih & Gregor, 2014).
     """
     logits, t = trajectory.steps.presence_logit, jnp.arange(trajectory.steps.kl.size)
     present, active = t < n, t <= n
     log_q = jnp.where(active, jax.nn.log_sigmoid(jnp.where(present, logits, -logits)), 0.0)
     kl = jnp.where(present, trajectory.steps.kl, 0.0)
-    log_joint = trajectory.log_likelihoods[n] + count_log_prior[n] - trajectory.ground.kl
+    log_joint = trajectory.log_likelihoods[n] + count_log_prior[n] - trajectory.scene.kl
     signals = jax.lax.stop_gradient(log_joint - jnp.cumsum((kl + log_q)[::-1])[::-1])
     advantage = jax.lax.stop_gradient(signals - baselines)
     score = jnp.sum(jnp.where(active, advantage * log_q, 0.0))
@@ -58,10 +58,10 @@ def nvil(
 
 
 def importance(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
-    """Evaluate the importance-weighted bound less the cross-entropy of q(n | x) from the count posterior.
+    """Evaluate the importance-weighted bound minus the cross-entropy between the count posterior and q(n | x).
 
-    The bound (Burda et al., 2016; `bounds.importance_weighted`) sums the count out, and q(n | x) is absent from it.
-    So presence learns besides, along every trajectory, to say what the K of them together tell of p(n | x).
+    The bound (Burda et al., 2016; `bounds.importance_weighted`) sums the count out and does not contain q(n | x). The
+    cross-entropy therefore trains q(n | x), along every trajectory, towards the estimate of p(n | x) from all K.
     """
     target = jax.lax.stop_gradient(jnp.exp(bounds.count_posterior(trajectories, count_log_prior)))
     log_q = jnp.mean(_count_log_probs(trajectories), axis=0)
@@ -69,17 +69,17 @@ def importance(trajectories: Trajectory, count_log_prior: Float[Array, " counts"
 
 
 def rws(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, ""]:
-    """Weigh log p(x, z, n) + log q(z, n | x) as reweighted wake-sleep does in its wake phase.
+    """Average log p(x, z, n) + log q(z, n | x) with the weights of reweighted wake-sleep, in its wake phase.
 
     The weights p(x, z_k^(1:n), n) / q(z_k^(1:n) | x), normalised over samples k and counts n together, estimate the
-    posterior; the count is summed out in both terms. The trajectories must be made without `pathwise`, so that log p
-    teaches the generative model and log q the recogniser (Bornschein & Bengio, 2015; for AIR: Le et al., 2019).
+    posterior. The count is summed out in both terms. The trajectories must be made without `pathwise`, so that log p
+    trains only the generative model and log q only the recogniser (Bornschein & Bengio, 2015; AIR: Le et al., 2019).
     """
     weights = jax.nn.softmax(bounds.log_weights(trajectories, count_log_prior), axis=(0, 1))
-    steps, ground = trajectories.steps, trajectories.ground
+    steps, scene = trajectories.steps, trajectories.scene
     log_likelihoods = jax.vmap(lambda t: t.log_likelihoods)(trajectories)
-    log_p = log_likelihoods + count_log_prior + bounds.up_to_count(steps.log_p) + ground.log_p[:, None]
-    log_q = _count_log_probs(trajectories) + bounds.up_to_count(steps.log_q) + ground.log_q[:, None]
+    log_p = log_likelihoods + count_log_prior + bounds.up_to_count(steps.log_p) + scene.log_p[:, None]
+    log_q = _count_log_probs(trajectories) + bounds.up_to_count(steps.log_q) + scene.log_q[:, None]
     return jnp.sum(jax.lax.stop_gradient(weights) * (log_p + log_q))
 
 
@@ -88,7 +88,7 @@ class Vimco(NamedTuple):
 
     Attributes:
         bound: the K-sample bound with sampled counts, in nats.
-        surrogate: what to maximise; its gradient estimates the bound's.
+        surrogate: the quantity to maximise; its gradient estimates that of the bound.
     """
 
     bound: Float[Array, ""]
@@ -96,11 +96,11 @@ class Vimco(NamedTuple):
 
 
 def vimco(trajectories: Trajectory, count_log_prior: Float[Array, " counts"], n: Int[Array, " K"]) -> Vimco:
-    """Estimate the gradient of a K-sample bound whose counts are sampled: score function, other samples as control.
+    """Estimate the gradient of a K-sample bound with sampled counts: score function, other samples as control variate.
 
-    `n[k]` is a sample from trajectory k's q(n | x). Each count's learning signal is the bound minus what it would be
-    with that sample's weight replaced by the geometric mean of the others' (Mnih & Rezende, 2016, section 2.4); K must
-    be at least 2. The continuous latents are reparameterised.
+    `n[k]` is a sample from q(n | x) along trajectory k. The learning signal of a count is the bound minus the bound in
+    which the weight of its sample is replaced by the geometric mean of the others (Mnih & Rezende, 2016, section 2.4).
+    K must be at least 2. The continuous latents are reparameterised.
     """
     samples = jnp.arange(len(n))
     log_q = _count_log_probs(trajectories)[samples, n]
@@ -113,26 +113,26 @@ def vimco(trajectories: Trajectory, count_log_prior: Float[Array, " counts"], n:
 
 
 def relaxed_presences(logits: Float[Array, " N"], temperature: float, *, key: PRNGKeyArray) -> Float[Array, " N"]:
-    """Draw relaxed Bernoulli variables, which tend to 0 or 1 as the temperature falls (Maddison et al., 2017)."""
+    """Sample relaxed Bernoulli variables, which tend to 0 or 1 as the temperature falls (Maddison et al., 2017)."""
     return jax.nn.sigmoid((logits + jax.random.logistic(key, logits.shape, logits.dtype)) / temperature)
 
 
 def concrete(
     trajectory: Trajectory,
+    layers: Layers,
     count_log_prior: Float[Array, " counts"],
     presences: Float[Array, " N"],
     log_likelihood: Callable[[Layers], Float[Array, ""]],
 ) -> Float[Array, ""]:
-    """Evaluate the bound with its expected log-likelihood replaced by that of relaxed objects.
+    """Evaluate the bound with its expected log-likelihood replaced by that of a relaxed scene.
 
-    These are a mixture of the first 0..N objects, by the products of the relaxed `presences` so far. The divergence
-    stays that of the discrete model, in closed form. So this is no bound on log p(x); as the temperature falls, its
-    mean over presences tends to `bounds.marginal`.
+    The relaxed scene is a mixture of the first 0..N objects, stacked as `layers` (`AIR.infer_layers`); the weights are
+    cumulative products of the relaxed `presences`. The divergence is that of the discrete model, in closed form, so the
+    result is not a bound on log p(x). As the temperature falls, its mean over presences tends to `bounds.marginal`.
     """
     weights = jnp.cumprod(presences)
     last_alone = weights - jnp.append(weights[1:], 0.0)
-    assert trajectory.steps.objects is not None, "objects in 3D have no relaxation"
-    colours, transmittance = trajectory.steps.objects
+    colours, transmittance = layers
     mixture = Layers(
         jnp.einsum("n,nchw->chw", last_alone, colours),
         None if transmittance is None else jnp.einsum("n,nchw->chw", last_alone, transmittance) + (1.0 - weights[0]),

@@ -1,4 +1,4 @@
-"""What a training step minimises: from a batch of images to the mean of the configured objective."""
+"""The loss of a training step: minus the mean of the configured objective over a batch of images."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,18 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from airjax.config import TrainConfig
 from airjax.learning import bounds, estimators
 from airjax.learning.baseline import Baseline
-from airjax.models.air import AIR
 from airjax.models.base import Family, Trajectory
 
 Networks = tuple[Family, Baseline | None]
 
 
 class Terms(NamedTuple):
-    """What one image adds to a loss and to a log.
+    """The terms of one image: one for the loss, and two for the log.
 
     Attributes:
-        surrogate: to be maximised; its gradient is the estimator's.
+        surrogate: the quantity to maximise; its gradient is the configured estimator.
         elbo: estimate of the evidence lower bound, in nats.
-        count_probs: q(n | x), n = 0..N, mean over trajectories.
+        count_probs: q(n | x), n = 0..N, averaged over trajectories.
     """
 
     surrogate: Float[Array, "*b"]
@@ -42,7 +41,6 @@ def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c 
     model, baseline = networks
     if config.objective == "marginal":
         return _marginal(model, image, key)
-    assert isinstance(model, AIR)  # or the configuration would have been refused
     match config.objective:
         case "nvil":
             return _nvil(model, baseline, image, key)
@@ -61,7 +59,7 @@ def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c 
 def _marginal(model, image, key):
     trajectory = model.infer(image, key=key)
     bound = bounds.marginal(trajectory, model.count_log_prior)
-    surrogate = bound + bounds.auxiliary(trajectory)
+    surrogate = bound + trajectory.auxiliary
     return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
 
 
@@ -71,7 +69,7 @@ def _nvil(model, baseline, image, key):
     log_w = trajectory.count_log_probs
     n = jax.random.categorical(count_key, log_w)
     terms = estimators.nvil(trajectory, model.count_log_prior, n, baseline(image, trajectory))
-    # The baseline's own loss in its own units: with Adam, only its relative size within the batch matters.
+    # The baseline's loss in its own units. With Adam, only the relative sizes within the batch matter.
     return Terms(terms.surrogate - terms.baseline_loss / baseline.unit**2, terms.bound, jnp.exp(log_w))
 
 
@@ -84,21 +82,21 @@ def _vimco(model, image, samples, key):
 
 def _concrete(model, image, temperature, key):
     noise_key, presence_key = jax.random.split(key)
-    trajectory = model.infer(image, key=noise_key)
+    trajectory, layers = model.infer_layers(image, key=noise_key)
     presences = estimators.relaxed_presences(trajectory.steps.presence_logit, temperature, key=presence_key)
-    log_likelihood = lambda objects: model.ground.explain(image, objects, model.likelihood).log_likelihood
-    surrogate = estimators.concrete(trajectory, model.count_log_prior, presences, log_likelihood)
+    log_likelihood = lambda objects: model.background.explain(image, objects, model.likelihood).log_likelihood
+    surrogate = estimators.concrete(trajectory, layers, model.count_log_prior, presences, log_likelihood)
     bound = bounds.marginal(trajectory, model.count_log_prior)
     return Terms(surrogate, bound, jnp.exp(trajectory.count_log_probs))
 
 
 def _infer(model, image, samples, key, *, pathwise=True):
-    """Stack K trajectories."""
+    """Sample K trajectories, stacked."""
     return jax.vmap(lambda k: model.infer(image, key=k, pathwise=pathwise))(jax.random.split(key, samples))
 
 
 def _multi(surrogate: Float[Array, ""], trajectories: Trajectory, model: Family) -> Terms:
-    """Put to a surrogate of K trajectories what is logged of them."""
+    """Add the logged quantities to a surrogate over K trajectories."""
     elbos = jax.vmap(lambda t: bounds.marginal(t, model.count_log_prior))(trajectories)
     count_probs = jax.vmap(lambda t: jnp.exp(t.count_log_probs))(trajectories)
     return Terms(surrogate, jnp.mean(elbos), jnp.mean(count_probs, axis=0))

@@ -1,28 +1,27 @@
-"""Learning: `init` a state, `step` it on a batch, or `run_chunk` for many steps in one dispatch."""
+"""Training by gradient steps, for any model; and `init` and `step` for AIR.
 
-import math
-from typing import Any, NamedTuple
+A model's training is a function `step(config, state, batch)` that returns the next state and an `Info`. It calls
+`gradient_step` with a loss and an optimiser, and may then change the model further, as the annealing of AIR does.
+`run_chunk` takes many such steps in one dispatch to the device, and `loop.chunks` trains to the end.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, UInt8, UInt32
+from jaxtyping import Array, Float, Int, PyTree, UInt8, UInt32
 
 from airjax.config import ModelConfig, TrainConfig
-from airjax.learning import losses
+from airjax.learning import annealing, losses
 from airjax.learning.baseline import Baseline, build_baseline
-from airjax.models import count
-from airjax.models.air import AIR
-from airjax.models.base import Family
-from airjax.models.build import build_model, count_prior
+from airjax.models.build import build_model
 from airjax.models.patches.base import PatchModel, trainable_copy
 
-COUNT_MEMORY = 0.99
-"""Share of a learned p(n) that survives a step."""
-COUNT_FLOOR = 1e-6
-"""Smallest probability of a count that a learned p(n) moves towards."""
+Aux = TypeVar("Aux")
 
 
 class NotFiniteError(RuntimeError):
@@ -30,33 +29,42 @@ class NotFiniteError(RuntimeError):
 
 
 class State(NamedTuple):
-    """All that training changes, and all that a checkpoint holds.
+    """Everything that training changes and a checkpoint holds.
 
     Attributes:
-        model: the model, priors included.
+        model: the model, priors included: an Equinox module whose every leaf is an array of floats.
         baseline: the baseline network of objective nvil, otherwise None.
-        optimiser: optax's state.
+        optimiser: optax's state for the pair (model, baseline).
         step: number of steps done.
-        key: key from which each step's noise is derived.
+        key: key from which the noise of each step is derived.
     """
 
-    model: Family
+    model: Any
     baseline: Baseline | None
     optimiser: optax.OptState
     step: Int[Array, ""]
     key: UInt32[Array, "2"]
 
+    @property
+    def noise_key(self) -> UInt32[Array, "2"]:
+        """The key of the next step's noise."""
+        return jax.random.fold_in(self.key, self.step)
+
 
 class Info(NamedTuple):
-    """What a step tells of itself; means over the batch.
+    """Measurements of a step, as means over its batch.
 
     Attributes:
-        elbo: evidence lower bound on the training batch, in nats per image, whatever the objective.
-        count_probs: mean of q(n | x), n = 0..N.
+        elbo: evidence lower bound on the training batch, in nats per image, whatever the objective; in supervised
+            training, the log-probability of the true objects.
+        count_probs: mean of q(n | x), n = 0..N; empty for models without a count.
     """
 
     elbo: Float[Array, "*steps"]
     count_probs: Float[Array, "*steps counts"]
+
+
+Step = Callable[[TrainConfig, State, Any], tuple[State, Info]]
 
 
 def learning_rate(config: TrainConfig) -> optax.Schedule:
@@ -75,114 +83,57 @@ def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
     )
 
 
-def _trained(model: Family, baseline: Baseline | None) -> Any:
-    """Pair what is trained; typed loosely because optax knows no modules."""
-    return model, baseline
-
-
-def init(
-    model_config: ModelConfig,
-    config: TrainConfig,
-    image_shape: tuple[int, int, int],
-    patches: PatchModel | None = None,
+def start(
+    model: Any, optimiser: optax.GradientTransformation, key: UInt32[Array, "2"], baseline: Baseline | None = None
 ) -> State:
-    """Make the state before the first step; `config.seed` fixes it.
-
-    A patch model of your own, made for patches of side `model_config.window`, takes the place of the configured one;
-    it is copied.
-
-    Raises:
-        ValueError: a value of a configuration is out of range, or `patches` has a leaf that can't be trained.
-    """
-    model_key, baseline_key, key = jax.random.split(jax.random.PRNGKey(config.seed), 3)
-    own = None if patches is None else trainable_copy(patches)
-    model = build_model(model_config, image_shape, patches=own, key=model_key)
-    first_prior = _annealed_prior(model_config, jnp.zeros(()))
-    if first_prior is not None:
-        model = eqx.tree_at(lambda m: m.count_log_prior, model, first_prior)
-    model = _with_annealed_sd(model_config, model, jnp.zeros(()))
-    baseline = None
-    if config.objective == "nvil":
-        assert isinstance(model, AIR)
-        baseline = build_baseline(model_config, model, key=baseline_key)
-    optimiser = make_optimiser(config).init(_trained(model, baseline))
-    return State(model, baseline, optimiser, jnp.zeros((), jnp.int32), key)
+    """Make the state before the first step; training overwrites the arrays of `model`."""
+    networks: Any = model, baseline  # typed loosely because optax knows no modules
+    return State(model, baseline, optimiser.init(networks), jnp.zeros((), jnp.int32), key)
 
 
-def init_from_data(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
-    """Let an untrained model start from training scenes."""
-    return state._replace(model=state.model.init_from_data(images))
-
-
-def _annealed_prior(config: ModelConfig, step: Int[Array, ""] | Float[Array, ""]) -> Float[Array, " counts"] | None:
-    """Return the annealed p(n) at a step; None if it isn't annealed."""
-    if config.count_ratio_start is None:
-        return None
-    start = jnp.asarray(count.truncated_geometric(config.max_objects, config.count_ratio_start))
-    return count.annealed(start, count_prior(config), step / config.anneal_steps)
-
-
-def _next_count_prior(config, log_prior, step, count_probs):
-    """Anneal p(n); then let it follow q: the ELBO's maximum in p(n) is the mean of q(n | x) over the data."""
-    annealed = _annealed_prior(config, step)
-    if annealed is not None:
-        log_prior = jnp.where(step <= config.anneal_steps, annealed, log_prior)
-    if config.learn_count:
-        floored = jnp.maximum(count_probs, COUNT_FLOOR)
-        followed = jnp.logaddexp(jnp.log(COUNT_MEMORY) + log_prior, jnp.log((1 - COUNT_MEMORY) * floored))
-        log_prior = jnp.where(step > config.learn_count_after, jax.nn.log_softmax(followed), log_prior)
-    return log_prior
-
-
-def _with_annealed_sd(config: ModelConfig, model: Family, step: Int[Array, ""] | Float[Array, ""]) -> Family:
-    """Give the likelihood the standard deviation that it has at a step, if that is annealed."""
-    if config.sd_start is None:
-        return model
-    after = 0 if config.count_ratio_start is None else config.anneal_steps
-    left = jnp.clip(1.0 - (step - after) / config.sd_anneal_steps, 0.0, 1.0)
-    log_sd = left * math.log(config.sd_start) + (1.0 - left) * math.log(config.sd)
-    return eqx.tree_at(lambda m: m.likelihood.log_sd, model, log_sd)
-
-
-def step(
-    model_config: ModelConfig,
-    config: TrainConfig,
+def gradient_step(
+    loss: Callable[[tuple[Any, Baseline | None]], tuple[Float[Array, ""], Aux]],
+    optimiser: optax.GradientTransformation,
     state: State,
-    batch: UInt8[Array, "b c h w"],
-) -> tuple[State, Info]:
-    """Take one gradient step on a batch of images. Pure: the noise follows from `state.key` and `state.step`."""
-    images = batch.astype(jnp.float32) / 255.0
-    keys = jax.random.split(jax.random.fold_in(state.key, state.step), len(batch))
-    networks = _trained(state.model, state.baseline)
-    of_networks = lambda networks: losses.batch_loss(config, networks, images, keys)
-    gradients, (elbo, count_probs) = jax.grad(of_networks, has_aux=True)(networks)
-    updates, optimiser = make_optimiser(config).update(gradients, state.optimiser, networks)
+) -> tuple[State, Aux]:
+    """Update model and baseline once by the gradient of a loss.
+
+    Args:
+        loss: maps (model, baseline) to what is minimised, and to anything else worth returning.
+        optimiser: the one that made the state's `optimiser`.
+        state: the state before the step.
+    """
+    networks: Any = state.model, state.baseline
+    gradients, aux = jax.grad(loss, has_aux=True)(networks)
+    updates, optimised = optimiser.update(gradients, state.optimiser, networks)
     model, baseline = eqx.apply_updates(networks, updates)
-    log_prior = _next_count_prior(model_config, state.model.count_log_prior, state.step + 1, count_probs)
-    model = eqx.tree_at(lambda m: m.count_log_prior, model, log_prior)
-    model = _with_annealed_sd(model_config, model, state.step + 1)
-    return State(model, baseline, optimiser, state.step + 1, state.key), Info(elbo, count_probs)
+    return State(model, baseline, optimised, state.step + 1, state.key), aux
 
 
 @eqx.filter_jit(donate="all-except-first")
 def run_chunk(
-    fixed: tuple[UInt8[Array, "n c h w"], ModelConfig, TrainConfig],
-    state: State,
-    indices: Int[Array, "steps b"],
+    fixed: tuple[PyTree, TrainConfig, Step], state: State, indices: Int[Array, "steps b"]
 ) -> tuple[State, Info]:
-    """Take a step for every row of `indices`, positions in the data set, in one dispatch to the device."""
-    images, model_config, config = fixed
-    return jax.lax.scan(lambda s, i: step(model_config, config, s, images[i]), state, indices)
+    """Take a step for every row of `indices` in one dispatch to the device.
+
+    Args:
+        fixed: the data, whose arrays have one row per example; the settings; and the step function. Equal settings
+            and step functions share one compiled program.
+        state: the state before the first of these steps; its memory is reused.
+        indices: rows of the data in each batch.
+    """
+    data, config, step = fixed
+    return jax.lax.scan(lambda s, i: step(config, s, jax.tree.map(lambda x: x[i], data)), state, indices)
 
 
 def batch_indices(config: TrainConfig, scenes: int, first: int, steps: int) -> Int[np.ndarray, "steps b"]:
     """Choose the scenes of `steps` batches from step `first` on.
 
-    Every epoch is a new permutation of all scenes that depends on the seed and the epoch alone, so that a resumed run
-    sees what an uninterrupted one would have seen. What doesn't fill a batch waits for another epoch.
+    Every epoch is a new permutation of all scenes. It depends on the seed and the epoch alone, so that a resumed run
+    sees the batches of an uninterrupted one. Scenes that don't fill a last batch are left out of that epoch.
 
     Raises:
-        ValueError: fewer scenes than a batch needs.
+        ValueError: there are fewer scenes than a batch needs.
     """
     if scenes < config.batch:
         raise ValueError(f"batch must be at most the number of training scenes, {scenes}, got {config.batch}")
@@ -193,3 +144,53 @@ def batch_indices(config: TrainConfig, scenes: int, first: int, steps: int) -> I
         rows.append(order[: per_epoch * config.batch].reshape(per_epoch, config.batch))
     offset = first % per_epoch
     return np.concatenate(rows)[offset : offset + steps].astype(np.int32)
+
+
+# AIR, in 2D or 3D
+
+
+def init(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    image_shape: tuple[int, int, int],
+    patches: PatchModel | None = None,
+) -> State:
+    """Make the state before the first step of AIR; `config.seed` fixes it.
+
+    A patch model of your own, made for patches of side `model_config.window`, replaces the configured one. It is
+    copied.
+
+    Raises:
+        ValueError: a value of a configuration is out of range, or `patches` has a leaf that can't be trained.
+    """
+    model_key, baseline_key, key = jax.random.split(jax.random.PRNGKey(config.seed), 3)
+    own = None if patches is None else trainable_copy(patches)
+    model = annealing.before_training(model_config, build_model(model_config, image_shape, patches=own, key=model_key))
+    baseline = build_baseline(model_config, model, key=baseline_key) if config.objective == "nvil" else None
+    return start(model, make_optimiser(config), key, baseline)
+
+
+def init_from_data(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
+    """Initialise the parts of an untrained model that start from training scenes."""
+    return state._replace(model=state.model.init_from_data(images))
+
+
+def step(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    state: State,
+    batch: UInt8[Array, "b c h w"],
+) -> tuple[State, Info]:
+    """Train AIR on a batch of images for one step. Pure: the noise follows from `state.key` and `state.step`."""
+    images = batch.astype(jnp.float32) / 255.0
+    keys = jax.random.split(state.noise_key, len(batch))
+    loss = lambda networks: losses.batch_loss(config, networks, images, keys)
+    after, (elbo, count_probs) = gradient_step(loss, make_optimiser(config), state)
+    log_prior = state.model.count_log_prior
+    model = annealing.after_step(model_config, after.model, log_prior, after.step, count_probs)
+    return after._replace(model=model), Info(elbo, count_probs)
+
+
+def step_with(model_config: ModelConfig) -> Step:
+    """Fix the model's settings of `step`, for `run_chunk` and `loop.chunks`."""
+    return jax.tree_util.Partial(step, model_config)  # compared by value; functools.partial would be compiled anew

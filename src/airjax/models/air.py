@@ -17,18 +17,15 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from airjax.models import count, windows
 from airjax.models.background import Background, BlackBackground, Explained, Layers
-from airjax.models.base import Family, Scene, Step, Trajectory, rounded
+from airjax.models.base import Family, Scene, Step, Trajectory, View, rounded
+from airjax.models.compositor import Add, Compositor
 from airjax.models.layers import LSTMState, Normal
 from airjax.models.likelihood import Likelihood
-from airjax.models.patches.base import Code, PatchModel
+from airjax.models.patches.base import Code, PatchModel, Tempered, output_bias
 from airjax.models.recogniser import Recogniser
 
 UNROLL = 4
 """Steps of inference that are compiled without a loop: faster on a CPU, but many would take long to compile."""
-
-
-DARK = math.exp(-2.0)
-"""Odds of a pixel of an untrained patch."""
 
 
 class WherePrior(eqx.Module):
@@ -52,7 +49,7 @@ class WherePrior(eqx.Module):
 
 
 class _Progress(NamedTuple):
-    """What a step of inference leaves to the next: state, latents of its object, all objects, and what they explain."""
+    """The input of a step from the previous one: LSTM state, its object's latents, all objects, and their canvas."""
 
     state: LSTMState
     latents: Float[Array, " z"]
@@ -66,7 +63,7 @@ class AIR(Family):
     count_log_prior: Float[Array, " counts"]
     where_prior: WherePrior
     patches: PatchModel
-    ground: Background
+    background: Background
     likelihood: Likelihood
     recogniser: Recogniser
     max_objects: int = eqx.field(static=True)
@@ -74,7 +71,7 @@ class AIR(Family):
     window: int = eqx.field(static=True)
     residual_glimpses: bool = eqx.field(static=True)
     difference: bool = eqx.field(static=True)
-    over: bool = eqx.field(static=True)
+    compositor: Compositor
 
     def __init__(
         self,
@@ -92,20 +89,19 @@ class AIR(Family):
         attention: int = 0,
         residual_glimpses: bool = True,
         difference: bool = False,
-        ground: Background | None = None,
-        over: bool = False,
+        background: Background | None = None,
+        compositor: Compositor | None = None,
         key: PRNGKeyArray,
     ):
         """Put the parts together for images of `image_shape` = (channels, height, width).
 
         `count_log_prior` is log p(n) for n = 0..N (see `airjax.models.count`), which sets N. With
-        `residual_glimpses`, glimpses are cut from what the objects found so far leave of the image, so that of two
-        touching objects the second is encoded without the first; without, from the image (the paper). With
-        `difference`, the recurrent network sees what is left, too: Difference AIR (section 4.2).
+        `residual_glimpses`, glimpses are cut from the residual, the image minus the canvas, so that of two touching
+        objects the second is encoded without the first. Otherwise they are cut from the image (the paper). With
+        `difference`, the recurrent network sees the residual, too: Difference AIR (section 4.2).
 
-        Objects lie on `ground`, or on black without one. They are added to it, or with `over` they cover it: the last
-        channel of patches is then their mask, that of glimpses how badly a pixel is explained, and `patches` needs a
-        channel more than images have.
+        Objects lie on `background`, or on black without one. The `compositor` puts them there: `Add`, the default, adds
+        them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
@@ -128,11 +124,26 @@ class AIR(Family):
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference = residual_glimpses, difference
-        self.ground, self.over = ground or BlackBackground(image_shape), over
+        self.background, self.compositor = background or BlackBackground(image_shape), compositor or Add()
+
+    @property
+    def code_size(self) -> int:
+        """The number of dimensions of z_what."""
+        return self.patches.code_size
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "AIR":
-        """Let the ground start from training scenes."""
-        return eqx.tree_at(lambda m: m.ground, self, self.ground.init_from_data(images))
+        """Initialise the background from training scenes."""
+        return eqx.tree_at(lambda m: m.background, self, self.background.init_from_data(images))
+
+    @property
+    def glimpse_side(self) -> int:
+        """The side of glimpses, in samples."""
+        return self.window
+
+    @property
+    def on_black(self) -> bool:
+        """Whether the background is black."""
+        return isinstance(self.background, BlackBackground)
 
     def describe(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object by its code."""
@@ -141,39 +152,23 @@ class AIR(Family):
     # The generative model
 
     def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "k h w"]:
-        """Draw one object in its place: what it adds, or its masked colours and, last, its mask."""
-        patch = self.patches.decode(what)
-        if self.over:
-            # Masked before they are resampled, colours don't darken towards the window's border.
-            colours, mask = _shift(patch[:-1], self._level()), patch[-1:]
-            patch = jnp.concatenate([colours * mask, mask])
+        """Draw one object in its place: k channels as the compositor says (`Compositor.patch_channels`)."""
+        patch = self.compositor.prepare(self.patches.decode(what), self.mean_background, output_bias(self.patches))
         return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
 
-    def compose(self, objects: Layers, placed: Float[Array, "k h w"]) -> Layers:
-        """Put a placed object before others: add it, or let it cover what is there."""
-        if objects.transmittance is None:
-            return Layers(objects.colours + placed, None)
-        past = 1.0 - placed[-1:]
-        return Layers(objects.colours * past + placed[:-1], objects.transmittance * past)
-
     @property
-    def _nothing(self):
-        """No object."""
-        return Layers(jnp.zeros(self.image_shape), jnp.ones((1, *self.image_shape[1:])) if self.over else None)
+    def _nothing(self) -> Layers:
+        return self.compositor.nothing(self.image_shape)
 
     @property
     def mean_background(self) -> Float[Array, "c h w"]:
-        """What is expected of a scene without objects."""
-        return self.ground.lay(jnp.zeros(self.ground.code_size), self._nothing)
-
-    def _level(self):
-        """Take the mean colour of the ground, from which the colours of objects start."""
-        return jax.lax.stop_gradient(jnp.clip(jnp.mean(self.mean_background, axis=(1, 2), keepdims=True), 0.1, 0.9))
+        """The canvas of a scene without objects, at the mean of the background's code."""
+        return self.background.lay(jnp.zeros(self.background.code_size), self._nothing)
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n ~ p(n), z^t ~ p(z), and the mean of p(x | z)."""
         n_key, where_key, what_key = jax.random.split(key, 3)
-        ground = self.ground.prior_sample(key=jax.random.fold_in(key, self.max_objects))
+        code = self.background.prior_sample(key=jax.random.fold_in(key, self.max_objects))
         n = jax.random.categorical(n_key, self.count_log_prior)
         draw_where = lambda k: self.where_prior().sample(key=k)
         draw_what = lambda k: self.patches.prior_sample(key=k)
@@ -181,9 +176,20 @@ class AIR(Family):
         what = jax.vmap(draw_what)(jax.random.split(what_key, self.max_objects))
         objects = jax.vmap(self.place)(where, what)
         present = (jnp.arange(self.max_objects) < n)[:, None, None, None]
-        put = lambda before, placed: (self.compose(before, placed), None)
+        put = lambda others, placed: (self.compositor.compose(others, placed), None)
         layers, _ = jax.lax.scan(put, self._nothing, present * objects)
-        return Scene(n, where, what, self.likelihood.mean(self.ground.lay(ground, layers)))
+        return Scene(n, where, what, self.likelihood.mean(self.background.lay(code, layers)))
+
+    def steer(self, scale: float, temperature: float) -> "AIR":
+        """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean."""
+        mean = self.where_prior.normal.mean
+        steered = mean.at[0].add(np.log(scale)), Tempered(self.patches, jnp.asarray(temperature, mean.dtype))
+        return eqx.tree_at(lambda m: (m.where_prior.normal.mean, m.patches), self, steered)
+
+    def ink(self, *, where_key: PRNGKeyArray, what_key: PRNGKeyArray) -> Float[Array, "h w"]:
+        """Draw an object from the prior in the middle of a scene: how strongly it changes each pixel."""
+        where = self.where_prior().sample(key=where_key).at[1:].set(0.0)
+        return self.compositor.ink(self.place(where, self.patches.prior_sample(key=what_key)))
 
     # The inference network
 
@@ -192,50 +198,68 @@ class AIR(Family):
 
         That one has windows at their posterior's mean and typical codes (`patches.base.central`).
 
-        With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants
-        and so is what q sees of them: log p has gradients by the generative model alone, log q by the recogniser alone.
+        With `pathwise`, gradients flow through the samples, which are reparameterised. Without, samples are constants,
+        and so are the inputs that q gets from them: log p has gradients by the generative model alone, log q by the
+        recogniser alone.
         """
+        return self.infer_layers(image, key=key, pathwise=pathwise)[0]
+
+    def infer_layers(
+        self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True
+    ) -> tuple[Trajectory, Layers]:
+        """Do as `infer`, and return also the layers of the first 1, ..., N objects, stacked."""
         nothing = self._nothing
-        empty = self.ground.explain(image, nothing, self.likelihood)
-        seen = None if self.difference else self.recogniser.look(_left(image, empty.canvas))
+        empty = self.background.explain(image, nothing, self.likelihood)
+        seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))
         start = _Progress(self.recogniser.lstm.initial_state, jnp.zeros(3 + self.patches.code_size), nothing, empty)
 
-        def step(before, noise):
-            after, found = self._step(image, seen, before, empty.canvas, noise, pathwise)
-            return after, (found, after.explained.code)
+        def step(previous, noise):
+            progress, found = self._step(image, seen, previous, empty.canvas, noise, pathwise)
+            return progress, (found, progress.objects, progress.explained.code)
 
-        _, (steps, codes) = jax.lax.scan(step, start, self._noise(key), unroll=min(self.max_objects, UNROLL))
+        noise, unroll = self._noise(key), min(self.max_objects, UNROLL)
+        _, (steps, layers, codes) = jax.lax.scan(step, start, noise, unroll=unroll)
         likeliest = jnp.argmax(count.stick_breaking(steps.presence_logit))
-        ground = jnp.concatenate([empty.code[None], codes])[likeliest]
-        lay = lambda objects: self.ground.lay(ground, objects)
+        code = jnp.concatenate([empty.code[None], codes])[likeliest]
+        lay = lambda objects: self.background.lay(code, objects)
         zero = jnp.zeros(())
-        return Trajectory(
-            steps=steps._replace(canvas=jax.vmap(lay)(steps.objects)),
-            ground=Code(ground, zero, zero, zero),
+        trajectory = Trajectory(
+            steps=steps._replace(canvas=jax.vmap(lay)(layers)),
+            scene=Code(code, zero, zero, zero),
             empty_canvas=lay(nothing),
             empty_log_likelihood=empty.log_likelihood,
+            auxiliary=zero,
         )
+        return trajectory, layers
 
     def _noise(self, key):
-        """Draw what each step's window, code and fixation are made of; without a key, what is central."""
+        """Draw the noise of each step's window, code and fixation; without a key, return that of central samples."""
         code, cells = self.patches.code_size, self.recogniser.cells
         if key is None:
             return jnp.zeros((self.max_objects, 3)), None, jnp.zeros((self.max_objects, cells))
         return jnp.split(jax.random.normal(key, (self.max_objects, 3 + code + cells)), (3, 3 + code), axis=1)
 
-    def _step(self, image, seen, before, empty, noise, pathwise):
-        prior, canvas = self.where_prior(), before.explained.canvas
-        left = _left(image, canvas)
-        seen = self.recogniser.look(left) if seen is None else seen
+    def _step(self, image, seen, previous, empty, noise, pathwise):
+        """Infer object t, given the previous step's progress (paper, sections 2.1 and 3.1)."""
         for_where, for_what, for_attention = noise
-        presence_logit, posterior, state = self.recogniser(seen, before.latents, before.state, left, for_attention)
+        prior, canvas = self.where_prior(), previous.explained.canvas
+        # 1. Look: h^t = R(x, z^(t-1), h^(t-1)), in Difference AIR R(x - canvas, ...), gives p(z_pres^t = 1) and
+        #    q(z_where^t | x, z^(1:t-1)).
+        residual = _residual(image, canvas)
+        seen = self.recogniser.look(residual) if seen is None else seen
+        presence_logit, posterior, state = self.recogniser(
+            seen, previous.latents, previous.state, residual, for_attention
+        )
+        # 2. Attend: sample z_where^t and cut out the glimpse x_att^t.
         where = posterior.reparameterise(for_where, pathwise=pathwise)
         behind = canvas if self.residual_glimpses else empty
         behind = behind if pathwise else jax.lax.stop_gradient(behind)
-        glimpse = windows.read(self._shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
+        glimpse = windows.read(self.compositor.shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
+        # 3. Infer: sample z_what^t from q(z_what^t | x_att^t).
         what = self.patches.encode(glimpse, for_what, pathwise=pathwise)
-        objects = self.compose(before.objects, self.place(where, what.value))
-        explained = self.ground.explain(image, objects, self.likelihood)
+        # 4. Draw: decode z_what^t to the patch y_att^t, write it to the canvas as y^t, and evaluate p(x | z^(1:t)).
+        objects = self.compositor.compose(previous.objects, self.place(where, what.value))
+        explained = self.background.explain(image, objects, self.likelihood)
         found = Step(
             presence_logit=presence_logit,
             where=where,
@@ -245,31 +269,32 @@ class AIR(Family):
             log_q=posterior.log_prob(where) + what.log_q,
             log_likelihood=explained.log_likelihood,
             canvas=explained.canvas,
-            objects=objects,
         )
+        # 5. Repeat: the next step gets h^t, z^t and the canvas.
         return _Progress(state, jnp.concatenate([where, what.value]), objects, explained), found
 
-    def _shown(self, image, behind):
-        """Show to patches what differs from the canvas behind, in the form of what they draw."""
-        left = image - behind
-        if not self.over:
-            return left
-        mask = jnp.max(jnp.abs(left), axis=0, keepdims=True)
-        return jnp.concatenate([image * mask, mask])
+    def view(
+        self,
+        image: Float[Array, "c h w"],
+        where: Float[Array, "N 3"],
+        what: Float[Array, "N d"],
+        canvases: Float[Array, "counts c h w"],
+    ) -> View:
+        """Cut out the glimpses of a scene, and draw each object by itself; see `Family.view`."""
+
+        def one(where, what, canvas):
+            shown = self.compositor.shown(image, canvas)
+            glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], self.window)
+            return View(glimpse[: len(image)], self.place(jnp.zeros(3), what)[: len(image)])
+
+        # Without residual glimpses, only the background is subtracted from the image.
+        empty = jnp.broadcast_to(canvases[:1], canvases[1:].shape)
+        return jax.vmap(one)(where, what, canvases[:-1] if self.residual_glimpses else empty)
 
 
-def _shift(colours, level):
-    """Scale the odds of colours so that patches, which start out dark, start with the colour `level`.
+def _residual(image, canvas):
+    """Subtract the canvas from the image, without a gradient through the canvas.
 
-    If they stood out at first, masks would vanish wherever objects differ from the ground in the other direction.
-    """
-    odds = level / (1.0 - level) / DARK
-    return colours * odds / (1.0 - colours + colours * odds)
-
-
-def _left(image, canvas):
-    """Take away what is explained, as the recogniser sees it.
-
-    Without the gradient through the canvas, it learns faster and steps disturb each other less.
+    Without it, the recogniser learns faster and steps disturb each other less.
     """
     return image - jax.lax.stop_gradient(canvas)

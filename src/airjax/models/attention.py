@@ -1,8 +1,8 @@
-"""Where to look next: a fixation on what the canvas doesn't explain yet, and looks that move it onto an object.
+"""Attention: a fixation where the residual is large, and looks that move it onto an object.
 
-The paper's recurrent network reads an object's place off its view of the whole image: a regression, which answers two
-equally good objects with the point between them, and which has to be learned anew for every place. A fixation chooses,
-and what is seen around it looks the same wherever it is.
+The paper's recurrent network finds an object's place by regression from the whole image. Given two equally good
+objects, regression answers with the point between them, and it has to learn every place anew. A fixation chooses one
+object, and the view around it is the same wherever it lies.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ CELL = 4
 """Pixels from one place that can be fixated to the next."""
 
 REACH = 3.0
-"""Standard deviation of the Gaussian through which a cell sees what is around it, in pixels."""
+"""Standard deviation of the Gaussian by which a cell weighs pixels around it, in pixels."""
 
 FAINT = 1e-3
 """Squared error that hardly counts as unexplained."""
@@ -28,7 +28,7 @@ CONTRAST = 2.0
 """Power of the error to which the probability of a fixation is proportional."""
 
 LOOKS = 3
-"""Looks at the image around a fixation, all but the last of which move it."""
+"""Number of looks around a fixation; all but the last move it."""
 
 SIDE = 16
 """Side of a look, in samples."""
@@ -38,7 +38,7 @@ VIEW = 1.4
 
 
 class Unexplained(NamedTuple):
-    """What is left of an image around each cell.
+    """The residual of an image around each cell.
 
     Attributes:
         error: mean squared error, summed over channels.
@@ -50,11 +50,11 @@ class Unexplained(NamedTuple):
 
 
 class Attended(NamedTuple):
-    """What attention found.
+    """The place that attention found.
 
     Attributes:
-        centre: where it came to rest: (x, y), in canvas units.
-        features: what is there, and how much is unexplained in all.
+        centre: its (x, y), in canvas units.
+        features: features of the residual there, and last the total error.
     """
 
     centre: Float[Array, "2"]
@@ -66,9 +66,9 @@ def cells(height: int, width: int) -> tuple[int, int]:
     return -(-height // CELL), -(-width // CELL)
 
 
-def unexplained(left: Float[Array, "c h w"]) -> Unexplained:
-    """Measure what is left of an image, from every cell: a blurred, and coarser, map of the squared error."""
-    error = jnp.sum(left**2, axis=0)
+def unexplained(residual: Float[Array, "c h w"]) -> Unexplained:
+    """Blur the squared error of the residual, and sample it at every cell."""
+    error = jnp.sum(residual**2, axis=0)
     rows, columns = cells(*error.shape)
     (down, y, centre_y), (across, x, centre_x) = (_blur(*size) for size in zip((rows, columns), error.shape))
     # As one einsum: `down @ error` has the columns of a batch's images, and XLA rounds them by their place in it.
@@ -76,7 +76,7 @@ def unexplained(left: Float[Array, "c h w"]) -> Unexplained:
     around = weigh(down, across)
     grid = jnp.stack(jnp.meshgrid(centre_x, centre_y), axis=-1)
     moment = jnp.stack([weigh(down, across * x), weigh(down * y, across)], axis=-1)
-    # Where nothing is left, the centre is the cell's own.
+    # Where the residual is zero, the centre is the cell's own.
     centre = (moment + FAINT * grid) / (around + FAINT)[..., None]
     return Unexplained(around.reshape(-1), centre.reshape(-1, 2))
 
@@ -90,10 +90,11 @@ def _blur(count, size):
 
 
 class Attention(eqx.Module):
-    """Fixate a place where something is left to explain, look around, and move onto the object: hard attention.
+    """Hard attention: fixate a place where the residual is large, look around, and move onto the object.
 
-    Fixations are sampled, likelier the more is left (Gumbel's maximum). That choice is not learned and costs nothing:
-    q(where | fixation) gives a lower bound on log p(x) for every fixation, so their mean is one, too.
+    Fixations are sampled with probabilities that grow with the error (Gumbel's maximum). This choice is not learned and
+    needs no term in the bound: q(where | fixation) gives a lower bound on log p(x) for every fixation, so the mean over
+    fixations is one, too.
     """
 
     look: MLP
@@ -110,17 +111,17 @@ class Attention(eqx.Module):
         rows, columns = cells(*image_shape[1:])
         self.cells = rows * columns
 
-    def __call__(self, left: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
-        """Attend to what is left of an image; standard normal `noise` chooses, and zeros take the likeliest cell."""
-        there = unexplained(left)
+    def __call__(self, residual: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
+        """Attend to the residual; standard normal `noise` chooses, and zeros take the likeliest cell."""
+        there = unexplained(residual)
         gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
         centre = there.centre[jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)]
         scale = jnp.exp(self.log_scale)
         for _ in range(LOOKS - 1):
-            centre = centre + scale * self.shift(self._see(left, scale, centre))
+            centre = centre + scale * self.shift(self._see(residual, scale, centre))
         total = 0.5 * jnp.log(jnp.mean(there.error) + FAINT) + 2.0  # between about -1.5 and 2
-        return Attended(centre, jnp.append(self._see(left, scale, centre), total))
+        return Attended(centre, jnp.append(self._see(residual, scale, centre), total))
 
-    def _see(self, left, scale, centre):
-        seen = windows.read(left, VIEW * scale, centre, SIDE)
+    def _see(self, residual, scale, centre):
+        seen = windows.read(residual, VIEW * scale, centre, SIDE)
         return jax.nn.relu(self.look(seen.reshape(-1)))

@@ -1,4 +1,4 @@
-"""What lies behind the objects: models of the background, too poor to draw objects themselves."""
+"""Models of the background behind the objects, too simple to draw objects themselves."""
 
 import abc
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -12,44 +12,44 @@ from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
 from airjax.models.likelihood import Likelihood, NormalLikelihood
 
 STARTERS = 1_000
-"""Scenes from which a ground takes its start, at most; channels of scenes for a linear ground."""
+"""Largest number of scenes from which a background is initialised; of channels for a linear background."""
 
 REFITS = 4
-"""Times that the components of a linear ground are found anew without the pixels that they explain badly."""
+"""Rounds in which a linear background's components are fitted again without the pixels that they explain badly."""
 
 LOOKS = 8
-"""Times that its code is found anew without those pixels."""
+"""Rounds in which its code is inferred again without those pixels."""
 
 OUTLIER = 0.1
-"""Error of a pixel, of 1, about which it counts as part of an object rather than of the ground."""
+"""Error, for pixels in [0, 1], above which a pixel counts as part of an object rather than of the background."""
 
 _CLEAN = 100.0
-"""Precision of the pixels that components are found from."""
+"""Precision of pixels when components are fitted."""
 
 
 class Layers(NamedTuple):
-    """What objects put before a ground.
+    """The objects of a scene, ready to be put over a background.
 
     Attributes:
-        colours: what they add.
-        transmittance: share of the background's light that they let pass, from 0 to 1; None: all of it.
+        colours: the light that the objects add.
+        transmittance: share of the background's light that passes the objects, from 0 to 1; None: all of it.
     """
 
     colours: Float[Array, "c h w"]
     transmittance: Float[Array, "1 h w"] | None
 
-    def before(self, ground: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
-        """Put them before a ground."""
-        return self.colours + (ground if self.transmittance is None else self.transmittance * ground)
+    def over(self, background: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
+        """Put the objects over a background."""
+        return self.colours + (background if self.transmittance is None else self.transmittance * background)
 
 
 class Explained(NamedTuple):
-    """An image, explained by objects and the ground behind them.
+    """An image, explained by objects and the background behind them.
 
     Attributes:
-        code: the ground's code, at the mean of q(code | x, objects).
-        canvas: that ground with the objects before it.
-        log_likelihood: log p(x | objects), the ground's code integrated out, or a lower bound on it, in nats.
+        code: the mean of q(code | x, objects), the posterior of the background's code.
+        canvas: the background of this code with the objects over it.
+        log_likelihood: log p(x | objects) with the background's code integrated out, or a lower bound on it, in nats.
     """
 
     code: Float[Array, " d"]
@@ -59,18 +59,18 @@ class Explained(NamedTuple):
 
 @runtime_checkable
 class Background(Protocol):
-    """A generative model p(ground) of what is behind the objects, whose code can be integrated out.
+    """A generative model p(background), whose code can be integrated out.
 
     Implementations are Equinox modules and act on one image.
     """
 
     @property
     def code_size(self) -> int:
-        """The number of dimensions of the latent code; 0: every scene has the same ground."""
+        """The number of dimensions of the latent code; 0: every scene has the same background."""
         ...
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "Background":
-        """Take the start of training from what training scenes have in common."""
+        """Initialise the model from training scenes."""
         ...
 
     def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
@@ -78,16 +78,16 @@ class Background(Protocol):
         ...
 
     def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
-        """Draw the ground that a code describes, and objects before it."""
+        """Draw the background that a code describes, with objects over it."""
         ...
 
     def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
-        """Find the ground behind objects, and how well an image is explained by them whatever its code may be."""
+        """Infer the background behind the objects, and evaluate log p(image | objects)."""
         ...
 
 
 class _Uncoded(eqx.Module):
-    """What grounds without a latent share."""
+    """Base class of backgrounds without a latent code."""
 
     @property
     def code_size(self) -> int:
@@ -101,22 +101,22 @@ class _Uncoded(eqx.Module):
 
     @abc.abstractmethod
     def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
-        """Put objects before the ground."""
+        """Put objects over the background."""
 
     def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
-        """Compare an image with objects before the ground, which is the same whatever the image."""
+        """Compare an image with the objects over the background, which is the same for every image."""
         code = jnp.zeros(0)
         canvas = self.lay(code, objects)
         return Explained(code, canvas, likelihood.log_prob(image, canvas))
 
 
 class BlackBackground(_Uncoded):
-    """Nothing but black (the paper)."""
+    """A black background (the paper)."""
 
     shape: tuple[int, int, int] = eqx.field(static=True)
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "BlackBackground":
-        """Return the same ground."""
+        """Return the same background."""
         del images
         return self
 
@@ -127,7 +127,7 @@ class BlackBackground(_Uncoded):
 
 
 class FixedBackground(_Uncoded):
-    """One colour, or one picture, behind every scene, which is learned."""
+    """A learned colour or picture, the same for every scene."""
 
     image: Float[Array, "c rows columns"]
     shape: tuple[int, int, int] = eqx.field(static=True)
@@ -138,30 +138,33 @@ class FixedBackground(_Uncoded):
         self.shape = shape
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "FixedBackground":
-        """Start from the medians over scenes, and over pixels where the ground is uniform."""
+        """Start from the medians over scenes, and over pixels if the background is uniform."""
         uniform = self.image.shape[1:] == (1, 1)
         medians = np.median(images[:STARTERS], axis=(0, 2, 3) if uniform else 0) / 255.0
         return eqx.tree_at(lambda g: g.image, self, jnp.asarray(medians, jnp.float32).reshape(self.image.shape))
 
     def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
-        """Put objects before it."""
+        """Put objects over the background."""
         del code
-        return objects.before(jnp.broadcast_to(self.image, self.shape))
+        return objects.over(jnp.broadcast_to(self.image, self.shape))
 
 
 class LinearBackground(eqx.Module):
-    """A picture plus a few components, weighed for each scene and each of its channels: factor analysis behind objects.
+    """A mean picture plus a few components: factor analysis behind objects.
 
-    Background = mean + code @ components, code ~ N(0, 1). With few components, each of which spans the canvas, it can
-    draw stripes or smooth textures, but no object. They are the principal components of the scenes' channels, found by
-    `init_from_data` and kept: steps of a size that suits networks would scramble them before any object is found.
+    Each scene has its own weights of the components, and so has each of its channels.
+
+    Background = mean + code @ components, code ~ N(0, 1). Few components, each of which spans the canvas, can draw
+    stripes or smooth textures, but no object. They are the principal components of the scenes' channels:
+    `init_from_data` finds them, and training keeps them. Gradient steps of a size that suits networks would scramble
+    them before any object is found.
 
     Given objects, and normal noise on every pixel, the posterior of the code is a Gaussian, and the code can be
-    integrated out in closed form. So the ground behind every number of objects is inferred from what these leave
-    uncovered, without a network (as in factor analysis: Rubin & Thayer, 1982). But what is not explained yet would pull
-    the posterior's mean after it: half of an object would be drawn by the ground, and objects would never be found.
-    So the mean is that of a robust regression, which looks past pixels whose errors are larger than `outlier`; if that
-    is infinite, it is exact.
+    integrated out in closed form. So the background is inferred without a network, from the pixels that the objects
+    leave uncovered (as in factor analysis: Rubin & Thayer, 1982). But pixels of objects that are not found yet would
+    pull the posterior's mean towards them: the background would draw half of an object, and the object would never be
+    found. So the mean is that of a robust regression, which ignores pixels whose errors are larger than `outlier`. It
+    is exact if `outlier` is infinite.
     """
 
     mean: Float[Array, "c h w"]
@@ -169,18 +172,18 @@ class LinearBackground(eqx.Module):
     outlier: float = eqx.field(static=True)
 
     def __init__(self, shape: tuple[int, int, int], *, components: int, outlier: float = OUTLIER):
-        """Make the model for images of `shape`, black before `start`, with so many components for each channel."""
+        """Make the model for images of `shape`, with `components` for each channel; black before `init_from_data`."""
         self.mean = jnp.zeros(shape)
         self.components = jnp.zeros((components, shape[1] * shape[2]))
         self.outlier = outlier
 
     @property
     def code_size(self) -> int:
-        """The number of components of all channels together."""
+        """The number of components, summed over channels."""
         return len(self.mean) * len(self.components)
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "LinearBackground":
-        """Start from the principal components of scenes' channels, without what they can't explain: the objects."""
+        """Start from robust principal components of the scenes' channels, which ignore the objects."""
         channels, height, width = self.mean.shape
         pixels = images[: STARTERS // channels].astype(np.float32) / 255.0
         middle = np.median(pixels, axis=0)
@@ -195,30 +198,30 @@ class LinearBackground(eqx.Module):
         return jax.random.normal(key, (self.code_size,))
 
     def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
-        """Add the weighed components to the mean, and put objects before that."""
+        """Add the weighted components to the mean, and put objects over the sum."""
         mean, components = jax.lax.stop_gradient((self.mean, self.components))
-        return objects.before(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
+        return objects.over(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
 
     def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
         """Infer q(code | x, objects), a Gaussian, and integrate the code out.
 
-        With B the components as far as objects let them through and s the likelihood's sd, q has the posterior's
+        With B the components times the objects' transmittance and s the likelihood's sd, q has the posterior's
         precision `P = 1 + B B' / s^2`, a mean a_c for each channel c, and
 
             log p(x | objects) >= log N(x; canvas at a, s) - sum_c (a_c' a_c + log det P) / 2,
 
-        with equality at the posterior's mean. No gradient flows through a, of which the right side is stationary there.
+        with equality at the posterior's mean, where the right side is stationary in a. No gradient flows through a.
 
         Raises:
             ValueError: the likelihood is not normal.
         """
         if not isinstance(likelihood, NormalLikelihood):
-            raise ValueError("a linear ground needs a normal likelihood")
+            raise ValueError("a linear background needs a normal likelihood")
         channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
         transmittance = None if objects.transmittance is None else objects.transmittance.reshape(-1)
         root, log_det = _inverse_root(_precision(components, transmittance, likelihood.precision))
-        left = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
-        given = left, components, transmittance, root, likelihood.precision
+        residual = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
+        given = residual, components, transmittance, root, likelihood.precision
         code = _robust_code(*jax.lax.stop_gradient(given), self.outlier).reshape(-1)
         canvas = self.lay(code, objects)
         log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + channels * log_det)
@@ -226,20 +229,20 @@ class LinearBackground(eqx.Module):
 
 
 def linear_backgrounds(images: Float32[np.ndarray, "n h w c"], components: int) -> Float32[np.ndarray, "n h w c"]:
-    """Find what lies behind the objects of images that no model has seen, by a linear ground of their own."""
+    """Fit a linear background to images, and return the background of each; no model is needed."""
     pixels = np.moveaxis(images, -1, 1)
-    ground = LinearBackground(pixels.shape[1:], components=components).init_from_data(
+    background = LinearBackground(pixels.shape[1:], components=components).init_from_data(
         np.rint(255 * pixels).astype(np.uint8)
     )
     nothing, likelihood = Layers(jnp.zeros(pixels.shape[1:]), None), NormalLikelihood(_CLEAN**-0.5)
-    explain = jax.jit(lambda ground, image: ground.explain(image, nothing, likelihood).canvas)
-    return np.moveaxis(np.stack([explain(ground, image) for image in pixels]), 1, -1)
+    explain = jax.jit(lambda background, image: background.explain(image, nothing, likelihood).canvas)
+    return np.moveaxis(np.stack([explain(background, image) for image in pixels]), 1, -1)
 
 
 def _precision(components, transmittance, precision):
-    """Compute the precision of codes' posterior, `1 + B B' / s^2`, B being what is seen of the components.
+    """Compute the precision of the code's posterior, `1 + B B' / s^2`, where B are components times transmittance.
 
-    Products of pairs of components are the same for all images of a batch, which share one product of matrices.
+    Products of pairs of components are the same for all images of a batch, so that one matrix product serves all.
     """
     size = len(components)
     if transmittance is None:
@@ -253,9 +256,9 @@ def _precision(components, transmittance, precision):
 def _inverse_root(matrix: Float[Array, "k k"]) -> tuple[Float[Array, "k k"], Float[Array, ""]]:
     """Invert the Cholesky factor L of a positive definite matrix L L', and find the matrix's log-determinant.
 
-    By Gaussian elimination, which leaves L' and L^-1 of the matrix and the identity beside it. LAPACK's routines must
-    not be called here: in a compiled program, batches of small triangular solves wait for one another in XLA's threads.
-    The derivative is that of the log-determinant alone; none flows through the root.
+    Gaussian elimination turns the matrix, with the identity beside it, into L' and L^-1. LAPACK's routines must not be
+    called here: in a compiled program, batches of small triangular solves wait for one another in XLA's threads. Only
+    the log-determinant has a derivative; none flows through the root.
     """
     size = len(matrix)
 
@@ -274,15 +277,15 @@ def _(primals, tangents):
     return (root, log_det), (jnp.zeros_like(root), jnp.sum((root.T @ root) * tangents[0]))
 
 
-def _robust_code(left, components, transmittance, root, precision, outlier):
-    """Explain what is `left` of some channels by components, but for pixels that in some channel they explain badly.
+def _robust_code(residual, components, transmittance, root, precision, outlier):
+    """Explain the residual of some channels by components, but for pixels that they explain badly in some channel.
 
-    Every look replaces these by what the last one made of them, and finds the mean of the code's posterior.
+    Every round replaces these pixels by the last round's fit, and finds the mean of the code's posterior.
     """
-    code, transmittance = jnp.zeros((len(left), len(components))), 1.0 if transmittance is None else transmittance
+    code, transmittance = jnp.zeros((len(residual), len(components))), 1.0 if transmittance is None else transmittance
     for _ in range(LOOKS):
         drawn = transmittance * (code @ components)
-        error = left - drawn
+        error = residual - drawn
         trusted = jnp.exp(-0.5 * jnp.max(error**2, axis=0) / outlier**2)
         seen = (transmittance * (drawn + trusted * error)) @ components.T
         code = precision * seen @ root.T @ root
@@ -292,9 +295,9 @@ def _robust_code(left, components, transmittance, root, precision, outlier):
 def robust_components(
     rows: Float[np.ndarray, "n pixels"], size: int, outlier: float = OUTLIER
 ) -> tuple[Float[np.ndarray, " pixels"], Float[np.ndarray, "d pixels"], Float[np.ndarray, " d"]]:
-    """Find mean, leading principal components and their spread, leaving out what they explain badly.
+    """Find mean, leading principal components and their spread, ignoring outliers.
 
-    Pixels far from the fit are replaced by it, more so the farther they are, and components are fitted again.
+    Pixels far from the fit are replaced by it, the more the farther they are. Then components are fitted again.
     """
     mean, components, spread = _principal(rows, size)
     for _ in range(REFITS):
@@ -306,7 +309,7 @@ def robust_components(
 
 @jax.jit
 def _fit(rows, components, outlier):
-    """Draw every row by components, robustly."""
+    """Fit every row by components, robustly."""
     root, _ = _inverse_root(_precision(components, None, _CLEAN))
     code = lambda row: _robust_code(row[None], components, None, root, _CLEAN, outlier)[0]
     return jax.vmap(code)(rows) @ components
@@ -316,7 +319,7 @@ def _principal(rows, size):
     mean = rows.mean(axis=0)
     centred = rows - mean
     values, vectors = np.linalg.eigh(centred @ centred.T)  # of scenes by scenes, fewer than pixels
-    absent = 0, max(0, size - len(rows))  # components that so few scenes don't have are zeros
+    absent = 0, max(0, size - len(rows))  # too few scenes: the other components are zeros
     spread = np.sqrt(np.maximum(np.pad(values[::-1][:size], absent), 1e-6))
     leading = np.pad(vectors[:, ::-1][:, :size], [(0, 0), absent])
     return mean, (centred.T @ leading / spread).T, spread / np.sqrt(len(rows))

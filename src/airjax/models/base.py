@@ -1,4 +1,4 @@
-"""What every family of objects has in common: trajectories of inference, scenes, and the model as others see it.
+"""The protocol of every family of objects: trajectories of inference, scenes, and the model's base class.
 
 Objects are learned patches in 2D (`airjax.models.air.AIR`), or solids of known kinds in 3D
 (`airjax.models.air3d.model.AIR3D`).
@@ -13,13 +13,13 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax.models import count
-from airjax.models.background import Layers
 from airjax.models.likelihood import Likelihood
 from airjax.models.patches.base import Code
+from airjax.render3d.stage import Stage
 
 
 class Step(NamedTuple):
-    """What one step of inference found, given that it is present. In a `Trajectory`, stacked over N steps.
+    """The object that one step of inference found, given that it is present. Stacked over N steps in a `Trajectory`.
 
     Attributes:
         presence_logit: log-odds that this step is present, given that all steps before it are.
@@ -28,10 +28,8 @@ class Step(NamedTuple):
         kl: KL of this step's posteriors over where and what from their priors, in nats.
         log_p: log p(z^t) of the sample, in nats.
         log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
-        log_likelihood: log p(x | objects up to this step), in nats, or a lower bound on it (`grounds.Explained`).
-        canvas: the ground with the objects placed so far.
-        objects: the objects so far, to be put before a ground; None: they have no such order (`airjax.render3d`).
-        auxiliary: what a step learns by besides the bound, to be maximised (`airjax.render3d`); None: nothing.
+        log_likelihood: log p(x | objects up to this step), in nats, or a lower bound on it (`background.Explained`).
+        canvas: the background with the objects placed so far.
     """
 
     presence_logit: Float[Array, "*N"]
@@ -42,8 +40,6 @@ class Step(NamedTuple):
     log_q: Float[Array, "*N"]
     log_likelihood: Float[Array, "*N"]
     canvas: Float[Array, "*N c h w"]
-    objects: Layers | None = None
-    auxiliary: Float[Array, "*N"] | None = None
 
     @property
     def log_ratio(self) -> Float[Array, "*N"]:
@@ -56,16 +52,18 @@ class Trajectory(NamedTuple):
 
     Attributes:
         steps: the N steps.
-        ground: the code of what lies behind the objects, or in 3D the camera's azimuth; if it is integrated out, its
-            mean given the likeliest number of objects.
-        empty_canvas: the canvas without objects: that ground.
+        scene: latent that the whole scene shares: the background's code in 2D, the camera's azimuth in 3D. If it is
+            integrated out, its mean given the likeliest number of objects.
+        empty_canvas: the canvas without objects.
         empty_log_likelihood: log p(x | no object), in nats.
+        auxiliary: auxiliary objective, to be maximised beside the bound; 0 if the family has none.
     """
 
     steps: Step
-    ground: Code
+    scene: Code
     empty_canvas: Float[Array, "c h w"]
     empty_log_likelihood: Float[Array, ""]
+    auxiliary: Float[Array, ""]
 
     @property
     def log_likelihoods(self) -> Float[Array, " counts"]:
@@ -94,6 +92,19 @@ class Scene(eqx.Module):
     canvas: Float[Array, "c h w"]
 
 
+class View(NamedTuple):
+    """Glimpses and objects of a scene, step by step.
+
+    Attributes:
+        glimpses: x_att without a mask. With `AIR.residual_glimpses` they are cut from the residual, which can be
+            negative.
+        objects: each decoded patch, magnified from its window to the size of the image.
+    """
+
+    glimpses: Float[Array, "*n N c p p"]
+    objects: Float[Array, "*n N c h w"]
+
+
 class Family(eqx.Module):
     """A model p(x, z, n) with its inference network q(z, n | x), for one image at a time.
 
@@ -109,6 +120,31 @@ class Family(eqx.Module):
     max_objects: eqx.AbstractVar[int]
     image_shape: eqx.AbstractVar[tuple[int, int, int]]
 
+    @property
+    def stage(self) -> Stage | None:
+        """The stage that objects stand on; None: objects are patches in 2D."""
+        return None
+
+    @property
+    def glimpse_side(self) -> int | None:
+        """The side of glimpses, in samples; None: no glimpses are cut."""
+        return None
+
+    @property
+    @abc.abstractmethod
+    def mean_background(self) -> Float[Array, "c h w"]:
+        """The canvas of a scene without objects, at the mean of the scene's own latent."""
+
+    @property
+    def on_black(self) -> bool:
+        """Whether scenes are light objects on black, so that pictures of dark objects on white must be inverted."""
+        return False
+
+    @property
+    @abc.abstractmethod
+    def code_size(self) -> int:
+        """The number of dimensions of an object's `what`."""
+
     @abc.abstractmethod
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, along the central trajectory."""
@@ -121,15 +157,52 @@ class Family(eqx.Module):
     def describe(self, what: Float[np.ndarray, " d"]) -> dict[str, Any]:
         """Describe an object in plain numbers, lists and strings, ready for JSON."""
 
-    def describe_scene(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
-        """Describe in the same way what lies behind the objects; by default, not at all."""
+    def describe_scene(self, scene: Float[np.ndarray, " s"]) -> dict[str, Any]:
+        """Describe the scene's own latent (`Trajectory.scene`) in the same way; by default, not at all."""
         return {}
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "Family":
-        """Let an untrained model start from training scenes; by default, as it is."""
+        """Initialise an untrained model from training scenes; by default, change nothing."""
+        del images
         return self
+
+    def view(
+        self,
+        image: Float[Array, "c h w"],
+        where: Float[Array, "N 3"],
+        what: Float[Array, "N d"],
+        canvases: Float[Array, "counts c h w"],
+    ) -> View:
+        """Cut out the glimpses of a scene, and draw each object by itself.
+
+        Args:
+            image: the scene.
+            where: windows of the objects that were inferred.
+            what: their codes.
+            canvases: the reconstruction after 0, 1, ..., N objects.
+
+        Raises:
+            ValueError: objects are not patches.
+        """
+        raise ValueError(f"glimpses are cut by models of patches, not by {type(self).__name__}")
+
+    def steer(self, scale: float, temperature: float) -> "Family":
+        """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean.
+
+        Raises:
+            ValueError: objects are not patches.
+        """
+        raise ValueError(f"scale and temperature steer models of patches, not {type(self).__name__}")
+
+    def ink(self, *, where_key: PRNGKeyArray, what_key: PRNGKeyArray) -> Float[Array, "h w"]:
+        """Draw an object from the prior in the middle of a scene: how strongly it changes each pixel.
+
+        Raises:
+            ValueError: objects are not patches.
+        """
+        raise ValueError(f"single objects are drawn by models of patches, not by {type(self).__name__}")
 
 
 def rounded(values: Float[np.ndarray, " n"]) -> list[float]:
-    """Make numbers of an array short enough to be read."""
+    """Round the numbers of an array so that they are short to read."""
     return [round(float(value), 6) for value in values]

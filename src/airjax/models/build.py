@@ -10,6 +10,7 @@ from airjax.models.air import AIR, WherePrior
 from airjax.models.air3d.model import AIR3D
 from airjax.models.background import Background, BlackBackground, FixedBackground, LinearBackground
 from airjax.models.base import Family
+from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
 from airjax.models.patches.base import PatchModel
 from airjax.models.patches.conv import ConvPatches
@@ -29,10 +30,6 @@ def count_prior(config: ModelConfig) -> Float[Array, " counts"]:
             log_probs = count.truncated_geometric(config.max_objects, config.count_ratio)
         case "uniform":
             log_probs = count.uniform(config.max_objects)
-        case "poisson":
-            log_probs = count.poisson(config.max_objects, config.count_rate)
-        case "table":
-            log_probs = count.table(config.count_table, config.max_objects)
     return jnp.asarray(log_probs)
 
 
@@ -42,14 +39,14 @@ def _likelihood(config: ModelConfig) -> Likelihood:
     return NormalLikelihood(config.sd, learn=config.learn_sd)
 
 
-def _ground(config: ModelConfig, image_shape: tuple[int, int, int]) -> Background:
-    match config.ground:
+def _background(config: ModelConfig, image_shape: tuple[int, int, int]) -> Background:
+    match config.background_model:
         case "none":
             return BlackBackground(image_shape)
         case "constant" | "mean":
-            return FixedBackground(image_shape, uniform=config.ground == "constant")
+            return FixedBackground(image_shape, uniform=config.background_model == "constant")
         case "linear":
-            return LinearBackground(image_shape, components=config.ground_size)
+            return LinearBackground(image_shape, components=config.background_components)
 
 
 def build_patches(config: ModelConfig, shape: tuple[int, int, int], *, key: PRNGKeyArray) -> PatchModel:
@@ -85,8 +82,9 @@ def build_model(
     if config.objects != "patches":
         return _build_3d(config, image_shape, patches, key)
     patch_key, model_key = jax.random.split(key)
+    compositor = Over() if config.compose == "over" else Add()
     if patches is None:
-        channels = image_shape[0] + (config.compose == "over")
+        channels = compositor.patch_channels(image_shape[0])
         patches = build_patches(config, (channels, config.window, config.window), key=patch_key)
     where = WherePrior(config.scale, config.scale_sd, config.position_sd, learn=config.learn_where)
     return AIR(
@@ -103,8 +101,8 @@ def build_model(
         attention=config.attention,
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
-        ground=_ground(config, image_shape),
-        over=config.compose == "over",
+        background=_background(config, image_shape),
+        compositor=compositor,
         key=model_key,
     )
 

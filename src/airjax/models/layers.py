@@ -187,7 +187,7 @@ class LSTM(eqx.Module):
         return LSTMState(jnp.zeros(self.size), jnp.zeros(self.size))
 
     def __call__(self, x: Float[Array, " i"], state: LSTMState, *, seen: Float[Array, " g"] | float = 0.0) -> LSTMState:
-        """Advance by one step, given an input and, already projected to the four gates, what is `seen` besides."""
+        """Advance by one step, given an input `x` and a further input `seen`, already projected to the gates."""
         gates = seen + self.linear(jnp.concatenate([state.hidden, x]))
         i, f, g, o = jnp.split(gates, 4)
         cell = jax.nn.sigmoid(f + 1.0) * state.cell + jax.nn.sigmoid(i) * jnp.tanh(g)
@@ -198,7 +198,7 @@ class SceneLSTM(eqx.Module):
     """An LSTM that looks at an image and reads the latents found so far (paper, figure 3).
 
     The image enters the four gates through one embedding, `look`. In AIR every step sees the same image, so that
-    this is done once per image rather than once per step; Difference AIR projects what is left of it at every step.
+    this is done once per image rather than once per step; Difference AIR embeds the residual at every step.
     """
 
     embed: Embed

@@ -11,7 +11,7 @@ from airjax.models.attention import Attention
 from airjax.models.layers import MLP, LSTMState, Normal, SceneLSTM
 
 OFF_CENTRE = 0.25
-"""Standard deviation of a window's centre about what is attended to before training, in windows."""
+"""Standard deviation of an untrained window's centre about the place that attention found, in windows."""
 
 
 class Recogniser(eqx.Module):
@@ -34,9 +34,10 @@ class Recogniser(eqx.Module):
         start: Normal,
         key: PRNGKeyArray,
     ):
-        """Make the network; before training, its windows are distributed about as `start`, whatever the image.
+        """Make the network; before training, its windows are distributed about as `start` for every image.
 
-        With `attention`, the number of features that it sees, they lie about what is attended to; 0: none.
+        `attention` is the number of features of attention; 0 leaves it out. With it, windows lie about the place that
+        it found.
         """
         lstm, head = jax.random.split(key)
         self.lstm = SceneLSTM(
@@ -57,7 +58,7 @@ class Recogniser(eqx.Module):
         return 0 if self.attention is None else self.attention.cells
 
     def look(self, image: Float[Array, "c h w"]) -> Float[Array, " g"]:
-        """Do once what doesn't depend on the state."""
+        """Embed an image; the result does not depend on the state."""
         return self.lstm.look(image)
 
     def __call__(
@@ -65,17 +66,18 @@ class Recogniser(eqx.Module):
         seen: Float[Array, " g"],
         latents: Float[Array, " z"],
         state: LSTMState,
-        left: Float[Array, "c h w"],
+        residual: Float[Array, "c h w"],
         noise: Float[Array, " cells"],
     ) -> tuple[Float[Array, ""], Normal, LSTMState]:
         """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state.
 
-        Attention sees what is `left` of the image; standard normal `noise` chooses the cell, zeros the likeliest.
+        Attention sees the `residual`, the image minus the canvas. Standard normal `noise` chooses the cell; zeros take
+        the likeliest.
         """
         state = self.lstm(seen, latents, state)
         if self.attention is None:
             output = self.head(state.hidden)
             return output[0], Normal(output[1:4], output[4:7]), state
-        attended = self.attention(left, noise)
+        attended = self.attention(residual, noise)
         output = self.head(jnp.concatenate([state.hidden, attended.features]))
         return output[0], Normal(output[1:4].at[1:].add(attended.centre), output[4:7]), state

@@ -1,4 +1,4 @@
-"""Scenes in three dimensions: a differentiable renderer of objects on a table (docs/scenes3d.md)."""
+"""3D scenes: a differentiable renderer of objects on a table (docs/scenes3d.md)."""
 
 from airjax.render3d.camera import Camera as Camera
 from airjax.render3d.camera import Rays as Rays

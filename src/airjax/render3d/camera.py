@@ -1,7 +1,7 @@
-"""Look at the table: cameras, and the ray of every pixel.
+"""Cameras that look at the table, and the ray of every pixel.
 
-World coordinates: the table is the plane z = 0 with its centre at the origin, z points upwards, and objects stand
-around the centre, at x and y of about -1 to 1. Angles are radians.
+World coordinates: the table is the plane z = 0 with its centre at the origin, and z points upwards. Objects stand
+around the centre, at x and y of about -1 to 1. Angles are in radians.
 """
 
 from typing import NamedTuple
@@ -20,10 +20,10 @@ class Rays(NamedTuple):
     """The rays of an image.
 
     Attributes:
-        origin: where they all start: the camera's position.
-        direction: their unit directions.
-        forward: the direction in which the camera looks.
-        pixel: side of a pixel over its distance along `forward`.
+        origin: start of all rays: the camera's position.
+        direction: unit directions of the rays.
+        forward: viewing direction of the camera.
+        pixel: side of a pixel divided by its distance along `forward`.
     """
 
     origin: Float[Array, "3"]
@@ -33,12 +33,12 @@ class Rays(NamedTuple):
 
 
 class Camera(eqx.Module):
-    """A pinhole camera; made by `orbit` or `look_at`.
+    """A pinhole camera. Create it with `orbit` or `look_at`.
 
     Attributes:
-        position: of the pinhole.
-        axes: the unit vectors right, up and forward, one a row.
-        field_of_view: vertical, in radians, between 0 and pi.
+        position: position of the pinhole.
+        axes: unit vectors right, up and forward, as rows.
+        field_of_view: vertical field of view, in radians, between 0 and pi.
     """
 
     position: Float[Array, "3"]
@@ -46,7 +46,7 @@ class Camera(eqx.Module):
     field_of_view: Float[Array, ""]
 
     def rays(self, shape: tuple[int, int]) -> Rays:
-        """Find the rays through the centres of the square pixels of an image of `shape` = (height, width).
+        """Return the rays through the centres of the square pixels of an image of `shape` = (height, width).
 
         Raises:
             ValueError: a side is below 1.
@@ -62,7 +62,7 @@ class Camera(eqx.Module):
         return Rays(self.position, normalise(tuple(direction)), self.axes[2], pixel)
 
     def project(self, point: Float[Array, "3"], shape: tuple[int, int]) -> Float[Array, "2"]:
-        """Find where a point is seen, (x, y) in pixels of an image of `shape`; behind the camera, far outside."""
+        """Project a point to (x, y), in pixels of an image of `shape`. Points behind the camera land far outside."""
         height, width = shape
         right, up, forward = self.axes @ (point - self.position)
         scale = 0.5 * height / jnp.tan(0.5 * self.field_of_view) / jnp.maximum(forward, TINY)
@@ -77,10 +77,10 @@ def orbit(
     target: Float[Array, "3"] | None = None,
     field_of_view: Float[Array, ""] | float = FIELD_OF_VIEW,
 ) -> Camera:
-    """Place a camera on a sphere around `target` (the table's centre), at which it looks.
+    """Place a camera on a sphere around `target` (by default the table's centre), looking at it.
 
-    Azimuth 0 looks along y with x to the right, and grows counterclockwise seen from above; elevation is that above
-    the table. Straight down, at elevation pi / 2, is as good as any other; so is distance 0.
+    At azimuth 0 the camera looks along y, with x to the right. Azimuth grows counterclockwise as seen from above.
+    Elevation is measured from the table's plane. Elevation pi / 2 (straight down) and distance 0 are allowed.
     """
     sin_a, cos_a = jnp.sin(azimuth), jnp.cos(azimuth)
     sin_e, cos_e = jnp.sin(elevation), jnp.cos(elevation)
@@ -97,9 +97,9 @@ def look_at(
     *,
     field_of_view: Float[Array, ""] | float = FIELD_OF_VIEW,
 ) -> Camera:
-    """Point a camera at `position` to `target`, upright.
+    """Place an upright camera at `position`, looking at `target`.
 
-    Straight up or down, where upright means nothing, x is to the right; a camera at its own target looks along y.
+    A camera that looks straight up or down has x to the right. A camera at its own target looks along y.
     """
     offset = target - position
     distance = length(*offset)

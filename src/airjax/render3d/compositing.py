@@ -1,13 +1,12 @@
-"""Put layers over each other by depth, in any order.
+"""Composite layers by depth, in any order.
 
-Layer i is seen through what is nearer: its transmittance T_i is the product, over the other layers j, of
+Layer i is seen through the layers in front of it. Its transmittance T_i is the product, over the other layers j, of
 
     1 - opacity_j * nearer(depth_i - depth_j),
 
-where nearer() rises from 0 at -BLEND to 1 at BLEND. Where depths differ by more, that is what painting the layers from
-far to near gives; where solids run into each other, they blend. A canvas remembers its layers, so that a new one
-changes their transmittances, whatever is before or behind it: every canvas on the way is exact, and no layer is drawn
-twice.
+where nearer() rises from 0 at -BLEND to 1 at BLEND. Where depths differ by more than BLEND, this equals painting the
+layers from far to near. Where solids intersect, they blend. A canvas keeps its layers, so that a new layer can update
+their transmittances, at whatever depth it is added. So every intermediate canvas is exact, and no layer is drawn twice.
 """
 
 from typing import NamedTuple
@@ -20,18 +19,18 @@ from jaxtyping import Array, Float
 from airjax.render3d.view import Part
 
 BLEND = 0.02
-"""Difference of depths within which layers blend, in table coordinates."""
+"""Difference in depth below which layers blend, in table coordinates."""
 
 _LITTLE = 1e-6
 
 
 class Layer(NamedTuple):
-    """One object as it is seen alone.
+    """The image of one object alone.
 
     Attributes:
-        colour: its colours, in [0, 1], wherever it is.
-        opacity: share of a pixel that it covers, in [0, 1].
-        depth: its distance from the camera along the ray.
+        colour: colours of the object, in [0, 1].
+        opacity: fraction of each pixel that the object covers, in [0, 1].
+        depth: distance from the camera along the ray.
     """
 
     colour: Float[Array, "*n 3 h w"]
@@ -40,15 +39,15 @@ class Layer(NamedTuple):
 
 
 class Canvas(eqx.Module):
-    """A background and the layers before it, of which there may be up to a capacity of n.
+    """A background and up to n layers in front of it, where n is the capacity.
 
-    Slots are a tuple, not an axis: so that everything done to a pixel is one loop, and a product has a cheap gradient.
+    Layers are a tuple, not an axis. So XLA fuses all work on a pixel into one loop, and products have cheap gradients.
 
     Attributes:
-        background: what is seen where there is no layer.
-        layers: the n slots, the latest layer first; those not in use have no opacity.
-        transmittances: what share of each layer is not hidden by the others.
-        covered: share of each pixel that is covered by any.
+        background: image behind the layers.
+        layers: n slots, the latest layer first; unused slots have opacity 0.
+        transmittances: fraction of each layer that the other layers don't hide.
+        covered: fraction of each pixel that the layers cover together.
     """
 
     background: Float[Array, "3 h w"]
@@ -57,7 +56,7 @@ class Canvas(eqx.Module):
     covered: Float[Array, "h w"]
 
     def add(self, layer: Layer) -> "Canvas":
-        """Add a layer at its depth; beyond the capacity, the layer added first is lost."""
+        """Add a layer at its depth. If the canvas is full, the oldest layer is dropped."""
         ahead, behind = jnp.ones_like(layer.opacity), []
         for other, transmittance in zip(self.layers, self.transmittances):
             hidden = _nearer(other.depth - layer.depth)  # by the new layer
@@ -73,18 +72,18 @@ class Canvas(eqx.Module):
 
     @property
     def image(self) -> Float[Array, "3 h w"]:
-        """What is seen: the layers over each other, and the background behind them."""
+        """Image of the layers, composited in front of the background."""
         front, total = jnp.zeros_like(self.background), jnp.zeros_like(self.covered)
         for layer, transmittance in zip(self.layers, self.transmittances):
             weight = layer.opacity * transmittance
             front, total = front + weight * layer.colour, total + weight
-        # Only where three layers or more blend at one depth do the weights sum to something else than what is covered.
+        # The sum of weights differs from `covered` only where at least three layers blend at one depth.
         scale = (self.covered + _LITTLE) / (total + _LITTLE)
         return (1.0 - self.covered) * self.background + scale * front
 
 
 def blank(background: Float[Array, "3 h w"], capacity: int) -> Canvas:
-    """Make a canvas without layers.
+    """Create a canvas without layers.
 
     Raises:
         ValueError: `capacity` is negative.
@@ -97,7 +96,7 @@ def blank(background: Float[Array, "3 h w"], capacity: int) -> Canvas:
 
 
 def join(first: Part, second: Part) -> Part:
-    """Make one part of two, the nearer over the other."""
+    """Composite two parts into one, the nearer in front of the other."""
     hidden = _nearer(second.depth - first.depth)  # the second part by the first
     weights = first.opacity * (1.0 - second.opacity * (1.0 - hidden)), second.opacity * (1.0 - first.opacity * hidden)
     share = (weights[0] + _LITTLE) / (weights[0] + weights[1] + _LITTLE)
@@ -106,6 +105,6 @@ def join(first: Part, second: Part) -> Part:
 
 
 def _nearer(difference):
-    """Say how far something is hidden by what is nearer by `difference`: from 0 over 1/2 at none to 1."""
+    """Return how much of a layer is hidden by one that is nearer by `difference`: from 0 to 1, and 1/2 at 0."""
     share = jnp.clip(0.5 + 0.5 / BLEND * difference, 0.0, 1.0)
     return share * share * (3.0 - 2.0 * share)

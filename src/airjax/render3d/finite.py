@@ -1,4 +1,4 @@
-"""Differentiate a renderer that is a black box, as the paper did: by rendering a little before and a little after."""
+"""Differentiate a black-box renderer by central finite differences, as in the paper."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,30 +8,30 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 Renderer = Callable[[Float[np.ndarray, " d"]], Float[np.ndarray, "c h w"] | UInt8[np.ndarray, "c h w"]]
-"""A renderer on the host: from latents to an image, of floats or of bytes, 255 of which are 1."""
+"""A renderer on the host: maps latents to an image of floats, or of bytes, where 255 stands for 1."""
 
 
 def differentiable(
     renderer: Renderer, image_shape: tuple[int, int, int], steps: Sequence[float]
 ) -> Callable[[Float[Array, " d"]], Float[Array, "c h w"]]:
-    """Make a black-box renderer a function that can be differentiated, compiled and batched (paper, section 3.3).
+    """Turn a black-box renderer into a function that can be differentiated, compiled and batched (paper, section 3.3).
 
-    Its Jacobian is that of central differences: column i is (render(z + e_i) - render(z - e_i)) / (2 e_i), two renders
-    a latent, and one more for the image itself. Both modes of differentiation work, but not second derivatives.
+    Column i of its Jacobian is the central difference (render(z + e_i) - render(z - e_i)) / (2 e_i). This takes two
+    renders per latent, and one for the image itself. Forward and reverse mode work; second derivatives don't.
 
-    The renderer is called on the host with NumPy arrays of float32 (float64 where latents are), one vector at a time,
-    in a thread that it doesn't choose: what is bound to a thread, such as an OpenGL context, it must make for the
-    thread that calls it. It must be pure, as calls may be left out or repeated, and must not call JAX. Where it
-    returns bytes, steps have to change them by much more than a rounding.
+    The renderer is called on the host with NumPy arrays of float32 (float64 if latents are), one vector at a time and
+    from any thread. If it needs an object that is bound to a thread, such as an OpenGL context, it must create one for
+    the calling thread. It must be pure, because calls may be omitted or repeated, and must not call JAX. If it returns
+    bytes, steps must change them by much more than the rounding error.
 
     Args:
-        renderer: from latents [d] to an image of `image_shape`, of floats or uint8.
+        renderer: maps latents [d] to an image of `image_shape`, of floats or uint8.
         image_shape: (channels, height, width).
-        steps: e_i, how far each of the d latents is moved, in its own unit; d is at least 1.
+        steps: e_i, the step of each of the d latents, in its own unit; d is at least 1.
 
     Raises:
-        ValueError: a step isn't positive, or there is none; when called, the number of latents isn't that of steps.
-            An image of another shape raises `jax.errors.JaxRuntimeError`, once it is computed.
+        ValueError: a step isn't positive, or there is none; or, when called, the number of latents isn't that of
+            steps. An image of another shape raises `jax.errors.JaxRuntimeError`, once it is computed.
     """
     if not min(steps, default=0.0) > 0:
         raise ValueError(f"steps must be positive, got {tuple(steps)}")
@@ -67,7 +67,7 @@ def differentiable(
 
 
 def _batched(host, shape):
-    """Apply a function of one vector to any number of them."""
+    """Extend a function of one vector to arrays of vectors with any leading axes."""
 
     def apply(latents):
         latents = np.asarray(latents)

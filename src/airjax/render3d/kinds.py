@@ -1,7 +1,7 @@
-"""What stands on the table: three solids and three pieces of crockery, as unit shapes, to be multiplied by a size.
+"""Kinds of objects: three solids and three pieces of crockery, as unit shapes that are multiplied by a size.
 
-A kind's `symmetry` is the number of rotations about the vertical, within a full turn, that leave it the same: 1 if all
-can be told apart, and 0 if none can.
+A kind's `symmetry` is the number of rotations about the vertical, within a full turn, that leave it unchanged: 1 if all
+rotations look different, and 0 if none does.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -20,19 +20,19 @@ from airjax.render3d.solids import cube, sphere, tube
 from airjax.render3d.view import Part, View
 
 Drawn = Callable[[View], Part]
-"""Draws what is seen in its own frame."""
+"""Draws an object, seen in its own frame."""
 
 
 class Kind(NamedTuple):
     """A kind of object.
 
     Attributes:
-        name: what it is called.
-        symmetry: number of rotations in a full turn that leave it the same; 0: all do.
-        radius: how far it reaches from its axis, in units of its size.
-        body: a solid of revolution, or what draws it.
-        sheets: covers all of it with sheets, for other renderers.
-        handle: draws what is joined to the body, if anything is.
+        name: name of the kind.
+        symmetry: number of rotations in a full turn that leave it unchanged; 0: all do.
+        radius: largest distance from its axis, in units of its size.
+        body: a solid of revolution, or a function that draws the body.
+        sheets: returns sheets that cover the whole object, for other renderers.
+        handle: draws a handle that is joined to the body; None: no handle.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Kind(NamedTuple):
 
     @property
     def likeness(self) -> Hashable:
-        """Tell what bodies have in common that one program can draw: vessels, and solids that are turned."""
+        """Key that is equal for bodies that one program can draw: all vessels, and all filled solids of revolution."""
         return self.body.cavity is None if isinstance(self.body, Turned) else self.body
 
     def draw(self, view: View) -> Part:
-        """Draw one of this kind."""
+        """Draw an object of this kind."""
         return _joined(self.handle, _draw_body((self,), 0, view), view)
 
 
@@ -62,7 +62,7 @@ _HANDLE_RADIUS = 0.12
 
 
 def handle(view: View) -> Part:
-    """Draw the handle of a cup, along x."""
+    """Draw the handle of a cup, which points along x."""
     return tube(view, _HANDLE, _HANDLE_RADIUS)
 
 
@@ -85,13 +85,13 @@ PLATE = _turned("plate", 3, 1.35, _PLATE)
 SOLIDS = (SPHERE, CUBE, CYLINDER)
 CROCKERY = (CUP, BOWL, PLATE)
 KINDS = SOLIDS + CROCKERY
-"""All kinds; an identity is an index into these, or into another tuple of kinds."""
+"""All kinds. An identity is an index into this or another tuple of kinds."""
 
 
 def draw_kinds(kinds: Sequence[Kind], views: View) -> Part:
-    """Draw an object of each of these kinds: parts [n, ...] as they are seen in views [n, ...].
+    """Draw an object of each of these kinds in its view: parts [n, ...] of views [n, ...].
 
-    Neighbours whose bodies are alike, or their handles, are drawn by one program.
+    One program draws each run of neighbours with similar bodies, and each run with the same handle.
     """
     body = lambda run, views: jax.vmap(partial(_draw_body, run))(jnp.arange(len(run)), views)
     joined = lambda run, parts, views: jax.vmap(partial(_joined, run[0].handle))(parts, views)
@@ -100,7 +100,7 @@ def draw_kinds(kinds: Sequence[Kind], views: View) -> Part:
 
 
 def draw_kind(kinds: Sequence[Kind], identity: Integer[Array, ""], view: View) -> Part:
-    """Draw an object of the kind `kinds[identity]`, or of the first or last one where there is no such."""
+    """Draw an object of the kind `kinds[identity]`, with `identity` clipped to the valid range."""
     identity = jnp.clip(identity, 0, len(kinds) - 1)
     groups = {one: [kind for kind in kinds if kind.likeness == one] for one in (kind.likeness for kind in kinds)}
     handles = list(dict.fromkeys(kind.handle for kind in kinds))
@@ -113,7 +113,7 @@ def draw_kind(kinds: Sequence[Kind], identity: Integer[Array, ""], view: View) -
 
 
 def _draw_body(alike: Sequence[Kind], place, view: View) -> Part:
-    """Draw the body of one of several kinds whose bodies are alike."""
+    """Draw the body of the kind `alike[place]`, where all kinds have the same likeness."""
     if not isinstance(alike[0].body, Turned):
         return alike[0].body(view)
     forms = (kind.body.form for kind in alike if isinstance(kind.body, Turned))
@@ -126,7 +126,7 @@ def _joined(handle: Drawn | None, body: Part, view: View) -> Part:
 
 
 def _in_runs(kinds: Sequence[Kind], key: Callable[[Kind], Hashable], function: Callable, *trees: Any) -> Any:
-    """Apply a function to every run of kinds that have a key in common, and to what is theirs in the trees."""
+    """Apply a function to every run of kinds with equal keys, and to the run's slices of the trees."""
     done, start = [], 0
     for _, group in groupby(kinds, key):
         run = list(group)

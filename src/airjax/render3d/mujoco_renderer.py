@@ -1,7 +1,7 @@
-"""The same scenes drawn by MuJoCo's OpenGL renderer, which no model is built on: an optional extra.
+"""Draw the same scenes with MuJoCo's OpenGL renderer. This is an optional extra, which no model uses.
 
-It has no derivatives; `airjax.render3d.differentiable` takes differences. Its pictures are not quite those that models
-explain: edges are sampled, surfaces are triangles, the cloth is a texture.
+MuJoCo has no derivatives; `airjax.render3d.differentiable` takes finite differences. Its images differ slightly from
+those of `airjax.render3d.render`: edges are sampled, surfaces are triangles, and the cloth is a texture.
 """
 
 import math
@@ -28,23 +28,23 @@ from airjax.render3d.view import NEAR
 
 NEEDED = "pip install 'airjax[mujoco]', and on Debian apt install libegl1 libgl1-mesa-dri libopengl0"
 FINENESS = 4
-"""Samples of a pixel, each way: edges that move change it in small steps."""
+"""Samples of a pixel in each direction. With more samples, a moving edge changes the pixel in smaller steps."""
 MARGIN = 1.05
-"""Half the side of the picture of the table, in the table's radii."""
+"""Half the side of the table's texture, in units of the table's radius."""
 TEXELS = 512
-"""Side of that picture."""
+"""Side of the table's texture, in texels."""
 MOST_KINDS = 6
-"""Kinds that a stage can have: as many as MuJoCo has groups of what is seen or not."""
+"""Largest number of kinds of a stage: the number of MuJoCo's visibility groups."""
 NONE = [0.0, 0.0, 0.0]
 
 
 class MuJoCoRenderer:
-    """Draw the objects of a stage by MuJoCo, on the host.
+    """Draw the objects of a stage with MuJoCo, on the host.
 
-    Any thread may call it, as `airjax.render3d.differentiable` does; calls wait for one another.
+    It can be called from any thread, as `airjax.render3d.differentiable` requires. Calls run one at a time.
 
     Args:
-        stage: what can stand on the table, and from where it is seen.
+        stage: kinds of objects, table and camera.
         shape: (height, width) of images.
 
     Raises:
@@ -73,12 +73,12 @@ class MuJoCoRenderer:
         """Draw a scene.
 
         Args:
-            labels: the kinds of its objects, as indices into the stage's.
-            poses: their positions x, y and rotations, in radians.
-            azimuth: of the camera, in radians; None: the stage's.
+            labels: kinds of the objects, as indices into the stage's kinds.
+            poses: positions x, y and rotations (in radians) of the objects.
+            azimuth: azimuth of the camera, in radians; None: the stage's.
 
         Raises:
-            ValueError: a label is no kind's.
+            ValueError: a label is out of range.
         """
         if len(labels) and not 0 <= min(labels) <= max(labels) < len(self._stage.kinds):
             raise ValueError(f"labels must be from 0 to {len(self._stage.kinds) - 1}, got {labels}")
@@ -88,11 +88,11 @@ class MuJoCoRenderer:
             self._lay(labels, poses, self._stage.azimuth if azimuth is None else azimuth)
             mujoco.mjr_render(all_of_it, self._scene, self._context)
             mujoco.mjr_readPixels(image, None, all_of_it, self._context)
-        (height, width), samples = self._shape, image[::-1]  # OpenGL begins at the bottom
+        (height, width), samples = self._shape, image[::-1]  # OpenGL starts at the bottom
         return np.rint(samples.reshape(height, FINENESS, width, FINENESS, 3).mean((1, 3))).astype(np.uint8)
 
     def _lay(self, labels, poses, azimuth):
-        """Put the table into the scene, then object by object; the model has one of each kind, which is moved."""
+        """Add the table to the scene, then each object. The model has one body of each kind, moved for each object."""
         mujoco, option, pushed = self._mujoco, self._mujoco.MjvOption(), self._mujoco.MjvPerturb()
         model, data, scene = self._model, self._data, self._scene
         fixed, movable = mujoco.mjtCatBit.mjCAT_STATIC.value, mujoco.mjtCatBit.mjCAT_DYNAMIC.value
@@ -114,7 +114,7 @@ class MuJoCoRenderer:
 
 @contextmanager
 def _needed() -> Iterator[None]:
-    """Name what to install where something is missing: of OpenGL, that can show as any error."""
+    """Name what to install if something is missing. A missing OpenGL can raise any error."""
     try:
         yield
     except Exception as error:
@@ -122,7 +122,7 @@ def _needed() -> Iterator[None]:
 
 
 def _import_mujoco() -> Any:
-    """Import MuJoCo, with an OpenGL that works without a display where there is none and the environment names none."""
+    """Import MuJoCo. Without a display, use EGL unless the environment chooses another OpenGL."""
     if sys.platform == "linux" and not os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
         os.environ.setdefault("MUJOCO_GL", "egl")
     import mujoco
@@ -131,7 +131,7 @@ def _import_mujoco() -> Any:
 
 
 def _open(mujoco, model, samples) -> tuple[Any, Any]:
-    """Make a window that is never shown, and what MuJoCo keeps in it."""
+    """Create an off-screen window, and MuJoCo's rendering context in it."""
     window = mujoco.GLContext(*reversed(samples))
     with window.as_current():
         context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
@@ -140,12 +140,12 @@ def _open(mujoco, model, samples) -> tuple[Any, Any]:
 
 
 def _free(window, context):
-    with window.as_current():  # or another's would be freed
+    with window.as_current():  # otherwise the resources of another context would be freed
         context.free()
 
 
 def _model(mujoco, stage, samples):
-    """Describe the stage: light, table, and one object of each kind, which can be moved."""
+    """Compile a model of the stage: light, table, and one movable object of each kind."""
     spec, setting = mujoco.MjSpec(), daylight()
     _set_view(spec.visual, stage, samples, float(setting.light.ambient))
     _light(mujoco, spec, setting.light)
@@ -163,7 +163,7 @@ def _model(mujoco, stage, samples):
 
 
 def _set_view(visual, stage, samples, ambient):
-    visual.quality.shadowsize = visual.quality.offsamples = 0  # an empty map of shadows takes most of the time
+    visual.quality.shadowsize = visual.quality.offsamples = 0  # even an empty shadow map would take most of the time
     visual.global_.offheight, visual.global_.offwidth = samples
     visual.global_.fovy = math.degrees(FIELD_OF_VIEW)
     visual.map.znear, visual.map.zfar = NEAR, 10.0 * stage.distance
@@ -182,7 +182,7 @@ def _light(mujoco, spec, light):
 
 
 def _table(setting):
-    """Cover a square with the table as it is seen from far above, and with what is beyond."""
+    """Return a square sheet that shows the table and its surroundings, as seen from far above."""
     half = MARGIN * float(setting.table.radius)
     x, y = np.meshgrid([-half, half], [-half, half])
     up = np.broadcast_to([0.0, 0.0, 1.0], (2, 2, 3))
@@ -192,7 +192,7 @@ def _table(setting):
 
 @partial(jax.jit, static_argnums=1)
 def _seen_from_above(setting: Setting, half: float, high: float = 100.0) -> Float[Array, "3 h w"]:
-    """Draw the middle of the table, as bright as it is before light falls on it."""
+    """Draw the table without lighting."""
     light = setting.light
     rays = orbit(0.0, 0.5 * math.pi, high, field_of_view=2.0 * math.atan(half / high)).rays((TEXELS, TEXELS))
     lit = light.ambient + (1.0 - light.ambient) * light.direction[2] / length(*light.direction)
@@ -200,7 +200,7 @@ def _seen_from_above(setting: Setting, half: float, high: float = 100.0) -> Floa
 
 
 def _add(mujoco, spec, body, name, sheet, group):
-    """Add a sheet whose paint is red, green and blue, as a mesh with a texture."""
+    """Add a sheet, whose paint is red, green and blue, as a mesh with a texture."""
     height, width, _ = sheet.paint.shape
     rows, columns, _ = sheet.points.shape
     y, x = (np.linspace(0.5, n - 0.5, m) / n for n, m in ((height, rows), (width, columns)))

@@ -1,7 +1,7 @@
-"""Draw objects on a table: one as a layer, every kind at once, or a whole scene.
+"""Draw objects on a table: one object as a layer, one of every kind, or a whole scene.
 
-Functions act on one image; callers `vmap`. They are smooth in everything but the identity: pose, colours, camera, light
-and table.
+Functions act on one image; callers `vmap`. They are smooth in pose, colours, camera, light and table, but not in the
+identity.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from airjax.render3d.view import Light, Pose, view_from
 
 
 class Setting(eqx.Module):
-    """What a scene has besides its objects.
+    """Light and table of a scene.
 
     Attributes:
-        light: on objects and table.
-        table: what they stand on, and what is beyond.
+        light: light on objects and table.
+        table: the table and its surroundings.
         softness: width of soft edges, in pixels.
     """
 
@@ -33,7 +33,7 @@ class Setting(eqx.Module):
 
 
 def daylight() -> Setting:
-    """Make the default setting: light from the upper left behind the camera of azimuth 0, a blue and white cloth."""
+    """Return the default setting: a blue and white cloth, lit from the upper left behind a camera of azimuth 0."""
     light = Light(jnp.array([-0.5, -0.6, 1.0]), jnp.asarray(0.35))
     table = Table(
         cloth=jnp.array([[0.80, 0.84, 0.90], [0.52, 0.62, 0.78]]),
@@ -51,13 +51,13 @@ def draw(rays: Rays, kind: Kind, pose: Pose, setting: Setting) -> Layer:
 
 
 def draw_all(rays: Rays, poses: Pose, setting: Setting, kinds: Sequence[Kind]) -> Layer:
-    """Draw objects of known kinds, each through rays of its own (`rays` and `poses` are stacked): layers [n, ...]."""
+    """Draw objects of known kinds, each with its own rays (`rays` and `poses` are stacked), as layers [n, ...]."""
     views = jax.vmap(lambda rays, pose: view_from(rays, pose, setting.light, setting.softness))(rays, poses)
     return jax.vmap(_layer)(views, draw_kinds(kinds, views), poses)
 
 
 def draw_each(rays: Rays, pose: Pose, setting: Setting, kinds: Sequence[Kind] = KINDS) -> Layer:
-    """Draw one object as if it were of each kind: layers [k, ...], to enumerate identities."""
+    """Draw one object as each of the kinds, as layers [k, ...], to enumerate identities."""
     repeated = lambda tree: jax.tree.map(lambda x: jnp.broadcast_to(x, (len(kinds), *x.shape)), tree)
     return draw_all(repeated(rays), repeated(pose), setting, kinds)
 
@@ -67,23 +67,24 @@ def draw_identity(
 ) -> Layer:
     """Draw one object whose kind is `kinds[identity]`.
 
-    Alone, only that kind is drawn. Under `vmap` over identities a vessel is, a cylinder, a cube and so on, as far as
-    they are among the kinds, and one of them selected. An identity out of range is that at the nearer end.
+    Without `vmap`, only that kind is drawn. Under `vmap` over identities, one object of each group of similar kinds
+    (vessels, filled solids of revolution, cubes, spheres) is drawn, and one of them is selected. An identity out of
+    range is clipped.
     """
     view = view_from(rays, pose, setting.light, setting.softness)
     return _layer(view, draw_kind(kinds, identity, view), pose)
 
 
 def _layer(view, part, pose) -> Layer:
-    """Give a part its colours."""
-    # A silhouette softer than the object is large would show what has no size at all: a spot of half the opacity.
+    """Colour a part, and convert it to a layer."""
+    # If edges are softer than the object is large, even an object of no size would show, as a spot of opacity 1/2.
     resolved = jax.nn.sigmoid(4.0 * jnp.log(2.0 * view.size / view.blur))
     colour = pose.colour[:, None, None] * part.coloured + part.white
     return Layer(colour, part.opacity * resolved, part.depth)
 
 
 def empty_table(rays: Rays, setting: Setting, capacity: int) -> Canvas:
-    """Make the canvas without objects, for up to `capacity` of them.
+    """Create a canvas of the empty table, for up to `capacity` objects.
 
     Raises:
         ValueError: `capacity` is negative.
@@ -99,7 +100,7 @@ def render(
     shape: tuple[int, int],
     kinds: Sequence[Kind] = KINDS,
 ) -> Float[Array, "n+1 3 h w"]:
-    """Draw a scene of n objects (`poses` are stacked), and all on the way to it: with the first 0, 1, ..., n of them.
+    """Draw the scenes of the first 0, 1, ..., n of n objects (`poses` are stacked).
 
     Raises:
         ValueError: a side of `shape` = (height, width) is below 1.

@@ -1,8 +1,8 @@
-"""Solids turned on a lathe: cylinders, and the open vessels of a laid table.
+"""Solids of revolution: cylinders, and the open vessels of a laid table.
 
-A wall is a quadric of revolution, rho^2 = a + b z + c z^2: a cylinder, or with c < 0 an ellipsoid, which bulges. Rays
-meet it in closed form, its normals are smooth, and cut off between two heights it is convex. A vessel is such a body
-with a cavity, which is another one: rays that cross the opening meet the cavity's wall or floor from within.
+A wall is a quadric of revolution, rho^2 = a + b z + c z^2: a cylinder, or for c < 0 an ellipsoid, which bulges. Its
+intersections with rays have a closed form, its normals are smooth, and the body between two heights is convex. A vessel
+is such a body with a cavity of the same form. Rays through the opening hit the cavity's wall or floor from inside.
 """
 
 from dataclasses import dataclass
@@ -20,25 +20,30 @@ from airjax.render3d.view import Part, View, in_front
 GLAZE = 0.3
 """Share of the object's colour inside a vessel; the rest is white."""
 DIMNESS = 0.35
-"""How dark a cavity gets at a depth of its radius."""
+"""Strength of the dimming in a cavity: at a depth of its radius, brightness is 1 / (1 + DIMNESS)."""
 MOST_PETALS = 3
-"""Of one shape."""
+"""Largest number of petals of a shape."""
 SHARPNESS = 3.0
-"""Of the edges of petals."""
+"""Sharpness of the edges of petals."""
 AXIS = 0.15
 """Distance from the axis, in sizes, within which petals fade."""
 LEAST_CURVATURE = 1e-6
-"""Of a cylinder's wall as seen by rays along its axis."""
+"""Lower bound on the curvature of a wall along a ray. It is zero for a cylinder and rays along its axis."""
 
 
 @dataclass(frozen=True)
 class Wall:
-    """A profile: the radii at its bottom, half way up and at its top, through which rho^2 is a parabola in z.
+    """The profile of a wall. rho^2 is the parabola in z through the squares of three radii.
+
+    All lengths are in units of the object's size.
 
     Attributes:
-        bottom: height where it begins, in units of the object's size, as all lengths here.
-        top: height where it ends.
-        radii: (at the bottom, half way, at the top).
+        bottom: height of the lower end.
+        top: height of the upper end.
+        radii: radii at the bottom, half way up, and at the top.
+
+    Raises:
+        ValueError: `bottom` is not below `top`, a radius is not positive, or the wall is neither a cylinder nor bulges.
     """
 
     bottom: float
@@ -58,7 +63,7 @@ class Wall:
 
     @property
     def profile(self) -> "Profile":
-        """The same in numbers to draw with."""
+        """The wall as numbers for drawing."""
         low, middle, high = (radius**2 for radius in self.radii)
         height = self.top - self.bottom
         c = 2.0 * (low - 2.0 * middle + high) / height**2
@@ -73,9 +78,11 @@ class Turned:
 
     Attributes:
         outside: the wall seen from outside.
-        cavity: the wall seen from inside, up to the same top; None: a filled solid.
-        petals: number of stripes around the axis that are white, on the wall of the cavity if there is one, up to
-            `MOST_PETALS`.
+        cavity: the wall seen from inside, which ends at the same top; None: a filled solid.
+        petals: number of white stripes around the axis, up to `MOST_PETALS`; on the cavity's wall if there is a cavity.
+
+    Raises:
+        ValueError: `petals` is out of range.
     """
 
     outside: Wall
@@ -88,19 +95,19 @@ class Turned:
 
     @property
     def form(self) -> "Form":
-        """The same in numbers to draw with."""
+        """The solid as numbers for drawing."""
         return Form(self.outside.profile, self.cavity and self.cavity.profile, self.petals)
 
 
 class Profile(NamedTuple):
-    """A wall in numbers, which may be arrays: so one program draws whatever has walls.
+    """A wall as numbers, which may be arrays, so that one program can draw all shapes with walls.
 
     Attributes:
         bottom: see `Wall`.
         top: see `Wall`.
-        foot: the radius at the bottom.
-        rim: the radius at the top.
-        coefficients: the (a, b, c) of rho^2 = a + b z + c z^2.
+        foot: radius at the bottom.
+        rim: radius at the top.
+        coefficients: coefficients (a, b, c) of rho^2 = a + b z + c z^2.
     """
 
     bottom: float | Float[Array, ""]
@@ -111,7 +118,7 @@ class Profile(NamedTuple):
 
 
 class Form(NamedTuple):
-    """A solid of revolution in numbers, which may be arrays; see `Turned`."""
+    """A solid of revolution as numbers, which may be arrays; see `Turned`."""
 
     outside: Profile
     cavity: Profile | None
@@ -134,7 +141,7 @@ def turned(view: View, shape: Form) -> Part:
 
 
 def _outside(view, shape, from_above, flat, side):
-    """Find what rays meet of the filled body, at the depths of its flat end and of its side: depth and paints."""
+    """Return depth and paints of the filled body, given the depths of its flat end and of its side."""
     wall = shape.outside
     lid = view.cover(_margin(view, flat, view.size * jnp.where(from_above, wall.rim, wall.foot)))
     lit_lid = view.lit(jnp.where(from_above, view.light[2], -view.light[2]))
@@ -146,7 +153,7 @@ def _outside(view, shape, from_above, flat, side):
 
 
 def _inside(view, shape, wall, top):
-    """Find what rays meet that cross the opening: its depth and paints."""
+    """Return depth and paints of the cavity, for rays through the opening."""
     floor = _crossing(view, wall.bottom)
     middle, half = _roots(view, wall)
     hit = jnp.clip(middle + half, jnp.minimum(top, floor), jnp.maximum(top, floor))
@@ -162,7 +169,7 @@ def _inside(view, shape, wall, top):
 
 
 def brightness_within(wall: Profile, height: Map) -> Map:
-    """Dim what lies deep in a cavity, at a height in units of the size, by how much of the sky its walls hide."""
+    """Return the brightness in a cavity at a height, in units of the size. Deep down, walls hide more of the sky."""
     return 1.0 / (1.0 + DIMNESS * jnp.maximum(0.0, wall.top - height) / wall.rim)
 
 
@@ -171,7 +178,7 @@ def _blend(share, front, back):
 
 
 def _crossing(view, height):
-    """Find the depth at which rays cross a height of the shape."""
+    """Return the depth at which rays cross a height, in units of the size."""
     return (height * view.size - view.origin[2]) / safe(view.direction[2], PARALLEL)
 
 
@@ -180,13 +187,13 @@ def _height(view, depth):
 
 
 def _square(view, wall, height):
-    """Evaluate rho^2 of a wall."""
+    """Evaluate rho^2 of a wall at a height, both in table coordinates."""
     a, b, c = wall.coefficients
     return jnp.maximum(a * view.size**2 + height * (b * view.size + c * height), TINY**2)
 
 
 def _roots(view, wall):
-    """Solve for where rays meet the whole quadric: the depth halfway between, and half the distance; 0 if they miss."""
+    """Intersect rays with the whole quadric: the mean of both depths, and half their difference (0 for a miss)."""
     (ox, oy, oz), (dx, dy, dz) = view.origin, view.direction
     _, b, c = wall.coefficients
     steep = jnp.maximum(dx * dx + dy * dy - c * dz * dz, LEAST_CURVATURE)
@@ -197,10 +204,10 @@ def _roots(view, wall):
 
 
 def _margin(view, depth, radius):
-    """Measure how far inside the horizontal circle of `radius` around the axis rays pass, at the depth of its plane.
+    """Return how far inside a horizontal circle around the axis rays pass, where `depth` is that of the circle's plane.
 
-    It is the distance between ray and circle, to first order, and negative outside. At a wall's silhouette, which a ray
-    touches at `depth`, the same formula gives the distance from the wall.
+    This is the distance between ray and circle to first order, negative outside. For a ray that touches a wall's
+    silhouette at `depth`, the same formula gives the distance from the wall.
     """
     x, y, _ = view.at(depth)
     dx, dy, _ = view.direction
@@ -224,7 +231,7 @@ def _paint(view, depth, light, petals, share):
 def paint(
     x: Map, y: Map, size: Map | float, light: Map, petals: int | Integer[Array, ""] | None, share: float
 ) -> tuple[Map, Map]:
-    """Split brightness into the object's colour, of which there is `share`, and white; petals have them in turn."""
+    """Split brightness into the object's colour (a fraction `share`) and white. Petals alternate between the two."""
     coloured = share
     if petals is not None:
         coloured = jnp.where(jnp.asarray(petals) > 0, 0.5 + 0.5 * _petals(x, y, petals, size), share)
@@ -232,9 +239,9 @@ def paint(
 
 
 def _petals(x, y, number, size):
-    """Evaluate a soft-edged cos(number * angle), which fades out at the axis, where the angle ends.
+    """Evaluate cos(number * angle) with sharpened edges. It fades out at the axis, where the angle is undefined.
 
-    Powers of (x + i y) need no angle, so that there is no seam.
+    It is computed from powers of (x + i y), without an angle, so that there is no seam.
     """
     scale = 1.0 / jnp.sqrt(x * x + y * y + (AXIS * size) ** 2)
     u, v = x * scale, y * scale

@@ -1,7 +1,7 @@
-"""The surfaces of solids as bent sheets of points, for renderers that draw triangles.
+"""Surfaces of solids as curved grids of points (sheets), for renderers that draw triangles.
 
-They are made on the host, of the same measures and paints as what `airjax.render3d` draws in closed form. What rests on
-the table has no underside.
+Sheets are computed on the host, with the same dimensions and paints that `airjax.render3d` draws in closed form. Flat
+undersides that rest on the table are omitted.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,17 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.solids import CUBE
 
 SIDES = 32
-"""Sides of what is round."""
+"""Number of sides of a polygon that stands for a circle."""
 ROWS = 8
-"""Rows of points along a profile."""
+"""Number of points along a profile."""
 DOTS = 96
-"""Of paint, around an axis: petals have sharper edges than the wall has."""
+"""Number of paint samples around an axis: more than `SIDES`, since petals have sharp edges."""
 
 Profile = Float[np.ndarray, "r 4"]
-"""Half a section through a solid of revolution, up its outside, down its inside: rows (rho, z, normal's rho and z)."""
+"""Half a section through a solid of revolution, upwards outside and downwards inside.
+
+Rows are (rho, z, rho of the normal, z of the normal).
+"""
 
 
 def _directions(angles: Float[np.ndarray, " c"]) -> Float[np.ndarray, "c 2"]:
@@ -37,13 +40,13 @@ AROUND, PAINTED = (_directions(np.linspace(0.0, TURN, 1 + number)) for number in
 
 
 class Sheet(NamedTuple):
-    """A rectangle of points, bent; columns go to the right where rows go up, as seen from outside.
+    """A curved rectangular grid of points. Seen from outside, columns go to the right if rows go up.
 
     Attributes:
-        points: in units of the object's size.
-        normals: unit vectors, outwards.
-        paint: brightness in the object's colour and in white (see `airjax.render3d.view.Part`), before any light falls
-            on it; spread over the sheet evenly, from corner to corner.
+        points: points, in units of the object's size.
+        normals: outward unit vectors.
+        paint: brightness in the object's colour and in white (see `airjax.render3d.view.Part`), without lighting. It is
+            spread evenly over the sheet, from corner to corner.
     """
 
     points: Float[np.ndarray, "r c 3"]
@@ -65,7 +68,7 @@ def cube_sheets() -> tuple[Sheet, ...]:
 
 
 def turned_sheets(shape: Turned) -> tuple[Sheet, ...]:
-    """Cover a solid of revolution on the table: wall and lid, or wall, rim, and the cavity's wall and floor."""
+    """Cover a solid of revolution that rests on the table: wall and lid, or wall, rim, and cavity's wall and floor."""
     wall, cavity = shape.outside, shape.cavity
     (_, _, outer), top = wall.radii, wall.top
     if cavity is None:
@@ -80,19 +83,19 @@ def turned_sheets(shape: Turned) -> tuple[Sheet, ...]:
 
 
 def tube_sheets(points: Sequence[tuple[float, float, float]], radius: float) -> tuple[Sheet, ...]:
-    """Cover a bent rod: all within `radius` of the line through `points`."""
+    """Cover a bent rod: all points within `radius` of the polyline through `points`."""
     return tuple(_between(start, end, radius) for start, end in pairwise(np.array(points)))
 
 
 def triangles(shape: tuple[int, int]) -> Int[np.ndarray, "t 3"]:
-    """List the corners of a sheet's triangles, counterclockwise from outside, as indices into its points by rows."""
+    """List the triangles of a sheet as indices into its points, row by row, counterclockwise as seen from outside."""
     index = np.arange(shape[0] * shape[1]).reshape(shape)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]))
     return np.concatenate([np.stack([a, b, c], axis=-1), np.stack([a, c, d], axis=-1)])
 
 
 def _side(wall: Wall) -> Profile:
-    """Go up a wall: rho^2 = a + b z + c z^2, and half its derivative is the normal's part along -z."""
+    """Return the profile of a wall, rho^2 = a + b z + c z^2. The normal's part along -z is half the derivative."""
     a, b, c = wall.profile.coefficients
     z = np.linspace(wall.bottom, wall.top, ROWS)
     rho, slope = np.sqrt(a + b * z + c * z**2), 0.5 * b + c * z
@@ -106,7 +109,7 @@ def _ring(height, outer, inner) -> Profile:
 
 
 def _turn(profile, around, outwards):
-    """Turn a profile about the vertical: points and normals, given the directions in which either goes."""
+    """Rotate a profile about the vertical; return points and normals, given the horizontal directions of both."""
     rho, z, out, up = profile.T[..., None]
     stack = lambda r, direction, h: np.concatenate([r[..., None] * direction, np.tile(h, len(around))[..., None]], -1)
     return stack(rho, around, z), stack(out, outwards, up)
@@ -129,7 +132,7 @@ def _plain(points, normals) -> Sheet:
 
 
 def _rod(radius, length) -> Sheet:
-    """Cover all within `radius` of the line from the origin up to `length`."""
+    """Cover all points within `radius` of the vertical segment from the origin up to `length`."""
     angles = np.concatenate([np.linspace(-TURN / 4, 0.0, ROWS), np.linspace(0.0, TURN / 4, ROWS)])
     out, up = _directions(angles).T
     profile = np.stack([radius * out, radius * up + np.repeat([0.0, length], ROWS), out, up], axis=-1)

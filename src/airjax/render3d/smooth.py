@@ -1,6 +1,6 @@
-"""Arithmetic on maps, one number a pixel, whose values and derivatives are finite everywhere.
+"""Arithmetic on maps (one number per pixel) with finite values and derivatives everywhere.
 
-A vector of three maps is a tuple of them, not an array: so that XLA makes one loop of all that is done to a pixel.
+A vector is a tuple of three maps, not an array. So XLA fuses all work on a pixel into one loop.
 """
 
 import math
@@ -9,15 +9,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 Map = Float[Array, "..."]
-"""A number for each pixel, or one for all."""
+"""One number per pixel, or one number for all pixels."""
 Vector = tuple[Map, ...]
-"""Three maps: components along x, y and z."""
+"""Three maps: the components along x, y and z."""
 
 TURN = 2.0 * math.pi
 """A full turn, in radians."""
 
 TINY = 1e-5
-"""What is shorter counts as nothing: in units of the table, or of a unit vector."""
+"""Lengths below this count as zero, in table coordinates or for unit vectors."""
 
 
 def dot(first: Vector, second: Vector) -> Map:
@@ -26,12 +26,12 @@ def dot(first: Vector, second: Vector) -> Map:
 
 
 def step(start: Vector, far: Map, along: Vector) -> Vector:
-    """Go `far` from `start` along a direction."""
+    """Move from `start` by a distance `far` along a direction."""
     return start[0] + far * along[0], start[1] + far * along[1], start[2] + far * along[2]
 
 
 def length(*components: Map) -> Map:
-    """Measure vectors of two components or three; none is shorter than 1e-10, so that each has a derivative."""
+    """Return the lengths of vectors of two or three components, at least 1e-10 so that derivatives exist."""
     return jnp.sqrt(sum((component * component for component in components), jnp.asarray(TINY**4)))
 
 
@@ -42,15 +42,14 @@ def normalise(vector: Vector) -> Vector:
 
 
 def safe(divisor: Map, least: float = TINY) -> Map:
-    """Keep a divisor `least` or more away from zero, on its side of it."""
+    """Move a divisor to at least `least` from zero, and keep its sign."""
     return jnp.where(jnp.abs(divisor) < least, jnp.where(divisor < 0, -least, least), divisor)
 
 
 def rounded_root(square: Map, rounding: Map) -> Map:
-    """Take the root of what may be negative: zero there, but rounded off where `square` is within `rounding` of zero.
+    """Return a smooth version of sqrt(max(0, square)), rounded off where `square` is within `rounding` of zero.
 
-    Half the way of a ray through a ball is such a root. It falls vertically to zero at the silhouette, which would make
-    derivatives infinite.
+    An example is half the length of a ray's chord through a ball. At the silhouette its slope would be infinite.
     """
     positive = 0.5 * (square + jnp.sqrt(square * square + rounding * rounding + TINY**4))
     return jnp.sqrt(positive + TINY**2)

@@ -1,7 +1,7 @@
-"""Spheres and cubes: where a ray meets them, and by how much it passes their silhouettes.
+"""Spheres, cubes and bent rods: their intersections with rays, and distances of rays from their silhouettes.
 
-The opacity of a solid is a sigmoid of its margin, the signed distance between ray and silhouette, which is positive
-where the ray meets the solid. So the picture is smooth in every pose, and an edge is as soft as a pixel is wide.
+The opacity of a solid is a sigmoid of its margin: the signed distance between ray and silhouette, positive where the
+ray hits the solid. So the image is smooth in the pose, and edges are about a pixel wide.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from airjax.render3d.smooth import dot, length, normalise, rounded_root, safe, s
 from airjax.render3d.view import Part, View, in_front
 
 PARALLEL = 1e-4
-"""A ray nearer to parallel to a plane than this is tilted so far, a small fraction of a pixel."""
+"""Smallest slope of a ray to a plane. Rays closer to parallel are tilted to it, by a small fraction of a pixel."""
 CUBE = 0.8
-"""Half the side of a cube of size 1, which then looks no larger than the other kinds."""
+"""Half the side of a cube of size 1, chosen so that the cube looks no larger than the other kinds."""
 
 
 def sphere(view: View) -> Part:
@@ -30,7 +30,7 @@ def sphere(view: View) -> Part:
 
 
 def _ball(view, radius, nearest, offset):
-    """Draw balls that rays pass most closely at depth `nearest`, `offset` from their centres."""
+    """Draw balls, given the depth at which rays pass closest to the centres, and the offset from the centres there."""
     distance = length(*offset)
     half = rounded_root(radius**2 - distance**2, radius * view.blur)
     outward = step(offset, -half, view.direction)
@@ -40,7 +40,7 @@ def _ball(view, radius, nearest, offset):
 
 
 def cube(view: View) -> Part:
-    """Draw a cube with sides of 1.6 times `view.size`, all alike, that rests on the table."""
+    """Draw a cube with sides of 1.6 times `view.size`, in one colour, that rests on the table."""
     half = CUBE * view.size
     x, y, z = view.origin
     origin = x, y, z - half
@@ -53,10 +53,10 @@ def cube(view: View) -> Part:
 
 
 def _cube_margin(origin, directions, half):
-    """Measure how far inside a cube's silhouette rays pass.
+    """Return how far inside a cube's silhouette rays pass.
 
-    The silhouette is made of edges. A line's distance from an edge is seen in a projection along it, where the cube is
-    a square and the line passes its centre by the line's moment.
+    The silhouette consists of edges. The distance of a ray from an edge is found in a projection along the edge. There
+    the cube is a square, and the ray passes its centre at a distance given by the ray's moment.
     """
     margin = jnp.inf
     for i, j in ((0, 1), (1, 2), (2, 0)):
@@ -67,7 +67,7 @@ def _cube_margin(origin, directions, half):
 
 
 def _faces(view, directions, enter):
-    """Shade the faces that rays enter by, blended where they pass the edge between two."""
+    """Shade the faces through which rays enter, blended near the edge between two faces."""
     x, y, z = (
         view.cover((enter[i] - enter[j]) * jnp.abs(u * v) / jnp.sqrt(u * u + v * v))
         for i, j in ((0, 1), (1, 2), (2, 0))
@@ -79,20 +79,20 @@ def _faces(view, directions, enter):
 
 
 def tube(view: View, points: Sequence[tuple[float, float, float]], radius: float) -> Part:
-    """Draw a bent rod: all within `radius` of the line through `points`, in units of the object's size.
+    """Draw a bent rod: all points within `radius` of the polyline through `points`, in units of the object's size.
 
-    The silhouette is exact. Depth and normals are those of a ball around the nearest point of the line.
+    The silhouette is exact. Depth and normals are those of a ball around the nearest point of the polyline.
     """
     corners = [tuple(map(jnp.asarray, point)) for point in points]
     segments = [(start, tuple(e - s for s, e in zip(start, end))) for start, end in pairwise(corners)]
-    # Which segment is nearest changes in jumps: finding it takes no part in gradients, and only one is differentiated.
+    # The index of the nearest segment is piecewise constant, so the search has no gradient; only the result has one.
     still = jax.lax.stop_gradient(view)
     _, segment = reduce(_closer, ((_square(_approach(still, *segment)[1]), segment) for segment in segments))
     return _ball(view, radius * view.size, *_approach(view, *segment))
 
 
 def _approach(view, start, along):
-    """Find where rays pass a segment (in units of the size) most closely: the depth, and the offset from it."""
+    """Return the depth at which rays pass closest to a segment (in units of the size), and the offset from it."""
     origin = step(view.origin, -view.size, start)
     climb, back = dot(along, view.direction), dot(origin, view.direction)
     across = jnp.maximum(_square(along) - climb**2, 1e-4 * _square(along))

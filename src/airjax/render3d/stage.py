@@ -1,4 +1,4 @@
-"""Where 3D scenes take place: what can stand on the table, how large it is, and from where it is seen."""
+"""Stages of 3D scenes: the kinds of objects, their size, and the camera."""
 
 import math
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.view import Pose
 
 PART = math.pi / 6.0
-"""Length of the part of the circle that each mode of q(rotation) has: not much more than a cup's handle takes up."""
+"""Arc that each mode of q(rotation) covers, in radians: a little more than a cup's handle spans."""
 
 
 class Hypothesis(NamedTuple):
-    """What an object could be: a kind, and a part of the circle within which it is turned.
+    """A hypothesis about an object: its kind, and an arc of the circle that contains its rotation.
 
     Attributes:
         kind: index into the kinds of a stage.
-        angle: the middle of that part, in radians.
-        part: its length, in radians.
+        angle: middle of the arc, in radians.
+        part: length of the arc, in radians.
     """
 
     kind: int
@@ -37,18 +37,18 @@ class Hypothesis(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """All that scenes of a data set have in common, and a model of them knows.
+    """The constants of a 3D data set, which its models know.
 
     Attributes:
-        kinds: what an identity is an index into.
-        size: of every object.
-        window: side of the window that an object and its soft edges lie in, as a fraction of the image's height.
-        colour: of every object: red, green and blue, in [0, 1].
-        reach: x and y of positions are within this of the table's centre.
-        azimuth: of the camera, as its elevation and distance (see `airjax.render3d.orbit`), in radians.
-        azimuth_reach: how far the camera's azimuth can be from that; 0: it is known.
-        elevation: in radians.
-        distance: in table coordinates.
+        kinds: kinds of objects; an identity is an index into them.
+        size: size of every object, in table coordinates.
+        window: side of a window that holds an object and its soft edges, as a fraction of the image's height.
+        colour: red, green and blue of every object, in [0, 1].
+        reach: largest absolute x and y of an object's position, in table coordinates.
+        azimuth: azimuth of the camera, in radians (see `airjax.render3d.orbit`).
+        azimuth_reach: largest deviation of the camera's azimuth from `azimuth`, in radians; 0: it is known.
+        elevation: elevation of the camera, in radians.
+        distance: distance of the camera, in table coordinates.
     """
 
     kinds: tuple[Kind, ...]
@@ -63,7 +63,7 @@ class Stage:
 
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
-        """List what an object could be; the rotations of a kind are spread over those that look different."""
+        """All hypotheses about an object. The arcs of a kind cover its distinguishable rotations once."""
         modes = lambda kind: round(TURN / (kind.symmetry * PART)) if kind.symmetry else 1
         part = lambda kind: TURN / (modes(kind) * max(kind.symmetry, 1))
         return tuple(
@@ -73,15 +73,15 @@ class Stage:
         )
 
     def camera(self, azimuth: Float[Array, ""] | float) -> Camera:
-        """Place the camera."""
+        """Return the camera at an azimuth, in radians."""
         return orbit(azimuth, self.elevation, self.distance)
 
     def empty(self, rays: Rays, capacity: int) -> Canvas:
-        """Make the canvas without objects, for up to `capacity` of them."""
+        """Create a canvas of the empty table, for up to `capacity` objects."""
         return empty_table(rays, daylight(), capacity)
 
     def pose(self, position: Float[Array, "2"], rotation: Float[Array, ""]) -> Pose:
-        """Put an object in its place."""
+        """Return the pose of an object, given its position and its rotation in radians."""
         return Pose(position, rotation, jnp.asarray(self.size), jnp.asarray(self.colour))
 
     def draw(self, rays: Rays, kind: int, position: Float[Array, "2"], rotation: Float[Array, ""]) -> Layer:
@@ -91,32 +91,32 @@ class Stage:
     def draw_all(
         self, rays: Rays, kinds: Sequence[int], positions: Float[Array, "n 2"], rotations: Float[Array, " n"]
     ) -> Layer:
-        """Draw objects of known kinds, each through rays of its own (`rays` are stacked): layers [n, ...]."""
+        """Draw objects of known kinds, each with its own rays (`rays` are stacked), as layers [n, ...]."""
         poses = jax.vmap(self.pose)(positions, rotations)
         return draw_all(rays, poses, daylight(), [self.kinds[kind] for kind in kinds])
 
     def draw_identity(
         self, rays: Rays, identity: Int[Array, ""], position: Float[Array, "2"], rotation: Float[Array, ""]
     ) -> Layer:
-        """Draw one object whose kind is known at run time only."""
+        """Draw one object whose kind is known only at run time."""
         return draw_identity(rays, identity, self.pose(position, rotation), daylight(), self.kinds)
 
     def crop(self, camera: Camera, position: Float[Array, "2"], shape: tuple[int, int]) -> Crop:
-        """Make the window in which an object at `position` is seen."""
+        """Return the window around an object at `position`."""
         return crop_around(self.middle(camera, position, shape), self.window_side(shape[0]), shape)
 
     def window_side(self, height: int) -> int:
-        """Tell the side of that window in pixels, unless the image is smaller."""
+        """Return the side of an object's window, in pixels. In a smaller image, the window is cut to the image."""
         return math.ceil(self.window * height)
 
     def where(self, camera: Camera, position: Float[Array, "2"], shape: tuple[int, int]) -> Float[Array, "3"]:
-        """Tell that window as others are told: (log scale, x, y), the image being [-1, 1]^2."""
+        """Return an object's window as z_where: (log scale, x, y), where the image spans [-1, 1]^2."""
         height, width = shape
         x, y = 2.0 * self.middle(camera, position, shape) / jnp.array([width, height]) - 1.0
         return jnp.stack([jnp.asarray(math.log(self.window)), x, y])
 
     def middle(self, camera: Camera, position: Float[Array, "2"], shape: tuple[int, int]) -> Float[Array, "2"]:
-        """Find where the middle of an object is seen: x and y, in pixels."""
+        """Project the centre of an object to (x, y), in pixels."""
         return camera.project(jnp.concatenate([position, jnp.array([0.5 * self.size])]), shape)
 
 
@@ -125,6 +125,6 @@ ONE_SOLID = Stage(SOLIDS, size=0.5, window=0.75, reach=0.75)
 LAID_TABLE = Stage(CROCKERY, size=0.42, window=0.63)
 """Cups, bowls and plates."""
 ROUND_TABLE = replace(LAID_TABLE, azimuth_reach=math.pi / 4.0)
-"""The same, seen from a quarter of all directions: the cloth looks the same after a quarter of a turn."""
+"""Like `LAID_TABLE`, with azimuths that span a quarter turn, after which the cloth looks the same again."""
 STAGES = {"solids": ONE_SOLID, "crockery": LAID_TABLE, "crockery-round": ROUND_TABLE}
-"""The stage of every data set in 3D."""
+"""The stages of the 3D data sets, by name."""

@@ -1,4 +1,4 @@
-"""The table: a round one, whose cloth is striped both ways, and what is seen beyond it."""
+"""A round table, with a cloth that is striped in both directions, and the background beyond it."""
 
 import equinox as eqx
 import jax
@@ -10,17 +10,17 @@ from airjax.render3d.smooth import length, safe, step
 from airjax.render3d.view import Light, in_front
 
 CRISPNESS = 4.0
-"""Of stripes that are many pixels wide."""
+"""Sharpness of the edges of stripes that are many pixels wide."""
 
 
 class Table(eqx.Module):
     """A round table in the plane z = 0 around the origin.
 
     Attributes:
-        cloth: the colours of its two kinds of stripes.
-        stripe: their width, in table coordinates.
-        radius: of the table.
-        beyond: colour of what is not the table.
+        cloth: two colours of the stripes.
+        stripe: width of a stripe, in table coordinates.
+        radius: radius of the table, in table coordinates.
+        beyond: colour of the background beyond the table.
     """
 
     cloth: Float[Array, "2 3"]
@@ -30,7 +30,7 @@ class Table(eqx.Module):
 
 
 def draw_table(rays: Rays, table: Table, light: Light, softness: Float[Array, ""] | float) -> Float[Array, "3 h w"]:
-    """Draw the empty table; from below, there is none."""
+    """Draw the empty table. It is invisible from below."""
     down = safe(jnp.minimum(rays.direction[2], 0.0))
     depth = -rays.origin[2] / down
     x, y, _ = step(tuple(rays.origin), depth, rays.direction)
@@ -50,5 +50,5 @@ def draw_table(rays: Rays, table: Table, light: Light, softness: Float[Array, ""
 
 
 def _stripes(x, width, crispness):
-    """Alternate between -1 and 1, and fade to 0 where stripes are finer than pixels."""
+    """Evaluate stripes that alternate between -1 and 1, and fade to 0 where they are finer than pixels."""
     return jnp.tanh(crispness * jnp.sin(jnp.pi / width * x))

@@ -1,4 +1,4 @@
-"""Walk around a scene that was inferred from one picture, and see it from where nobody has."""
+"""Draw scenes, inferred from one image each, from cameras all around the table."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.stage import Stage
 
 
-def azimuths(stage: Stage, ground: Float32[np.ndarray, "n g"]) -> Float32[np.ndarray, " n"]:
-    """Tell from where n scenes are seen, in radians: from where `AIR3D` inferred, if the stage leaves that open."""
-    return ground[:, 0] if stage.azimuth_reach else np.full(len(ground), stage.azimuth, np.float32)
+def azimuths(stage: Stage, scene: Float32[np.ndarray, "n s"]) -> Float32[np.ndarray, " n"]:
+    """Return the camera azimuths of n scenes, in radians: as inferred by `AIR3D`, or the stage's if that is known."""
+    return scene[:, 0] if stage.azimuth_reach else np.full(len(scene), stage.azimuth, np.float32)
 
 
 def turntable(
@@ -25,15 +25,15 @@ def turntable(
     frames: int,
     side: int,
 ) -> Float32[np.ndarray, "frames n 3 side side"]:
-    """Draw scenes from cameras all around the table, one full turn that begins at each scene's own camera.
+    """Draw scenes from cameras all around the table: one full turn that starts at each scene's own camera.
 
     Args:
-        stage: what can stand on the table.
+        stage: kinds of objects, table and camera.
         count: number of objects of each scene.
-        what: their poses and identities, (x, y, rotation, identity), as `AIR3D` infers them.
-        azimuth: of the camera that a turn begins with, in radians.
-        frames: number of cameras, at equal distances; after the last comes the first again.
-        side: of the pictures, in pixels.
+        what: poses and identities of the objects, (x, y, rotation, identity), as `AIR3D` infers them.
+        azimuth: azimuth of the first camera, in radians.
+        frames: number of cameras, equally spaced; the step from the last to the first closes the turn.
+        side: side of the images, in pixels.
 
     Raises:
         ValueError: `frames` or `side` is below 1.
@@ -41,7 +41,7 @@ def turntable(
     if frames < 1 or side < 1:
         raise ValueError(f"frames and side must be at least 1, got {frames} and {side}")
     turns = jnp.asarray(azimuth) + TURN / frames * jnp.arange(frames)[:, None]
-    # One after the other: of a kind that is known at run time, a batch would draw every kind.
+    # Draw one at a time: kinds are known only at run time, so a batch would draw every kind.
     scene = lambda azimuth, count, what: draw_from(stage, side, count, what, azimuth)
     around = [[scene(*one) for one in zip(row, count, what)] for row in turns]
     return np.array(around, np.float32)
@@ -51,7 +51,7 @@ def turntable(
 def draw_from(
     stage: Stage, side: int, count: Int32[Array, ""], what: Float[Array, "N 4"], azimuth: Float[Array, ""]
 ) -> Float[Array, "3 side side"]:
-    """Draw the first `count` objects of a scene, seen from `azimuth`: differentiable in poses and azimuth."""
+    """Draw the first `count` objects of a scene, seen from `azimuth`. Differentiable in poses and azimuth."""
     rays = stage.camera(azimuth).rays((side, side))
 
     def put(canvas, one):

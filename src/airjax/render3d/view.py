@@ -1,4 +1,4 @@
-"""What solids are drawn from, and what they draw: a view in their own frame, and a part of a picture."""
+"""Inputs and outputs of drawing a solid: a view in the solid's own frame, and a part of the image."""
 
 from typing import NamedTuple
 
@@ -11,18 +11,18 @@ from airjax.render3d.camera import Rays
 from airjax.render3d.smooth import Map, Vector, dot, normalise, step
 
 NEAR = 0.05
-"""Nothing nearer to the camera than this is drawn in full, and nothing behind it at all."""
+"""Depth below which objects fade out, in table coordinates. Nothing behind the camera is drawn."""
 LEAST_SIZE = 1e-3
-"""A smaller size is drawn as this one: a thousandth of the table, far below a pixel."""
+"""Smaller sizes are drawn as this one. It is far below a pixel."""
 
 
 class Pose(eqx.Module):
-    """How an object stands on the table.
+    """Pose and colour of an object on the table.
 
     Attributes:
         position: (x, y) of its axis, in table coordinates.
-        rotation: about the vertical through its position, counterclockwise seen from above, in radians.
-        size: what its unit shape is multiplied by (see `airjax.render3d.kinds`), in table coordinates.
+        rotation: rotation about its axis, counterclockwise as seen from above, in radians.
+        size: factor of its unit shape (see `airjax.render3d.kinds`), in table coordinates.
         colour: red, green and blue, in [0, 1].
     """
 
@@ -33,11 +33,11 @@ class Pose(eqx.Module):
 
 
 class Light(eqx.Module):
-    """One distant light and what comes from everywhere.
+    """One distant light, and ambient light.
 
     Attributes:
-        direction: towards the light, of any length but zero, in world coordinates.
-        ambient: brightness of what faces away from it, between 0 and 1, the brightness of what faces it.
+        direction: vector towards the light, in world coordinates, of any length but zero.
+        ambient: brightness of surfaces that face away from the light, in [0, 1]; those that face it have 1.
     """
 
     direction: Float[Array, "3"]
@@ -45,17 +45,18 @@ class Light(eqx.Module):
 
 
 class View(NamedTuple):
-    """The rays and the light in the frame of an object, which stands at the origin, turned by nothing.
+    """Rays and light in the frame of an object, where it stands at the origin without rotation.
 
-    All are maps: what is the same for all pixels, too. So a gradient is summed over pixels once, not at every use.
+    All fields are maps, even those that are constant over pixels. So gradients are summed over pixels once, not at
+    every use.
 
     Attributes:
-        origin: where the rays start.
-        direction: their unit directions.
+        origin: start of the rays.
+        direction: unit directions of the rays.
         light: unit vector towards the light.
         ambient: see `Light`.
-        size: of the object.
-        blur: width of soft edges: some pixels, as wide as they are at the object.
+        size: size of the object.
+        blur: width of soft edges at the object, in table coordinates.
     """
 
     origin: Vector
@@ -66,30 +67,30 @@ class View(NamedTuple):
     blur: Map
 
     def at(self, depth: Map) -> Vector:
-        """Find the points of the rays at the given depths."""
+        """Return the points of the rays at the given depths."""
         return step(self.origin, depth, self.direction)
 
     def cover(self, margin: Map) -> Map:
-        """Say how much of a pixel lies inside an edge that its ray passes by `margin`, negative outside."""
+        """Return the fraction of a pixel inside an edge, given the margin of its ray (negative outside)."""
         return jax.nn.sigmoid(4.0 / self.blur * margin)
 
     def shade(self, normal: Vector) -> Map:
-        """Evaluate Lambert's law for unit normals: the brightness in [ambient, 1]."""
+        """Return the brightness for unit normals by Lambert's law, in [ambient, 1]."""
         return self.lit(dot(self.light, normal))
 
     def lit(self, cosine: Map) -> Map:
-        """Evaluate Lambert's law, given the cosine of the angle between normal and light."""
+        """Return the brightness by Lambert's law, given the cosine of the angle between normal and light."""
         return self.ambient + (1.0 - self.ambient) * jnp.maximum(0.0, cosine)
 
 
 class Part(NamedTuple):
-    """A part of an object as it is seen: brightness comes in two paints, the object's colour and white.
+    """The image of a part of an object, in two paints: the object's colour and white.
 
     Attributes:
-        opacity: share of the pixel that it covers, in [0, 1].
+        opacity: fraction of each pixel that the part covers, in [0, 1].
         depth: distance from the camera along the ray.
-        coloured: brightness of what is painted in the object's colour.
-        white: brightness of what is painted white.
+        coloured: brightness in the object's colour.
+        white: brightness in white.
     """
 
     opacity: Float[Array, "h w"]
@@ -99,7 +100,7 @@ class Part(NamedTuple):
 
 
 def view_from(rays: Rays, pose: Pose, light: Light, softness: Float[Array, ""] | float) -> View:
-    """Turn rays and light into the frame of an object; edges get `softness` pixels wide."""
+    """Transform rays and light to the frame of an object. Soft edges are `softness` pixels wide."""
     base = jnp.concatenate([pose.position, jnp.zeros_like(pose.position[:1])])
     origin, towards = rays.origin - base, normalise(tuple(light.direction))
     blur = softness * rays.pixel * jnp.maximum(-(origin @ rays.forward), NEAR)
@@ -117,5 +118,5 @@ def _turn(vector, cos, sin):
 
 
 def in_front(depth: Map) -> Map:
-    """Fade from 0 at the camera, and behind it, to 1 at the distance `NEAR`."""
+    """Return a weight that rises from 0 at the camera (and behind it) to 1 at depth `NEAR`."""
     return jnp.clip(depth / NEAR, 0.0, 1.0)

@@ -1,1 +1,1 @@
-"""Runs in folders: settings, checkpoints, logs, figures, and trained models that come with the package."""
+"""Run folders: settings, checkpoints, logs and figures, and the trained models that come with the package."""

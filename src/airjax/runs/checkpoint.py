@@ -1,8 +1,8 @@
-"""Checkpoints of a run: one safetensors file a step, its SHA-256 beside it, and a lock on the run.
+"""Checkpoints of a run: one safetensors file per saved step, its SHA-256 beside it, and a lock on the run.
 
 Why not orbax: a checkpoint here is a few megabytes on one host, so a single file moved into place by one
-atomic rename is enough. It needs no background threads, survives a kill at any moment, is the format in which
-weights are published, and the hash catches the flipped bit that a plain restore would hand back as weights.
+atomic rename is enough. It needs no background threads, survives a kill at any moment, and has the format in
+which weights are published. The hash detects flipped bits, which a plain restore would return as weights.
 
     runs/a/checkpoints/step_000012345.safetensors
     runs/a/checkpoints/step_000012345.sha256          (checked by `sha256sum -c`, too)
@@ -24,10 +24,11 @@ import safetensors.numpy
 from jaxtyping import PyTree
 
 from airjax.files import write_atomically
+from airjax.runs.former import weight
 
 _logger = logging.getLogger(__name__)
 _NAME = re.compile(r"step_(\d{9,})\.safetensors")
-# safetensors' own reader for numpy knows no bfloat16, so we map its names of dtypes ourselves.
+# safetensors' reader for numpy does not support bfloat16, so its dtype names are mapped here.
 _DTYPES = {"BOOL": "bool", "BF16": "bfloat16", "C64": "complex64"}
 _DTYPES |= {f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)}
 _DTYPES |= {f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
@@ -43,17 +44,17 @@ class RunLocked(RuntimeError):
 
 
 def save(folder: Path, step: int, state: PyTree, *, keep: int = 3) -> Path:
-    """Write `state` as the checkpoint of `step` and remove the ones it makes superfluous.
+    """Write `state` as the checkpoint of `step` and remove old checkpoints beyond `keep`.
 
-    The hash is in place before the data it vouches for, so whatever a kill leaves behind is either complete
-    or is not taken as valid.
+    The hash is written before the data, so whatever a kill leaves behind is either complete or recognised as
+    invalid.
 
     Args:
         folder: Where checkpoints are kept; made if absent.
         step: Number of training steps done, at least 0. A checkpoint of the same step is replaced.
         state: A pytree whose leaves are jax or numpy arrays, at least one.
-        keep: How many checkpoints up to `step` to keep, this one included. Later ones, left over from a run
-            that was resumed further back, are not touched.
+        keep: Number of checkpoints up to `step` to keep, including this one. Later ones, left by a run that
+            was resumed from an earlier step, are not touched.
 
     Returns:
         The path of the new checkpoint.
@@ -79,22 +80,22 @@ def restore(path: Path, like: PyTree) -> PyTree:
 
     Args:
         path: A file written by `save`.
-        like: A pytree of arrays (or `jax.ShapeDtypeStruct`) with the names, shapes and dtypes that are
-            expected. Its numpy leaves come back as numpy arrays, the others as jax arrays with the sharding
-            they have in `like`.
+        like: A pytree of arrays (or `jax.ShapeDtypeStruct`) with the expected names, shapes and dtypes. Its
+            numpy leaves are restored as numpy arrays, the others as jax arrays with the sharding they have in
+            `like`.
 
     Returns:
         The state, equal bit for bit to the one saved.
 
     Raises:
-        CheckpointError: The file is missing or damaged, or holds something else than `like`.
+        CheckpointError: The file is missing or damaged, or doesn't match `like`.
     """
     path = Path(path)
     return from_bytes(_read_checked(path), like, path)
 
 
 def to_bytes(state: PyTree) -> bytes:
-    """Write a pytree of arrays in the format of safetensors.
+    """Encode a pytree of arrays in the safetensors format.
 
     Raises:
         ValueError: see `save`.
@@ -103,18 +104,18 @@ def to_bytes(state: PyTree) -> bytes:
 
 
 def from_bytes(content: bytes, like: PyTree, path: Path) -> PyTree:
-    """Read what `to_bytes` wrote into the structure of `like`; see `restore`.
+    """Decode the output of `to_bytes` into the structure of `like`; see `restore`.
 
     Args:
-        content: the bytes.
-        like: what is expected.
-        path: the file that they are from, to be named in errors.
+        content: the encoded bytes.
+        like: the expected structure.
+        path: the file the bytes came from, for error messages.
 
     Raises:
-        CheckpointError: It is not in that format, or holds something else than `like`.
+        CheckpointError: The bytes have another format, or don't match `like`.
     """
     try:
-        stored = {name: _to_array(entry) for name, entry in safetensors.deserialize(content)}
+        stored = {weight(name): _to_array(entry) for name, entry in safetensors.deserialize(content)}
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path} isn't a checkpoint: {error}") from error
     expected = _named_leaves(like)
@@ -153,7 +154,7 @@ class RunLock:
     """Hold a run's folder for this process: `with RunLock(run): ...`.
 
     The operating system releases the lock when the process ends, however it ends, so a killed run needs no
-    cleaning.
+    cleanup.
     """
 
     def __init__(self, run: Path) -> None:
@@ -161,7 +162,7 @@ class RunLock:
         self._lock = filelock.FileLock(self._run / ".lock")
 
     def __enter__(self) -> "RunLock":
-        """Take the lock, making the folder if need be, or raise `RunLocked` at once."""
+        """Take the lock, and make the folder if it is absent; raise `RunLocked` at once if the lock is taken."""
         self._run.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
@@ -187,7 +188,7 @@ def _checkpoints(folder: Path) -> list[tuple[int, Path]]:
 
 
 def _prune(folder: Path, step: int, keep: int) -> None:
-    """Remove checkpoints before `step` beyond `keep`, and what killed writers left."""
+    """Remove all but the newest `keep` checkpoints up to `step`, and files left by killed writers."""
     upto = sorted(entry for entry in _checkpoints(folder) if entry[0] <= step)
     for _, path in upto[:-keep]:
         path.unlink()
@@ -210,7 +211,7 @@ def _to_arrays(state: PyTree) -> dict[str, np.ndarray]:
             raise ValueError(f"every leaf of state must be an array, got {type(leaf).__name__} at {name or 'its root'}")
         if leaf.dtype.name not in _DTYPES.values():
             raise ValueError(f"arrays of dtype {leaf.dtype.name} can't be stored, got one at {name or 'its root'}")
-    # order="C": safetensors copies memory as it lies; unlike ascontiguousarray, it leaves 0-d arrays 0-d.
+    # order="C": safetensors copies memory as it is laid out. Unlike ascontiguousarray, asarray keeps 0-d arrays 0-d.
     return {name: np.asarray(leaf, order="C") for name, leaf in leaves.items()}
 
 

@@ -15,8 +15,8 @@ from airjax.data import Scenes, load_scenes
 from airjax.data.batches import channels_first
 from airjax.files import write_atomically
 from airjax.inference import evaluate, infer, sampling
-from airjax.models.air3d.model import AIR3D
 from airjax.models.base import Family
+from airjax.render3d.stage import Stage
 from airjax.render3d.turntable import azimuths, turntable
 from airjax.runs import plots
 from airjax.runs.log import read_metrics
@@ -63,9 +63,9 @@ def draw_figures(folder: Path, compare: Sequence[Path] = ()) -> list[Path]:
     if steps := sorted(pictures.glob("step_*.png")):
         paths.append(pictures / "training.gif")
         join_pictures(steps, paths[-1])
-    if isinstance(model, AIR3D):
+    if model.stage:
         paths.append(pictures / "turntable.gif")
-        draw_turntable(model, scenes[:TURNED], found, paths[-1])
+        draw_turntable(model.stage, scenes[:TURNED], found, paths[-1])
     return paths
 
 
@@ -112,18 +112,18 @@ def join_pictures(pictures: Sequence[Path], path: Path) -> None:
     _save_frames(frames, [STEP_MS] * (len(frames) - 1) + [LAST_MS], path)
 
 
-def draw_turntable(model: AIR3D, scenes: Scenes, found: infer.Found, path: Path) -> None:
+def draw_turntable(stage: Stage, scenes: Scenes, found: infer.Found, path: Path) -> None:
     """Make a moving picture (GIF): scenes above, and what was found in each below, seen from all around.
 
     Args:
-        model: whose stage the objects stand on.
+        stage: the stage that the objects stand on.
         scenes: the n scenes to show.
         found: what was found in them, and perhaps in others after them.
         path: the file to write.
     """
-    counts, what, ground = (array[: len(scenes)] for array in (found.count, found.what, found.ground))
+    counts, what, scene = (array[: len(scenes)] for array in (found.count, found.what, found.scene))
     side = MAGNIFIED * scenes.images.shape[1]
-    around = turntable(model.stage, counts, what, azimuths(model.stage, ground), frames=TURN_FRAMES, side=side)
+    around = turntable(stage, counts, what, azimuths(stage, scene), frames=TURN_FRAMES, side=side)
     above = np.kron(scenes.images / 255.0, np.ones((MAGNIFIED, MAGNIFIED, 1)))
     rows = [np.concatenate([above, _for_plots(views)]) for views in around]
     sheets = [plots.contact_sheet(row, len(scenes))[0] for row in rows]

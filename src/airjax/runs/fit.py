@@ -1,4 +1,4 @@
-"""Train a model in a run's folder: progress, log, pictures, checkpoints, resuming."""
+"""Training in the folder of a run: progress bar, log, pictures, checkpoints, resuming."""
 
 import logging
 import time
@@ -23,13 +23,13 @@ from airjax.runs.log import MetricsLog
 from airjax.runs.watchdog import Watchdog
 
 QUICK_SCENES = 1_000
-"""Held-out scenes that are looked at during training."""
+"""Held-out scenes that are scored during training."""
 PICTURED = 8
 """Scenes in a picture."""
 RESIDENT = 2**30
-"""Bytes of scenes that are kept on the device; of more, only those of a chunk of steps are brought there."""
+"""Scenes of up to this many bytes stay on the device; of more, only one chunk at a time is copied there."""
 SAVED_EVERY = 60.0
-"""Seconds between checkpoints at most, from the first chunk of steps on."""
+"""Longest time between checkpoints, in seconds, counted from the first chunk of steps."""
 _logger = logging.getLogger(__name__)
 
 
@@ -42,16 +42,16 @@ def fit(
     progress: bool = True,
     stalled: Callable[[str], None] | None = None,
 ) -> Family:
-    """Train as configured, or go on where the run in `folder` was stopped.
+    """Train as configured, or resume the run in `folder`.
 
     Args:
-        config: the run; the same one if the folder holds a run already.
+        config: the settings; those of the run in `folder` if there is one.
         scenes: training scenes.
-        held_out: scenes for the scores and pictures made on the way; nothing is learned from them.
-        folder: where everything is kept; made if absent.
+        held_out: scenes for scores and pictures during training; nothing is learned from them.
+        folder: where the run is stored; made if absent.
         progress: whether to show a progress bar on stderr.
-        stalled: called in another thread with a sentence when training stands still or ignores an interrupt (see
-            `watchdog.Watchdog`); it is expected to end the process. None: nothing watches.
+        stalled: called in another thread, with a sentence, when training stalls or ignores an interrupt (see
+            `watchdog.Watchdog`); it should end the process. None: no watchdog.
 
     Returns:
         The trained model.
@@ -61,7 +61,7 @@ def fit(
         record.RunError: the folder holds another run or something else.
         checkpoint.RunLocked: another process is training in the folder.
         checkpoint.CheckpointError: no checkpoint of the run is valid.
-        trainer.NotFiniteError: the bound or its gradient is no longer finite.
+        trainer.NotFiniteError: the bound or the weights are no longer finite.
     """
     images = channels_first(scenes.images)
     this = record.Record(config, images.shape[1:])
@@ -81,7 +81,7 @@ def fit(
 
 
 class _Fit:
-    """One call of `fit`, after the folder is ours and the state is known."""
+    """One call of `fit`, once the folder is locked and the state is known."""
 
     def __init__(self, config, images, held_out, folder, log):
         self.config, self.held_out = config, held_out
@@ -91,9 +91,10 @@ class _Fit:
 
     def run(self, state: trainer.State, progress: bool, stalled: Callable[[str], None] | None) -> Family:
         done = int(state.step)
-        with Watchdog(lambda seen: stalled(self._with_last(seen))) if stalled else nullcontext() as watchdog:
+        with Watchdog(lambda message: stalled(self._with_last(message))) if stalled else nullcontext() as watchdog:
             try:
-                for chunk in chunks(self.images, self.config.model, self.config.train, state, progress=progress):
+                step = trainer.step_with(self.config.model)
+                for chunk in chunks(self.images, self.config.train, step, state, progress=progress):
                     state, before, done = chunk.state, done, done + len(chunk.info.elbo)
                     self.saved = self.saved or time.monotonic()
                     self._log(done, chunk)
@@ -104,11 +105,11 @@ class _Fit:
                 raise trainer.NotFiniteError(self._with_last(str(error))) from None
         return state.model
 
-    def _with_last(self, seen: str) -> str:
-        """Add to what was seen which checkpoint is the last."""
+    def _with_last(self, message: str) -> str:
+        """Add the last checkpoint to a message."""
         kept = checkpoint.newest_step(self.folder / record.CHECKPOINTS)
         last = "there is no checkpoint yet" if kept is None else f"the last good checkpoint is step {kept}"
-        return f"{seen}; {last}, in {self.folder}"
+        return f"{message}; {last}, in {self.folder}"
 
     def _log(self, done: int, chunk: Chunk) -> None:
         elbo, counts = float(jnp.mean(chunk.info.elbo)), np.mean(chunk.info.count_probs, axis=0)
@@ -116,9 +117,9 @@ class _Fit:
         self.log.write(done, {"elbo": elbo, "images_per_s": chunk.images_per_s, **named})
 
     def _events(self, state: trainer.State, before: int, done: int) -> None:
-        """Look at held-out scenes and write a checkpoint whenever their turn has come, and at the end.
+        """Score held-out scenes and write a checkpoint when they are due, and at the end.
 
-        Checkpoints change nothing that is learned, so they may come by the clock, too.
+        Checkpoints have no effect on training, so they may also be written by the clock.
         """
         settings = self.config.train
         due = lambda every: done // every > before // every or done == settings.steps

@@ -1,4 +1,4 @@
-"""A run's log: `metrics.jsonl`, one JSON object a line, and the same numbers and pictures for TensorBoard."""
+"""A run's log: `metrics.jsonl`, one JSON object per line, and the same numbers and pictures for TensorBoard."""
 
 import json
 import logging
@@ -19,8 +19,8 @@ _logger = logging.getLogger(__name__)
 class MetricsLog:
     """Log a run's numbers and pictures: `with MetricsLog(folder) as log: log.write(step, {"elbo": 1.0})`.
 
-    A resumed run's `metrics.jsonl` equals an uninterrupted one's: on opening, what was logged after the
-    checkpoint is dropped. TensorBoard is told to hide it.
+    A resumed run ends with the same `metrics.jsonl` as an uninterrupted one: opening the log drops every line
+    written after the checkpoint, and TensorBoard hides those steps.
     """
 
     def __init__(self, folder: Path, start_step: int | None = None) -> None:
@@ -28,8 +28,8 @@ class MetricsLog:
 
         Args:
             folder: The run's folder; made if absent.
-            start_step: The step of the checkpoint from which the run goes on; later lines are dropped.
-                None for a run from its beginning: whatever is there is dropped.
+            start_step: The step of the checkpoint from which the run resumes; later lines are dropped.
+                None for a new run, which drops all lines.
         """
         from tensorboardX import SummaryWriter  # lazily: it takes a while to import
 
@@ -39,7 +39,7 @@ class MetricsLog:
         path = folder / "metrics.jsonl"
         _drop_from(path, first)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        # The suffix: files are named by the second, so a quick restart would overwrite the one before it.
+        # TensorBoard names files by the second. The suffix keeps a quick restart from overwriting the last file.
         self._board = SummaryWriter(
             str(folder / "tensorboard"), purge_step=first, flush_secs=10, filename_suffix=f".{first:09d}"
         )
@@ -52,10 +52,10 @@ class MetricsLog:
             values: Numbers or 0-d arrays by name. Non-finite ones become null in `metrics.jsonl`.
 
         Raises:
-            ValueError: A value is called "step".
+            ValueError: A value has the name "step".
         """
         if "step" in values:
-            raise ValueError("values must not have the name 'step', which every line has already")
+            raise ValueError("values must not contain 'step', which every line already has")
         floats = {name: float(value) for name, value in values.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in floats.items()}
         self._file.write(json.dumps({"step": int(step), **finite}, allow_nan=False) + "\n")
@@ -70,12 +70,12 @@ class MetricsLog:
         name: str,
         image: Float[np.ndarray, "height width"] | Float[np.ndarray, "height width 3"],
     ) -> None:
-        """Show a picture, values in 0..1, in TensorBoard."""
+        """Show an image, with values in 0..1, in TensorBoard."""
         clipped = np.clip(image, 0, 1)
         self._board.add_image(name, clipped, int(step), dataformats="HW" if clipped.ndim == 2 else "HWC")
 
     def close(self) -> None:
-        """Write what is pending and close the files."""
+        """Write pending data and close the files."""
         self._file.close()
         self._board.close()
 
@@ -91,7 +91,7 @@ class MetricsLog:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """Read a run's `metrics.jsonl`, empty if there is none; skip half-written lines with a warning."""
+    """Read a run's `metrics.jsonl`; skip half-written lines with a warning. Without a file there are no records."""
     path = Path(folder) / "metrics.jsonl"
     if not path.exists():
         return []
@@ -99,7 +99,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[str]:
-    # Not splitlines, which also splits at characters that JSON allows inside strings.
+    # splitlines would also split at characters that JSON allows inside strings.
     return [line for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if line]
 
 
@@ -115,7 +115,7 @@ def _parse(line: str, path: Path) -> dict[str, Any] | None:
 
 
 def _drop_from(path: Path, first: int) -> None:
-    """Remove the lines of step `first` and later, and unreadable ones, leaving the others as they are."""
+    """Remove unreadable lines and those of step `first` and later; leave the others as they are."""
     if not path.exists():
         return
     kept = [line for line in _lines(path) if (record := _parse(line, path)) is not None and record["step"] < first]

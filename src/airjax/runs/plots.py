@@ -1,7 +1,7 @@
 """Figures from plain arrays.
 
 They are made without pyplot, so nothing is kept open and no display is needed. Boxes are `(x_min, y_min,
-x_max, y_max)` in pixels, measured at pixels' edges: a whole image is (0, 0, width, height). Rows of NaN are
+x_max, y_max)` in pixels, measured at pixel edges: a whole image is (0, 0, width, height). Rows of NaN are
 not drawn.
 """
 
@@ -19,7 +19,7 @@ from matplotlib.patches import Rectangle
 
 from airjax.files import write_atomically
 
-# The paper's red, green and blue for the first three steps, then colours that stand apart from them.
+# The paper's red, green and blue for the first three steps, then colours that are easy to tell from them.
 STEP_COLOURS = ("#ff2a2a", "#22cc33", "#3a6bff", "#ff9f1a", "#c45cff", "#19d3d3", "#ffe14d", "#ff7ab8")
 _FRAME, _BLANK = "#9a9a9a", "#ececec"
 
@@ -30,12 +30,12 @@ def attention_figure(
     counts: Integer[np.ndarray, " k"],
     canvases: Float[np.ndarray, "k counts h w *rgb"],
 ) -> Figure:
-    """Show what the model looked at, step by step (the paper's figures of scenes and their reconstructions).
+    """Draw scenes with their windows, and the reconstruction after each step (as in the paper's figures).
 
     Args:
-        images: Scenes, values in 0..1; a column each.
+        images: Scenes with values in 0..1, one column each.
         boxes: The window of each step.
-        counts: The inferred number of objects; steps beyond it are left out above and blank below.
+        counts: The inferred number of objects. Later steps have no window, and their reconstruction is blank.
         canvases: The reconstruction after 0, 1, ..., N objects; the first isn't shown.
 
     Returns:
@@ -62,11 +62,11 @@ def attention_figure(
 def sample_figure(
     images: Float[np.ndarray, "k h w *rgb"], boxes: Float[np.ndarray, "k N 4"] | None = None, *, columns: int = 10
 ) -> Figure:
-    """Lay images out as one contact sheet, row by row, with a grey line between them.
+    """Lay images out as one contact sheet, row by row, with grey lines between them.
 
     Args:
         images: Values in 0..1.
-        boxes: What to frame in each image.
+        boxes: Boxes to draw in each image.
         columns: Images in a row.
 
     Raises:
@@ -87,11 +87,11 @@ def sample_figure(
 
 
 def curves_figure(series: Mapping[str, Sequence[Mapping[str, Any]]], fields: Sequence[str]) -> Figure:
-    """Plot logged numbers against the training step: a panel for each field, a line for each run.
+    """Plot logged numbers against the training step, with one panel per field and one line per run.
 
     Args:
-        series: The records of each run by its name, as `airjax.runs.log.read_metrics` gives them. Those without
-            the field, or with null, are passed over.
+        series: The records of each run, by its name (see `airjax.runs.log.read_metrics`). Records in which a
+            field is missing or null are skipped.
         fields: Names of the numbers to plot, at least one.
 
     Raises:
@@ -110,7 +110,7 @@ def curves_figure(series: Mapping[str, Sequence[Mapping[str, Any]]], fields: Seq
 
 
 def confusion_figure(matrix: Integer[np.ndarray, "T P"]) -> Figure:
-    """Show a table of counts, true ones down and predicted ones across, shaded by the share of each row."""
+    """Draw a confusion table of counts: true counts down, predicted counts across, shaded by the share of the row."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     rows, columns = matrix.shape
     figure = Figure(figsize=(1.2 + 0.6 * columns, 1.0 + 0.6 * rows), layout="constrained")
@@ -125,10 +125,10 @@ def confusion_figure(matrix: Integer[np.ndarray, "T P"]) -> Figure:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure to a PNG (150 dots an inch), PDF or SVG file, by its suffix and in one atomic step.
+    """Write a figure atomically as PNG (150 dots per inch), PDF or SVG, according to the suffix of `path`.
 
     Raises:
-        ValueError: The path ends in something else.
+        ValueError: The path has another suffix.
     """
     path = Path(path)
     kind = path.suffix.lower().removeprefix(".")
@@ -180,7 +180,7 @@ def _frame(axes: Axes, boxes: np.ndarray) -> None:
 def contact_sheet(
     images: Float[np.ndarray, "k h w *rgb"], columns: int
 ) -> tuple[Float[np.ndarray, "H W *rgb"], Integer[np.ndarray, "k 2"]]:
-    """Lay images out, row by row, with a grey line between them; return the sheet and each one's corner (x, y)."""
+    """Lay images out row by row with grey lines between; return the sheet and each image's top left corner (x, y)."""
     count, height, width, *rgb = images.shape
     rows = math.ceil(count / columns)
     sheet = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *rgb), 0.6)
@@ -194,10 +194,10 @@ def contact_sheet(
 def _plot_field(axes: Axes, series: Mapping[str, Sequence[Mapping[str, Any]]], field: str) -> None:
     for place, (run, records) in enumerate(series.items()):
         points = [(record["step"], record[field]) for record in records if record.get(field) is not None]
-        # A run without the field has a line nonetheless, of no points: its colour and its place in the legend.
+        # A run without the field gets an empty line, which keeps its colour and its place in the legend.
         axes.plot(*(zip(*points) if points else ((), ())), label=run, color=f"C{place}", linewidth=1.2)
     if not any(len(line.get_xdata()) for line in axes.lines):  # type: ignore[arg-type]
-        raise ValueError(f"fields must name numbers that were logged, got {field!r}, of which no run has a value")
+        raise ValueError(f"fields must name logged numbers, but no run has a value of {field!r}")
     _grey_frame(axes).spines[["top", "right"]].set_visible(False)
     axes.set_title(field, fontsize=9)
     axes.set_xlabel("step", fontsize=8)

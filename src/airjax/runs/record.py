@@ -1,9 +1,9 @@
-"""A run's folder: what `airjax train` writes and every other command reads.
+"""A run's folder, which `airjax train` writes and every other command reads.
 
 run.json           the resolved configuration, image shape, versions, commit and device
-metrics.jsonl      one line a chunk of steps; the same numbers in tensorboard/
+metrics.jsonl      one line per chunk of steps; tensorboard/ has the same numbers
 checkpoints/       safetensors files with their hashes
-pictures/          the paper's figure as training goes on
+pictures/          the paper's figure, drawn during training
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from airjax.files import write_atomically
 from airjax.learning import trainer
 from airjax.models.base import Family
 from airjax.runs import checkpoint
+from airjax.runs.former import RemovedSettingError, renamed
 
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -31,11 +32,11 @@ _PACKAGES = ("airjax", "jax", "jaxlib", "equinox", "optax", "numpy")
 
 
 class RunError(RuntimeError):
-    """A run's folder can't be used as asked."""
+    """A run's folder can't be used."""
 
 
 class Record(NamedTuple):
-    """What a run is: enough to build its model and its data again.
+    """The settings and image shape of a run, enough to rebuild its model and its data.
 
     Attributes:
         config: the resolved configuration.
@@ -46,15 +47,15 @@ class Record(NamedTuple):
     image_shape: tuple[int, int, int]
 
     def blank_state(self) -> trainer.State:
-        """Describe the run's state (shapes and dtypes), into which a checkpoint is restored."""
+        """Return the shapes and dtypes of the run's state, into which a checkpoint can be restored."""
         return eqx.filter_eval_shape(trainer.init, self.config.model, self.config.train, self.image_shape)
 
 
 def check_folder(folder: Path, record: Record) -> None:
-    """Check, without writing anything, that the folder is absent, empty or of this very run.
+    """Check that the folder is absent, empty or holds this same run; write nothing.
 
     Raises:
-        RunError: the folder is a file, holds another run, or files that are no run.
+        RunError: the folder is a file, holds another run, or holds files but no run.
     """
     path = Path(folder) / RECORD
     if not Path(folder).exists():
@@ -66,13 +67,13 @@ def check_folder(folder: Path, record: Record) -> None:
         if differences:
             raise RunError(f"{folder} holds a run with other settings ({'; '.join(differences)}); choose another --out")
         return
-    # A run that was killed before its record was complete leaves no more than these.
-    if any(entry.name not in (".lock", f".{RECORD}.tmp") for entry in Path(folder).iterdir()):
+    # A run that was killed before its record was complete leaves only a lock and temporary files.
+    if any(entry.name != ".lock" and not entry.match(f".{RECORD}.*") for entry in Path(folder).iterdir()):
         raise RunError(f"{folder} is not empty and holds no run; choose another --out")
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write what the run is, unless the folder holds this very run.
+    """Write the record of a run, unless the folder already holds it.
 
     Raises:
         RunError: see `check_folder`.
@@ -93,7 +94,7 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def read_record(folder: Path) -> Record:
-    """Read what the run in `folder` is.
+    """Read the record of the run in `folder`.
 
     Raises:
         RunError: there is no run, or its record is damaged.
@@ -106,6 +107,8 @@ def read_record(folder: Path) -> Record:
         channels, height, width = (int(side) for side in content["image_shape"])
         record = Record(from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
         record.blank_state()
+    except RemovedSettingError as error:
+        raise RunError(f"{path}: {error}; the version that wrote it can read it (see `commit` there)") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} is damaged: {error}") from None
     return record
@@ -125,7 +128,7 @@ def load_model(folder: Path) -> Family:
 
 
 def _commit() -> str | None:
-    """Name the commit that this code is at; None where it is not a git checkout (an installed package)."""
+    """Return the commit of this code; None if it is not in a git checkout (an installed package)."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
@@ -146,10 +149,11 @@ def _differences(old: Record, new: Record) -> list[str]:
 
 
 def from_json(kind: Any, value: Any) -> Any:
-    """Turn what JSON kept of a configuration back into its type; unknown names are errors."""
+    """Convert JSON of a configuration back into its type; missing and unknown names are errors."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        if missing := hints.keys() - value.keys():  # never filled with defaults, which another version may have changed
+        value = renamed(value)
+        if missing := hints.keys() - value.keys():  # defaults can't stand in: they may have changed since
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
     if kind == Path | None:

@@ -1,7 +1,7 @@
-"""A watchdog: a process that stands still, or no longer heeds Ctrl-C, is ended with a sentence.
+"""A watchdog that ends a process which has stalled or ignores Ctrl-C.
 
-Compiled programs run outside of Python. Where one of them never returns, neither an exception nor a signal reaches the
-code that called it, so a thread beside it has to notice.
+Compiled programs run outside of Python. If one of them never returns, neither an exception nor a signal reaches the
+code that called it. A second thread has to notice.
 """
 
 import os
@@ -14,34 +14,34 @@ from collections.abc import Callable
 from types import TracebackType
 
 LEAST = 120.0
-"""Seconds without progress, or without processor time, that are always granted."""
+"""Seconds without progress, or without processor time, that are always allowed."""
 TIMES = 10.0
-"""Times the median time between two beats that is granted, if that is more."""
+"""Allowed time without progress, as a multiple of the median time between beats, if that is more than `LEAST`."""
 PATIENCE = 10.0
-"""Seconds that an interrupted process has to end by itself."""
+"""Seconds in which an interrupted process must end by itself."""
 IDLE = 0.01
-"""Share of a processor below which a process is idle."""
+"""Share of one processor below which a process counts as idle."""
 
 
 class Watchdog:
-    """Watch that `beat` is called again and again: `with Watchdog(end) as watchdog: ...`.
+    """Check that `beat` is called regularly: `with Watchdog(end) as watchdog: ...`.
 
     Three things end the process:
 
     - no beat within `TIMES` the median time between beats, and at least `least` seconds;
-    - no processor time used for `least` seconds without a beat, which tells a stall before the first beat, too;
+    - no processor time used for `least` seconds without a beat, which also detects a stall before the first beat;
     - an interrupt (SIGINT) that has not ended the `with` block within `patience` seconds.
 
-    Time in which the whole process is stopped does not count.
+    Time during which the whole process is suspended does not count.
     """
 
     def __init__(self, end: Callable[[str], None], *, least: float = LEAST, patience: float = PATIENCE) -> None:
-        """Watch from the beginning of the `with` block on.
+        """Prepare a watchdog; it starts with the `with` block.
 
         Args:
-            end: called in a thread of its own with what was seen, a clause; it is expected to end the process.
-            least: seconds that are always granted.
-            patience: seconds that an interrupted process has to end by itself.
+            end: called in the thread of the watchdog with the reason, a clause; it should end the process.
+            least: seconds that are always allowed.
+            patience: seconds in which an interrupted process must end by itself.
         """
         self._end, self._least, self._patience = end, least, patience
         self._tick = min(1.0, least / 10, patience / 10)
@@ -50,15 +50,15 @@ class Watchdog:
         self._interrupted: float | None = None
 
     def beat(self) -> None:
-        """Tell that there was progress."""
+        """Report progress."""
         self._beats.append(self._silence)
         self._silence = self._idle = 0.0
 
     def __enter__(self) -> "Watchdog":
-        """Begin to watch."""
+        """Start watching."""
         self._wake, self._woken = os.pipe()
         os.set_blocking(self._woken, False)
-        # Python sees a signal only between two of its own instructions; the descriptor is written to at once.
+        # Python handles a signal only between two of its own instructions; the descriptor is written to at once.
         main = threading.current_thread() is threading.main_thread()
         self._before = signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False) if main else None
         self._done = False
@@ -69,7 +69,7 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._done = True
         if self._before is not None:
             signal.set_wakeup_fd(self._before)
@@ -85,20 +85,20 @@ class Watchdog:
             if ready and signal.SIGINT in os.read(self._wake, 64):
                 self._interrupted = self._patience
             used, processor = time.process_time() - processor, time.process_time()
-            if not self._done and (seen := self._pass(used)):
-                self._end(seen)
+            if not self._done and (reason := self._pass(used)):
+                self._end(reason)
                 return
 
     def _pass(self, used: float) -> str | None:
-        """Let a tick pass in which so many seconds of processor time were used; say what is wrong, if anything is."""
+        """Count one tick, in which `used` seconds of processor time were spent; return a reason to end the process."""
         self._silence += self._tick
         self._idle = self._idle + self._tick if used < IDLE * self._tick else 0.0
         if self._interrupted is not None:
             self._interrupted -= self._tick
             if self._interrupted <= 0:
                 return "interrupted while a computation did not return"
-        granted = max(self._least, TIMES * statistics.median(self._beats)) if self._beats else float("inf")
-        if self._silence > granted:
+        allowed = max(self._least, TIMES * statistics.median(self._beats)) if self._beats else float("inf")
+        if self._silence > allowed:
             return f"training stands still: no progress for {self._silence:.0f} s"
         if self._idle > self._least:
             return f"training stands still: no processor time used for {self._idle:.0f} s"

@@ -22,7 +22,7 @@ from commands import call, refused
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from airjax.data.images import fit, open_picture
+from airjax.data.images import letterbox, open_picture
 from airjax.inference import infer
 from airjax.interfaces.serve import answers, create_app, held_out_pictures
 from airjax.interfaces.serve.app import STATIC
@@ -40,7 +40,7 @@ HEADERS = {
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return tiny_model(ground=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
+    return tiny_model(background=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_card_says_what_the_model_is(client, model):
     assert (card["window"], card["scenes"]) == (5, "held-out")
     np.testing.assert_allclose(card["count_prior"], np.exp(model.count_log_prior), rtol=1e-5)
     assert all(1 <= size <= 12 for size in card["typical"].values())
-    assert _values(card["ground"]).shape == (1, 12, 12)
+    assert _values(card["background"]).shape == (1, 12, 12)
 
 
 def test_an_answer_is_what_inference_finds(client, model, tiny_images):
@@ -115,7 +115,7 @@ def test_a_picture_is_answered_like_its_pixels(client, tiny_images):
 def test_a_picture_of_another_size_is_fitted(client):
     content = _png(commands.pixels(40, 30, 3))
     reply = client.post("/api/infer", content=content, headers={"content-type": "image/png"})
-    expected = fit(open_picture(io.BytesIO(content)), (1, 12, 12)).pixels
+    expected = letterbox(open_picture(io.BytesIO(content)), (1, 12, 12)).pixels
     np.testing.assert_array_equal(_values(reply.json()["image"]), expected)
 
 

@@ -22,7 +22,7 @@ ONE = [(0.72, 0.55), (0.70, 0.70), (0.68, 0.85)]
 @pytest.fixture(scope="module")
 def tiny_page(tiny_model, tiny_images):
     """A page whose model has all there can be, though it has learned nothing."""
-    model = tiny_model(ground=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
+    model = tiny_model(background=LinearBackground((1, 12, 12), components=2), over=True, rough=0.5)
     with served(model, pictures=tiny_images) as address:
         yield address
 

@@ -302,7 +302,7 @@ def test_while_the_model_is_compiled_that_is_said(browser, table_page):
     page, held = browser.new_page(), []
     page.route("**/api/table", lambda route: held.append(route))
     page.goto(table_page)
-    expect(page.locator("#warming")).to_contain_text("Warming up")
+    expect(page.locator("#warming")).to_contain_text("Compiling the renderer")
     for _ in range(100):  # the page says it before it asks
         if not held:
             page.wait_for_timeout(50)

@@ -60,7 +60,7 @@ def trajectory(model, image):
 
 def test_canvases_are_what_the_renderer_draws_of_the_latents(model, trajectory):
     """Windows leave out no more than the faint ends of soft edges."""
-    azimuth = trajectory.ground.value[0] if model.viewer else model.stage.azimuth
+    azimuth = trajectory.scene.value[0] if model.viewer else model.stage.azimuth
     x, y, rotation, identity = trajectory.steps.what.T
     stage = model.stage
     poses = jax.vmap(stage.pose)(jnp.stack([x, y], axis=-1), rotation)
@@ -138,8 +138,8 @@ def logits(model, head):
 @eqx.filter_jit
 @eqx.filter_grad
 def teaching(model, image):
-    """Find what the first object's step teaches besides the bound."""
-    return model.infer(image, key=jax.random.PRNGKey(0)).steps.auxiliary[0]
+    """Differentiate the auxiliary objective."""
+    return model.infer(image, key=jax.random.PRNGKey(0)).auxiliary
 
 
 @pytest.mark.parametrize("enumerated", [False, True])
@@ -163,7 +163,7 @@ def test_the_camera_learns_by_the_chosen_kind_alone(image):
     def both(viewer):
         own = eqx.tree_at(lambda m: m.viewer, model, viewer)
         trajectory = own.infer(image, key=jax.random.PRNGKey(0))
-        return jnp.stack([trajectory.steps.auxiliary[0], bounds.marginal(trajectory, own.count_log_prior)])
+        return jnp.stack([trajectory.auxiliary, bounds.marginal(trajectory, own.count_log_prior)])
 
     slopes = jax.tree.leaves(jax.jit(jax.jacrev(both))(model.viewer))
     assert all((leaf[0] == 0).all() for leaf in slopes)
@@ -189,7 +189,7 @@ def test_nothing_is_not_finite_wherever_objects_are_thought_to_be(image):
         bias = model.recogniser.head.bias.at[:6].set(away).at[6:12].set(-12.0)
         model = eqx.tree_at(lambda m: m.recogniser.head.bias, model, bias)
         trajectory = model.infer(image, key=jax.random.PRNGKey(0))
-        return bounds.marginal(trajectory, model.count_log_prior) + bounds.auxiliary(trajectory)
+        return bounds.marginal(trajectory, model.count_log_prior) + trajectory.auxiliary
 
     for away in (0.0, 3.0, -40.0, 1e6):
         value, gradient = bound(model, jnp.asarray(away))

@@ -12,8 +12,6 @@ from fastapi import FastAPI
 
 from airjax.interfaces.serve.answers import held_out_pictures
 from airjax.interfaces.serve.app import create_app as create_app
-from airjax.models.air import AIR
-from airjax.models.air3d.model import AIR3D
 from airjax.runs.pretrained import load, names
 from airjax.runs.record import RECORD
 
@@ -48,10 +46,8 @@ def serve_model(source: str | None, *, port: int) -> None:
 def _app(source: str | None) -> FastAPI:
     beside = load(IN_3D) if source is None and IN_3D in names() else None
     folder, model = Path(source or DEFAULT), load(source or DEFAULT)
-    assert isinstance(model, AIR | AIR3D)
-    assert beside is None or isinstance(beside, AIR3D)
     _logger.info("compiling")
-    pictures = held_out_pictures(folder) if isinstance(model, AIR) and (folder / RECORD).is_file() else None
+    pictures = held_out_pictures(folder) if model.stage is None and (folder / RECORD).is_file() else None
     return create_app(model, name=folder.resolve().name, pictures=pictures, beside=beside)
 
 

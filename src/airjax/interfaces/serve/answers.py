@@ -16,7 +16,6 @@ from airjax.data.batches import channels_first
 from airjax.inference import infer, sampling
 from airjax.inference.infer import Found
 from airjax.interfaces.serve.pictures import as_bytes, encoded, picture, signed
-from airjax.models.air import AIR
 from airjax.models.base import Family
 from airjax.runs.record import read_record
 
@@ -75,7 +74,7 @@ class Answers:
         card: what the page needs to know of the model.
     """
 
-    def __init__(self, model: AIR, pictures: UInt8[np.ndarray, "n c h w"] | None):
+    def __init__(self, model: Family, pictures: UInt8[np.ndarray, "n c h w"] | None):
         """Compile for `model`, whose random scenes are `pictures`, or sampled."""
         if pictures is not None:
             infer.check_images(model, pictures)
@@ -127,11 +126,11 @@ class Answers:
         return {
             "image_shape": model.image_shape,
             "max_objects": model.max_objects,
-            "window": model.window,
+            "window": model.glimpse_side,
             "count_prior": np.exp(model.count_log_prior).tolist(),
             "scenes": "prior" if self._pictures is None else "held-out",
             "typical": sampling.typical(model, key=_KEY)._asdict(),
-            "ground": picture(np.asarray(model.mean_background)),
+            "background": picture(np.asarray(model.mean_background)),
         }
 
 

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airjax.data.batches import channels_first
-from airjax.data.images import FORMATS, fit, is_on_light, open_picture, shape_of
+from airjax.data.images import FORMATS, is_on_light, letterbox, open_picture, shape_of
 from airjax.interfaces.serve.answers import SAMPLES, Answers
 from airjax.interfaces.serve.middleware import Guard, refusal
 from airjax.interfaces.serve.requests import (
@@ -31,9 +31,7 @@ from airjax.interfaces.serve.requests import (
 )
 from airjax.interfaces.serve.tables import TableAnswers
 from airjax.interfaces.serve.worker import Busy, Worker
-from airjax.models.air import AIR
-from airjax.models.air3d.model import AIR3D
-from airjax.models.background import BlackBackground
+from airjax.models.base import Family
 from airjax.runs import plots
 
 STATIC = Path(__file__).parent / "static"
@@ -44,11 +42,11 @@ PLACES = 8
 
 
 def create_app(
-    model: AIR | AIR3D,
+    model: Family,
     *,
     name: str,
     pictures: UInt8[np.ndarray, "n c h w"] | None = None,
-    beside: AIR3D | None = None,
+    beside: Family | None = None,
     places: int = PLACES,
 ) -> FastAPI:
     """Make the page of a model, and of another one beside it.
@@ -66,8 +64,8 @@ def create_app(
     Raises:
         ValueError: `pictures` are not of the model's shape, or those of the model in 3D are not square.
     """
-    answers = Answers(model, pictures) if isinstance(model, AIR) else None
-    in_3d = model if isinstance(model, AIR3D) else beside
+    answers = Answers(model, pictures) if model.stage is None else None
+    in_3d = beside if model.stage is None else model
     tables = None if in_3d is None else TableAnswers(in_3d)
     for_answers, for_tables = Worker(places), Worker(places)
     app = _empty_app(for_answers, for_tables)
@@ -79,7 +77,6 @@ def create_app(
         return JSONResponse(shared | cards)
 
     if answers is not None:
-        assert isinstance(model, AIR)
         _add_pictures(app, model, answers, for_answers)
     if tables is not None:
         for_tables.begin(*tables.warm())
@@ -108,7 +105,7 @@ def _empty_app(*workers: Worker) -> FastAPI:
     return app
 
 
-def _add_pictures(app: FastAPI, model: AIR, answers: Answers, worker: Worker) -> None:
+def _add_pictures(app: FastAPI, model: Family, answers: Answers, worker: Worker) -> None:
     @app.post("/api/infer")
     async def infer(request: Request) -> JSONResponse:
         kind = content_type(request, "application/json", *(f"image/{name.lower()}" for name in FORMATS))
@@ -152,7 +149,7 @@ async def _turn_away(_: Request, error: Exception) -> JSONResponse:
     return refusal(503, "too many requests are waiting; try again in a second", headers={"Retry-After": "1"})
 
 
-def _drawn(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
+def _drawn(model: Family, body: bytes) -> UInt8[np.ndarray, "c h w"]:
     rows = Drawing.model_validate_json(body).pixels
     shape = shape_of(*model.image_shape)
     wanted = f"pixels must be whole numbers from 0 to 255, nested as {list(shape)}"
@@ -165,8 +162,8 @@ def _drawn(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
     return channels_first(values[None].astype(np.uint8))[0]
 
 
-def _decoded(model: AIR, body: bytes) -> UInt8[np.ndarray, "c h w"]:
-    """Decode a picture and fit it; for a model of light objects on black, dark ones on a light ground are inverted."""
+def _decoded(model: Family, body: bytes) -> UInt8[np.ndarray, "c h w"]:
+    """Decode and letterbox a picture; invert it if the model expects light objects on black and its border is light."""
     picture = open_picture(io.BytesIO(body), "the picture", max_pixels=MAX_PIXELS, formats=FORMATS)
-    invert = isinstance(model.ground, BlackBackground) and is_on_light(picture)
-    return fit(picture, model.image_shape, invert=invert).pixels
+    invert = model.on_black and is_on_light(picture)
+    return letterbox(picture, model.image_shape, invert=invert).pixels

@@ -53,7 +53,7 @@ class TableWanted(Asked):
 
 
 class Thing(Asked):
-    """An object on a table, in the words of `AIR3D.tell`."""
+    """An object on a table, in the words of `AIR3D.describe`."""
 
     identity: str
     position: tuple[Place, Place]

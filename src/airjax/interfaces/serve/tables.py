@@ -14,7 +14,7 @@ from airjax.data.tables import tables
 from airjax.inference import infer, sampling
 from airjax.interfaces.serve.answers import inferred
 from airjax.interfaces.serve.pictures import as_bytes, picture
-from airjax.models.air3d.model import AIR3D
+from airjax.models.base import Family
 from airjax.render3d.turntable import azimuths, turntable
 
 TABLES = 128
@@ -41,21 +41,23 @@ class TableAnswers:
         card: what the page needs to know of the model.
     """
 
-    def __init__(self, model: AIR3D):
+    def __init__(self, model: Family):
         """Ask `model`.
 
         Raises:
-            ValueError: its images are not square.
+            ValueError: its images are not square, or its objects are patches.
         """
+        if model.stage is None:
+            raise ValueError("tables are answered by models of solids or crockery, got one of patches")
         _, height, width = model.image_shape
         if height != width:
             raise ValueError(f"images of tables must be square to be served, got {width} x {height}")
-        self._model = model
-        self._names = [kind.name for kind in model.stage.kinds]
+        self._model, self._stage = model, model.stage
+        self._names = [kind.name for kind in self._stage.kinds]
         self.card = {
             "image_shape": model.image_shape,
             "max_objects": model.max_objects,
-            "kinds": {kind.name: kind.symmetry for kind in model.stage.kinds},
+            "kinds": {kind.name: kind.symmetry for kind in self._stage.kinds},
         }
 
     def warm(self) -> tuple[Callable[[], object], ...]:
@@ -73,7 +75,7 @@ class TableAnswers:
         laid = self._sampled(seed) if prior else self._held_out(seed)
         found, answer = inferred(self._model, laid.pixels)
         steps = [step | self._model.describe(what) for step, what in zip(answer["steps"], found.what[0])]
-        azimuth = float(np.degrees(azimuths(self._model.stage, found.ground)[0]))
+        azimuth = float(np.degrees(azimuths(self._stage, found.scene)[0]))
         told = [self._model.describe(what) for what in laid.what]
         return answer | {"steps": steps, "laid": told, "azimuth_deg": azimuth}
 
@@ -82,10 +84,10 @@ class TableAnswers:
         filled = np.zeros((1, self._model.max_objects, 4), np.float32)
         filled[0, : len(what)] = what
         azimuth, count = np.radians([azimuth_deg], dtype=np.float32), np.array([len(what)], np.int32)
-        return {"image": picture(turntable(self._model.stage, count, filled, azimuth, frames=1, side=VIEW)[0, 0])}
+        return {"image": picture(turntable(self._stage, count, filled, azimuth, frames=1, side=VIEW)[0, 0])}
 
     def place(self, told: Sequence[dict[str, Any]]) -> Float32[np.ndarray, "n 4"]:
-        """Turn what `AIR3D.tell` says of objects into (x, y, rotation, identity).
+        """Turn what `AIR3D.describe` says of objects into (x, y, rotation, identity).
 
         Raises:
             ValueError: there are more than N objects, or one is of no known kind.
@@ -100,7 +102,7 @@ class TableAnswers:
     @cached_property
     def _tables(self) -> Scenes:
         counts = range(1, min(self._model.max_objects, LAID) + 1)
-        return tables(self._model.stage, TABLES, seed=HELD_OUT, counts=counts, canvas=self._model.image_shape[1])
+        return tables(self._stage, TABLES, seed=HELD_OUT, counts=counts, canvas=self._model.image_shape[1])
 
     def _held_out(self, seed: int) -> Laid:
         laid, i = self._tables, seed % TABLES

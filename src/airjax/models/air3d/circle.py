@@ -1,4 +1,4 @@
-"""Distributions on the circle: mixtures of wrapped Gaussians, which have no seam."""
+"""Distributions on the circle: mixtures of wrapped Gaussians, which have no jump at a full turn."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the next object could be: every hypothesis is placed, drawn, and weighed by what it explains."""
+"""Hypotheses about the next object: each is placed, drawn, and weighed by how well it explains the image."""
 
 import math
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from airjax.render3d.stage import Stage
 
 
 class Noise(NamedTuple):
-    """What a step's sample is made of: normal for position and rotation, Gumbel for the hypothesis."""
+    """Noise of one step's sample: normal for position and rotation, Gumbel for the hypothesis."""
 
     position: Float[Array, "*N 2"]
     rotation: Float[Array, "*N h"]
@@ -27,12 +27,12 @@ class Noise(NamedTuple):
 
 
 class View(NamedTuple):
-    """From where the table is seen.
+    """The camera's view of the table.
 
     Attributes:
         camera: the camera.
         rays: through the pixels of the whole image.
-        turn: its azimuth less the stage's own, in radians.
+        turn: the camera's azimuth minus the stage's own, in radians.
     """
 
     camera: Camera
@@ -41,14 +41,14 @@ class View(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """Where the next object would be, were it of one kind; attempts of all kinds are stacked.
+    """The place of the next object if it were of one kind; attempts of all kinds are stacked.
 
     Attributes:
-        crop: the window in which it is seen.
-        image: what is there.
-        canvas: what explains it so far.
-        rays: through its pixels.
-        position: on the table.
+        crop: the window around the object.
+        image: the image in this window.
+        canvas: the canvas so far in this window.
+        rays: the rays through the window's pixels.
+        position: (x, y) on the table.
         log_p: log p(position), in nats.
         log_q: log q(position | kind).
     """
@@ -63,11 +63,11 @@ class Attempt(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """How the next object would be turned, by each hypothesis.
+    """The rotation of the next object under each hypothesis.
 
     Attributes:
         rotation: in radians.
-        log_q: log q(rotation | kind), but for a constant: of all modes of the kind, whichever it came from.
+        log_q: log q(rotation | kind) up to a constant, summed over all modes of the kind.
     """
 
     rotation: Float[Array, "*h"]
@@ -75,16 +75,16 @@ class Turns(NamedTuple):
 
 
 class Guess(NamedTuple):
-    """What the next object would be, were it of one kind; guesses of all kinds are stacked.
+    """The next object if it were of one kind; guesses of all kinds are stacked.
 
     Attributes:
-        crop: the window in which it is seen.
-        layer: what is seen there.
-        position: on the table.
+        crop: the window around the object.
+        layer: the object as drawn in this window.
+        position: (x, y) on the table.
         rotation: in radians.
         log_p: see `Step`.
         log_q: see `Step`.
-        bound: by how much it would raise the bound, in nats.
+        bound: the gain in the bound if it were added, in nats.
     """
 
     crop: Crop
@@ -97,13 +97,12 @@ class Guess(NamedTuple):
 
 
 class Enumeration(NamedTuple):
-    """Place, draw and weigh what the next object could be.
+    """Place, draw and weigh all hypotheses about the next object.
 
-    All kinds and hypotheses are treated at once, stacked: so there is one program, where one for each would take that
-    much longer to compile.
+    All kinds and hypotheses are stacked, so that one program serves all. One program each would take longer to compile.
 
     Attributes:
-        stage: what can stand on the table.
+        stage: the kinds and the table.
         likelihood: p(x | canvas).
         prior: p(position).
     """
@@ -114,7 +113,7 @@ class Enumeration(NamedTuple):
 
     @property
     def kinds(self) -> Integer[np.ndarray, " h"]:
-        """List of what kind each hypothesis is; those of a kind are neighbours."""
+        """The kind of each hypothesis; hypotheses of one kind are neighbours."""
         return np.array([h.kind for h in self.stage.hypotheses])
 
     def place(
@@ -126,7 +125,7 @@ class Enumeration(NamedTuple):
         noise: Noise,
         learns: Bool[Array, " k"] | None = None,
     ) -> Attempt:
-        """Place the next object as if it were of each kind; the view learns by those that `learns` names, or by all."""
+        """Place the next object as if it were of each kind; gradients reach the view from kinds in `learns`, or all."""
         shape = image.shape[1], image.shape[2]
 
         def attempt(of_position, learns):
@@ -141,14 +140,14 @@ class Enumeration(NamedTuple):
         return jax.vmap(attempt)(posterior.position, learns)
 
     def turn(self, posterior: Posterior, view: View, noise: Noise) -> Turns:
-        """Turn the next object by each hypothesis."""
+        """Sample the next object's rotation under each hypothesis."""
         rotation = posterior.rotation.reparameterise(noise.rotation)
         log_q = jax.vmap(posterior.rotation.log_prob)(rotation)  # of each rotation, in each mode
         own = jnp.where(self.kinds[:, None] == self.kinds, log_q, -jnp.inf)
         return Turns(rotation + view.turn, jax.nn.logsumexp(own, axis=-1))
 
     def evidence(self, attempts: Attempt, turns: Turns) -> Float[Array, " h"]:
-        """Weigh every hypothesis: log p / q of the scene with the object, less that without, but for constants."""
+        """Weigh every hypothesis: log p / q of the scene with the object minus without it, up to a constant."""
         sizes = np.bincount(self.kinds)
         alike = lambda x: [jnp.broadcast_to(one, (size, *one.shape)) for one, size in zip(x, sizes)]
         spread = jax.tree.map(lambda x: jnp.concatenate(alike(x)), attempts)
@@ -157,7 +156,7 @@ class Enumeration(NamedTuple):
     def guess(
         self, attempts: Attempt, turns: Turns, chosen: Integer[Array, " k"], log_probs: Float[Array, " h"]
     ) -> Guess:
-        """Guess the next object as if it were of each kind, by the `chosen` hypotheses, of these `log_probs`."""
+        """Guess the next object as if it were of each kind: by its `chosen` hypothesis, with `log_probs`."""
         rotation, log_q_rotation = turns.rotation[chosen], turns.log_q[chosen]
         layers, gains = self._draw(range(len(chosen)), attempts, rotation)
         return Guess(
@@ -171,7 +170,7 @@ class Enumeration(NamedTuple):
         )
 
     def _draw(self, kinds, attempts: Attempt, rotations) -> tuple[Layer, Float[Array, " n"]]:
-        """Draw objects, and tell by how much each raises log p(x | canvas): windows of kinds differ."""
+        """Draw objects, and compute by how much each raises log p(x | canvas) in its own window."""
         layers = self.stage.draw_all(attempts.rays, kinds, attempts.position, rotations)
         log_prob = lambda image, canvas: self.likelihood.log_prob(image, canvas.image)
         gain = lambda one, layer: log_prob(one.image, one.canvas.add(layer)) - log_prob(one.image, one.canvas)
@@ -179,7 +178,7 @@ class Enumeration(NamedTuple):
 
 
 def _learning(view: View, learns) -> View:
-    """Let gradients reach a view where it `learns`."""
+    """Stop gradients to a view unless `learns`."""
     return jax.tree.map(lambda x: jnp.where(learns, x, jax.lax.stop_gradient(x)), view)
 
 

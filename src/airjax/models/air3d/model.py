@@ -26,9 +26,9 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.stage import Stage
 
 TEACHING = 10.0
-"""Weight of what the network learns to say of hypotheses by."""
+"""Weight of the loss that teaches the network log q(hypothesis)."""
 EXPLORING = 0.1
-"""Weight by which poses of kinds that were not chosen are learned."""
+"""Weight of the loss that teaches poses of kinds that were not chosen."""
 
 
 class AIR3D(Family):
@@ -41,7 +41,7 @@ class AIR3D(Family):
     likelihood: Likelihood
     recogniser: TableRecogniser
     viewer: Embed | None
-    stage: Stage = eqx.field(static=True)
+    _stage: Stage = eqx.field(static=True)
     enumerated: bool = eqx.field(static=True)
     max_objects: int = eqx.field(static=True)
     image_shape: tuple[int, int, int] = eqx.field(static=True)
@@ -61,8 +61,8 @@ class AIR3D(Family):
     ):
         """Make the networks for images of `image_shape` = (3, height, width) of scenes on this stage.
 
-        Of hypotheses, q is the exact posterior, found by drawing them all, if they are `enumerated`, and otherwise what
-        the network says.
+        If hypotheses are `enumerated`, all are drawn, and q(hypothesis) is their exact posterior. Otherwise it comes
+        from the network.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or images have no colour.
@@ -71,7 +71,7 @@ class AIR3D(Family):
             raise ValueError(f"images of solids must have 3 channels, got {image_shape[0]}")
         objects_key, camera_key = jax.random.split(key)
         self.count_log_prior = count.as_log_prior(count_log_prior)
-        self.likelihood, self.stage, self.enumerated = likelihood, stage, enumerated
+        self.likelihood, self._stage, self.enumerated = likelihood, stage, enumerated
         self.image_shape, self.max_objects = image_shape, len(count_log_prior) - 1
         self.recogniser = TableRecogniser(
             image_shape,
@@ -86,6 +86,11 @@ class AIR3D(Family):
         if stage.azimuth_reach:
             self.viewer = Embed(image_shape, 2, channels=embed_channels, hidden=embed_hidden, key=camera_key)
 
+    @property
+    def code_size(self) -> int:
+        """The number of values that describe an object: x, y, rotation, identity."""
+        return 4
+
     # The generative model
 
     @property
@@ -98,6 +103,17 @@ class AIR3D(Family):
         """p(azimuth), like that of positions."""
         spread = math.log(self.stage.azimuth_reach / math.sqrt(3.0))
         return Normal(jnp.full(1, self.stage.azimuth), jnp.full(1, spread))
+
+    @property
+    def stage(self) -> Stage:
+        """The stage that objects stand on."""
+        return self._stage
+
+    @property
+    def mean_background(self) -> Float[Array, "3 h w"]:
+        """The empty table, seen from the middle of the camera's azimuths."""
+        rays = self.stage.camera(jnp.asarray(self.stage.azimuth)).rays(self.image_shape[1:])
+        return self.stage.empty(rays, self.max_objects).image
 
     def sample(self, *, key: PRNGKeyArray) -> Scene:
         """Draw a scene: n, azimuth, identities and poses from their priors, and its picture."""
@@ -130,16 +146,16 @@ class AIR3D(Family):
             "rotation_deg": round(float(np.degrees(rotation) % 360.0), 3),
         }
 
-    def describe_scene(self, ground: Float[np.ndarray, " g"]) -> dict[str, Any]:
+    def describe_scene(self, scene: Float[np.ndarray, " s"]) -> dict[str, Any]:
         """Describe the camera by its azimuth, in degrees, if that is not known."""
-        return {"azimuth_deg": round(float(np.degrees(ground[0])), 3)} if ground.size else {}
+        return {"azimuth_deg": round(float(np.degrees(scene[0])), 3)} if scene.size else {}
 
     # The inference network
 
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Infer the camera, then N objects, one after the other; without a key, all at their modes.
 
-        The code of the ground is the camera's azimuth, if that is not known.
+        The scene's own latent is the camera's azimuth, if that is not known.
         """
         azimuth = self._look(image, key)
         angle = azimuth.value[0] if self.viewer else jnp.asarray(self.stage.azimuth)
@@ -147,8 +163,16 @@ class AIR3D(Family):
         view = View(camera, camera.rays(self.image_shape[1:]), angle - self.stage.azimuth)
         empty = self.stage.empty(view.rays, self.max_objects)
         step = lambda canvas, noise: self._step(image, view, canvas, noise)
-        _, steps = jax.lax.scan(step, empty, self._noise(key))
-        return Trajectory(steps, azimuth, empty.image, self.likelihood.log_prob(image, empty.image))
+        _, (steps, auxiliary) = jax.lax.scan(step, empty, self._noise(key))
+        # Each step counts as far as it is reached: sum_t q(n >= t | x) auxiliary_t.
+        reach = jax.lax.stop_gradient(jnp.exp(count.log_reach(steps.presence_logit)))
+        return Trajectory(
+            steps=steps,
+            scene=azimuth,
+            empty_canvas=empty.image,
+            empty_log_likelihood=self.likelihood.log_prob(image, empty.image),
+            auxiliary=jnp.sum(reach * auxiliary),
+        )
 
     def _look(self, image, key):
         """Infer the camera's azimuth."""
@@ -193,16 +217,16 @@ class AIR3D(Family):
             log_q=one.log_q,
             log_likelihood=self.likelihood.log_prob(image, canvas.image),
             canvas=canvas.image,
-            auxiliary=_auxiliary(posterior, evidence, guesses.bound, identity),
         )
-        return canvas, found
+        return canvas, (found, _auxiliary(posterior, evidence, guesses.bound, identity))
 
 
 def _auxiliary(posterior, evidence, bounds, identity):
-    """Let q learn where the bound's own gradient would vanish: of what it holds to be impossible (docs/scenes3d.md).
+    """Evaluate the auxiliary objective, which teaches q where the bound's gradient vanishes (docs/scenes3d.md).
 
-    What the network says of hypotheses is scored by the exact posterior over them, all else being as sampled; and
-    poses of the kinds that were not chosen are learned, with a lower weight, as if they had been.
+    The bound teaches nothing about hypotheses that q holds to be impossible. So the network's log q(hypothesis) is
+    trained by cross-entropy on the exact posterior over hypotheses, all else being as sampled. And the poses of kinds
+    that were not chosen are trained, with a lower weight, as if they had been.
     """
     others = jnp.where(jnp.arange(len(bounds)) == identity, 0.0, bounds)
     return TEACHING * (jax.nn.softmax(evidence) @ posterior.log_probs) + EXPLORING * jnp.sum(others)

@@ -15,16 +15,16 @@ OVERLAP = 0.6
 """How far a mode can get from the middle of its part of the circle, as a share of it: a little beyond its edge."""
 
 CONTRAST = 4.0
-"""What pixels, less middle grey, are multiplied by for the networks."""
+"""Factor of pixels, after middle grey is subtracted, at the networks' input."""
 
 
 class Posterior(NamedTuple):
-    """What q says of the next object.
+    """The parameters of q for the next object.
 
     Attributes:
         presence_logit: log-odds that there is one.
         position: q(position | kind), in the camera's frame, for each kind.
-        log_probs: log q(hypothesis): of what kind it is, and in which mode of its rotation.
+        log_probs: log q(hypothesis); a hypothesis is a kind and a mode of its rotation.
         rotation: q(rotation | hypothesis), in the camera's frame.
     """
 
@@ -35,11 +35,11 @@ class Posterior(NamedTuple):
 
 
 class TableRecogniser(eqx.Module):
-    """Attend, then infer: look at the whole image for a place, then at a window around it for what stands there.
+    """Attend, then infer: look at the whole image for a place, then at a window around it for the object there.
 
-    Both looks are at the image and at what the canvas leaves of it; there is no memory but the canvas. Each mode of a
-    rotation keeps to its part of the circle. Free to move, all would gather where a handle is hidden, which costs less
-    than to draw it on the wrong side.
+    Both looks see the image and its residual; there is no memory but the canvas. Each mode of a
+    rotation keeps to its part of the circle. If modes could move freely, all would gather where a handle is hidden,
+    because that costs less than a handle on the wrong side.
     """
 
     attend: Embed
@@ -81,9 +81,9 @@ class TableRecogniser(eqx.Module):
     def _parts(self):
         return jnp.array([h.part for h in self.stage.hypotheses])
 
-    def __call__(self, image: Float[Array, "c h w"], left: Float[Array, "c h w"]) -> Posterior:
-        """Look for the next object, given what is `left` of the image."""
-        both, kinds = CONTRAST * jnp.concatenate([image - 0.5, left]), len(self.stage.kinds)
+    def __call__(self, image: Float[Array, "c h w"], residual: Float[Array, "c h w"]) -> Posterior:
+        """Look for the next object, given the image and its `residual`, the image minus the canvas."""
+        both, kinds = CONTRAST * jnp.concatenate([image - 0.5, residual]), len(self.stage.kinds)
         presence, *place = self.attend(both)
         place = self.stage.reach * jnp.stack(place)
         camera, (_, height, width) = self.stage.camera(self.stage.azimuth), image.shape

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.models.layers import MLP, Conv, ConvTranspose, Normal, blocks_to_channels, channels_to_blocks
-from airjax.models.patches.base import Code, gaussian_code
+from airjax.models.patches.base import OUTPUT_BIAS, Code, gaussian_code
 
 
 class ConvPatches(eqx.Module):
@@ -33,7 +33,7 @@ class ConvPatches(eqx.Module):
         code_size: int = 50,
         channels: int = 32,
         hidden: int = 400,
-        output_bias: float = -2.0,
+        output_bias: float = OUTPUT_BIAS,
         key: PRNGKeyArray,
     ):
         """Make the networks for patches of `shape` = (channels, side, side).

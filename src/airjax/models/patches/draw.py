@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.models.layers import LSTM, Linear, LSTMState, Normal
-from airjax.models.patches.base import Code, gaussian_code
+from airjax.models.patches.base import OUTPUT_BIAS, Code, gaussian_code
 
 UNROLL = 5
 """Steps that are compiled without a loop: a training step of AIR then takes a seventh less time on a CPU."""
@@ -39,7 +39,7 @@ class DRAWPatches(eqx.Module):
         code_size: int = 50,
         steps: int = 5,
         hidden: int = 192,
-        output_bias: float = -2.0,
+        output_bias: float = OUTPUT_BIAS,
         key: PRNGKeyArray,
     ):
         """Make the networks for patches of `shape` = (channels, side, side).

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.models.layers import MLP, Normal
-from airjax.models.patches.base import Code, gaussian_code
+from airjax.models.patches.base import OUTPUT_BIAS, Code, gaussian_code
 
 
 class MLPPatches(eqx.Module):
@@ -24,7 +24,7 @@ class MLPPatches(eqx.Module):
         *,
         code_size: int = 50,
         hidden: int = 200,
-        output_bias: float = -2.0,
+        output_bias: float = OUTPUT_BIAS,
         key: PRNGKeyArray,
     ):
         """Make the networks for patches of `shape` = (channels, side, side).

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.config import Config, DataConfig, ModelConfig, TrainConfig
+from airjax.runs.former import SETTINGS
 
 
 def names() -> list[str]:
@@ -16,31 +17,32 @@ def names() -> list[str]:
 
 
 def read(source: str) -> dict[str, Any]:
-    """Read settings by `source`, a name that comes with the package or the path of a TOML file.
+    """Read settings that come with the package by name, or those of a TOML file by path.
 
     Raises:
-        FileNotFoundError: there is neither.
-        ValueError: the file is not TOML, or has a key that is no setting.
+        FileNotFoundError: there is no such name or file.
+        ValueError: the file is not TOML, or sets an unknown name.
     """
     file = _folder() / f"{source}.toml" if source in names() else Path(source)
     if not file.is_file():
         raise FileNotFoundError(f"{source} is neither a file nor one of {', '.join(names())}")
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # what is no text, too
+    except ValueError as error:  # also raised for bytes that are not text
         raise ValueError(f"{source} is not a TOML file: {error}") from None
     known = [field.name for part in (DataConfig, ModelConfig, TrainConfig) for field in dataclasses.fields(part)]
+    settings = {SETTINGS.get(name.replace("-", "_"), name): value for name, value in settings.items()}
     for name in settings:
         if name.replace("-", "_") not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise ValueError(
-                f"{source} sets {name}, which is no setting" + (f"; did you mean {near[0]}?" if near else "")
+                f"{source} sets {name}, which is not a setting" + (f"; did you mean {near[0]}?" if near else "")
             )
     return settings
 
 
 def load(name: str) -> Config:
-    """Make the configuration `default`, or the one of this name that comes with the package.
+    """Make the configuration `default`, or another that comes with the package, by name.
 
     Raises:
         FileNotFoundError: there is none of this name.

@@ -1,7 +1,7 @@
-"""Trained models as two files, `config.json` and `model.safetensors`: those of the package, one's own, or the Hub's.
+"""Trained models in two files, `config.json` and `model.safetensors`: from the package, a folder, or the Hub.
 
-No pickle anywhere: the configuration is JSON whose every value is checked, the weights are safetensors whose hash the
-configuration holds.
+Nothing is pickled. The configuration is JSON, and every value in it is checked. The weights are safetensors, and the
+configuration holds their hash.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ from airjax.models.build import build_model
 from airjax.runs import checkpoint, record
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT = 1
+FORMAT = 2
 _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
 _MOST = 100_000
-"""No size in a configuration is larger."""
+"""Largest size allowed in a configuration."""
 _MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
 _MOST_OBJECTS = 1_000
@@ -35,15 +35,15 @@ _KEYS = {"format", "image_shape", "model", "polarity", "sha256"}
 
 
 class PretrainedError(RuntimeError):
-    """A trained model can't be read: it is missing, damaged, or none."""
+    """A trained model is missing, damaged, or not a model of this package."""
 
 
 class Trained(NamedTuple):
-    """A trained model, and how to show pictures to it.
+    """A trained model, with its configuration and the polarity of its pictures.
 
     Attributes:
         model: the model.
-        config: what it was built by.
+        config: the configuration it was built from.
         polarity: `dark` if it was trained on inverted pictures of dark objects.
     """
 
@@ -70,7 +70,7 @@ def load(source: str | Path) -> Family:
 
 
 def from_pretrained(source: str | Path) -> Trained:
-    """Load a trained model and what belongs to it.
+    """Load a trained model, with its configuration and polarity.
 
     Args:
         source: the name of a model of the package (`names`), a run's folder, a folder written by
@@ -78,7 +78,7 @@ def from_pretrained(source: str | Path) -> Trained:
 
     Raises:
         RunError, CheckpointError: the source is a run's folder that can't be used.
-        PretrainedError: there is no such model, or its files are damaged or none of this package's.
+        PretrainedError: there is no such model, or its files are damaged or not from this package.
     """
     folder = Path(source)
     if str(source) in names():
@@ -95,17 +95,17 @@ def from_pretrained(source: str | Path) -> Trained:
 
 
 def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
-    """Write the model of a run as a folder that `from_pretrained` reads, in the Hub's convention.
+    """Write the model of a run to a folder that `from_pretrained` reads, laid out as on the Hub.
 
     Args:
-        source: a run's folder, or another that `from_pretrained` reads.
-        folder: where `config.json`, `model.safetensors` and a model card (`README.md`: what it was trained by) go; made
-            if absent.
+        source: a run's folder, or any other source that `from_pretrained` reads.
+        folder: the folder for `config.json`, `model.safetensors` and a model card (`README.md`, with the training
+            settings); made if absent.
         half: whether weights are stored in 16 bits, at half the size.
 
     Raises:
         RunError, CheckpointError, PretrainedError: see `from_pretrained`.
-        FileExistsError: the folder holds a model already.
+        FileExistsError: the folder already holds a model.
     """
     trained = from_pretrained(source)
     if (Path(folder) / CONFIG).exists():
@@ -122,7 +122,9 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / WEIGHTS, weights)
     write_atomically(Path(folder) / CARD, _card(Path(source), trained).encode())
-    write_atomically(Path(folder) / CONFIG, json.dumps(config, indent=2).encode())  # last: it is complete
+    write_atomically(
+        Path(folder) / CONFIG, json.dumps(config, indent=2).encode()
+    )  # last, as a sign that the model is complete
 
 
 def _card(source: Path, trained: Trained) -> str:
@@ -135,7 +137,7 @@ def _card(source: Path, trained: Trained) -> str:
     ]
     if (source / record.RECORD).is_file():
         settings = dataclasses.asdict(record.read_record(source).config)
-        del settings["data"]["data_dir"]  # nobody else's business
+        del settings["data"]["data_dir"]  # private
         settings["data"]["name"] = Path(settings["data"]["name"]).name
         lines += ["Trained with:\n", "```json", json.dumps(settings, indent=2, default=str), "```\n"]
     return "\n".join(lines)
@@ -146,10 +148,12 @@ def _download(name: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError:
-        raise PretrainedError(f"{name} is no folder; for models of the Hub, pip install 'airjax[hub]'") from None
+        raise PretrainedError(
+            f"{name} is not a folder; models of the Hub need another package: pip install 'airjax[hub]'"
+        ) from None
     try:
         return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
-    except Exception as error:  # its many errors have no base of their own
+    except Exception as error:  # its errors have no common base class
         raise PretrainedError(f"{name} can't be fetched from the Hub: {error}") from None
 
 
@@ -161,7 +165,7 @@ def _read(folder: Path) -> Trained:
         build = lambda: build_model(config, shape, key=jax.random.PRNGKey(0))
         expected = eqx.filter_eval_shape(build)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-        raise PretrainedError(f"{path} is no configuration of a model: {error}") from None
+        raise PretrainedError(f"{path} is not a valid configuration: {error}") from None
     weights = _bytes(folder / WEIGHTS, _MOST_BYTES)
     if hashlib.sha256(weights).hexdigest() != digest:
         raise PretrainedError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CONFIG}")
@@ -178,7 +182,7 @@ def _bytes(path: Path, most: int) -> bytes:
 
 
 def _restore(weights: bytes, expected: Family, path: Path) -> Family:
-    """Restore weights of 32 or of 16 bits."""
+    """Restore weights stored in 32 or 16 bits."""
     half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float16), expected)
     try:
         try:
@@ -190,14 +194,14 @@ def _restore(weights: bytes, expected: Family, path: Path) -> Family:
 
 
 def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, str]:
-    """Check every value of a configuration, before anything is made by it."""
+    """Check every value of a configuration before a model is built from it."""
     if not isinstance(content, Mapping) or content.keys() != _KEYS:
         raise ValueError(f"it must hold {', '.join(sorted(_KEYS))}")
-    if content["format"] != FORMAT:
-        raise ValueError(f"format must be {FORMAT}, got {content['format']}; a newer airjax may read it")
+    if content["format"] not in (1, FORMAT):  # 1: former names of settings and weights
+        raise ValueError(f"format must be 1 or {FORMAT}, got {content['format']}; a newer airjax may read it")
     shape = tuple(content["image_shape"])
     if len(shape) != 3 or shape[0] not in (1, 3) or not all(type(s) is int and 1 <= s <= _MOST_SIDE for s in shape):
-        raise ValueError(f"image_shape must be channels (1 or 3) and two sides to {_MOST_SIDE}, got {shape}")
+        raise ValueError(f"image_shape must be channels (1 or 3), height and width (at most {_MOST_SIDE}), got {shape}")
     if content["polarity"] not in ("light", "dark"):
         raise ValueError(f"polarity must be light or dark, got {content['polarity']}")
     if not isinstance(content["sha256"], str):

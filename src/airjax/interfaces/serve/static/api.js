@@ -1,8 +1,8 @@
-// Questions to the server.
+// Requests to the server.
 
 const PATIENCE = 5;
 
-/** Ask in JSON, or with a file as the body; returns the answer, throws an Error with a sentence for people. */
+/** Send a question as JSON, or a file as the body. Return the answer; throw an Error with a sentence for the user. */
 export async function ask(path, question) {
   const body = question instanceof Blob ? question : JSON.stringify(question);
   const type = question instanceof Blob ? question.type || "application/octet-stream" : "application/json";
@@ -13,7 +13,7 @@ export async function ask(path, question) {
   }
 }
 
-/** Get what the page needs to know of the model. */
+/** Get what the page needs to know about the model. */
 export async function card() {
   return understand(await send("/api/model", {}));
 }

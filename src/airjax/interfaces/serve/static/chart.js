@@ -2,7 +2,7 @@
 
 const percent = (share) => (share > 0.9995 ? "100" : (100 * share).toFixed(1));
 
-/** Show p and q, arrays over n = 0, 1, ..., in `element`. */
+/** Show p and q, arrays over n = 0, 1, ..., as bars in `element`. */
 export function bars(element, p, q) {
   while (element.children.length > p.length) element.lastChild.remove();
   while (element.children.length < p.length) element.append(column(element.children.length));

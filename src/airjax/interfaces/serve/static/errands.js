@@ -1,10 +1,10 @@
-// What a view does when asked to: one thing at a time, said where it fails.
+// Actions of a view: they run one at a time, and their errors are shown.
 
-const PAUSE = 60; // milliseconds between questions while something moves
+const PAUSE = 60; // milliseconds between requests while a dial or the pen moves
 
 export const later = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-/** Let `action` run once at a time: calls meanwhile make it run once more. True for the call that it ran by. */
+/** Never run `action` twice at once: a call during a run makes it run once more. Only the call that ran it returns true. */
 export function oneAtATime(action) {
   let [running, again] = [false, false];
   return async () => {
@@ -22,12 +22,12 @@ export function oneAtATime(action) {
 }
 
 export class Errands {
-  /** Run errands for `panel`; `trouble(sentence)` shows what went wrong, or nothing. */
+  /** Run actions for `panel`; `trouble(sentence)` shows an error, and hides it if the sentence is empty. */
   constructor(panel, trouble) {
     Object.assign(this, { panel, trouble, pending: 0 });
   }
 
-  /** Do something, and say it if that fails. */
+  /** Run an action, and show its error if it fails. */
   attempt(action) {
     return this.busily(async () => {
       try {
@@ -40,7 +40,7 @@ export class Errands {
     });
   }
 
-  /** Tell those who listen to the page, not look at it, that it is about to change. */
+  /** Run an action, and tell screen readers that the panel is changing. */
   async busily(action) {
     this.panel.setAttribute("aria-busy", ++this.pending > 0);
     try {

@@ -1,4 +1,4 @@
-// The second view: scenes from the prior, with a hand on its dials.
+// The second view: scenes from the prior, which dials change.
 
 import { ask } from "./api.js";
 import { Errands, oneAtATime } from "./errands.js";
@@ -7,25 +7,25 @@ import { decode, frame, paint } from "./pictures.js";
 const at = (id) => document.getElementById(id);
 
 export class Imagine {
-  /** `chosen(picture)` is called with a scene that was clicked on. */
+  /** Call `chosen(picture, count)` when a scene is clicked. */
   constructor(card, trouble, chosen) {
     Object.assign(this, { card, chosen, seed: 0 });
     const errands = new Errands(at("imagine"), trouble);
     const draw = async () => this.show((await ask("/api/sample", this.wanted)).scenes);
     this.draw = oneAtATime(() => errands.attempt(draw));
     at("dial-count").max = card.max_objects;
-    // Where the prior has hardly any objects, as they are dear in training, scenes of it show nothing.
+    // Training can make objects so costly that scenes from the prior are nearly always empty; show some objects then.
     at("dial-count").value = card.count_prior[0] < 0.9 ? -1 : Math.min(2, card.max_objects);
     this.listen();
   }
 
-  /** What the dials say. */
+  /** The settings of the dials. */
   get wanted() {
     const [count, scale, temperature] = ["count", "scale", "temperature"].map((name) => Number(at(`dial-${name}`).value));
     return { seed: this.seed, count: count < 0 ? null : count, scale: 2 ** scale, temperature };
   }
 
-  /** Sample as the dials say, one question at a time. */
+  /** Sample with the settings of the dials, one request at a time. */
   sample() {
     this.tell();
     return this.draw();

@@ -1,4 +1,4 @@
-// The first view: a scene, and what the model finds in it step by step.
+// The first view: a scene, and the objects that the model finds in it, step by step.
 
 import { ask } from "./api.js";
 import { Errands, oneAtATime } from "./errands.js";
@@ -19,7 +19,7 @@ export class Look {
     this.listen();
   }
 
-  /** Show on an empty scene how large objects are that the model knows. */
+  /** Show the size of the objects that the model knows on an empty scene. */
   guide() {
     const [, height, width] = this.card.image_shape;
     const { width: w, height: h } = this.card.typical;
@@ -27,7 +27,7 @@ export class Look {
     frame(at("guide"), this.card.image_shape, [[(width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2]], []);
   }
 
-  /** Begin with a scene that has something in it, unless someone was quicker. */
+  /** Start with a scene in which objects are found, unless the user acts first. */
   begin() {
     return this.errands.busily(async () => {
       for (let seed = 0; seed < 8 && !this.steps.answer?.count; seed++) {
@@ -36,7 +36,7 @@ export class Look {
     });
   }
 
-  /** Show a picture and what is found in it; true if nothing else was begun meanwhile. */
+  /** Show a picture and the objects found in it; return true unless another request started in the meantime. */
   async watch(picture, source) {
     this.steps.pause();
     this.pad.load(picture);
@@ -56,11 +56,11 @@ export class Look {
     });
   }
 
-  /** Show a file, which the server brings to the model's size. */
+  /** Show a file, which the server fits to the model's size. */
   takeFile(file) {
     return this.errands.attempt(async () => {
       const turn = ++this.turn;
-      if (file.size > this.card.max_body) throw new Error(`A picture may have ${this.card.max_body / 1e6} MB.`);
+      if (file.size > this.card.max_body) throw new Error(`A picture may have at most ${this.card.max_body / 1e6} MB.`);
       const { image } = await ask("/api/infer", file);
       if (turn !== this.turn) return;
       const [, height, width] = this.card.image_shape;
@@ -68,7 +68,7 @@ export class Look {
     });
   }
 
-  /** Answer to the pen: one question at a time, always about the newest scene. */
+  /** Follow the pen: one request at a time, always for the newest scene. */
   async drawn(drawing) {
     this.steps.pause();
     at("source").textContent = "drawn by you";
@@ -77,7 +77,7 @@ export class Look {
     if (!this.drawing && !this.steps.playing) this.steps.say(objects(this.steps.answer?.count ?? 0));
   }
 
-  /** Show what is found in a picture; false if something else was begun before the answer came. */
+  /** Show the objects found in a picture; return false if another request started before the answer came. */
   async infer(picture) {
     const turn = ++this.turn;
     const [channels, height, width] = picture.shape;

@@ -1,4 +1,4 @@
-// Put the views together.
+// Set up the views.
 
 import { card as getCard } from "./api.js";
 import { Imagine } from "./imagine.js";
@@ -36,14 +36,14 @@ function listen() {
   }
 }
 
-/** Say in the header what model the page is of. */
+/** Describe the model in the header. */
 function describe({ name, patches, solids }) {
   const { image_shape, max_objects } = patches ?? solids;
   const [channels, height, width] = image_shape;
   at("model").textContent = `${name}: ${width} × ${height} ${channels === 1 ? "grey" : "colour"}, up to ${max_objects} objects`;
 }
 
-/** Show pictures of scenes; what comes first. */
+/** Set up the views of a model of patches. */
 function beginWithPictures(card) {
   const look = new Look(card, trouble);
   const imagine = new Imagine(card, trouble, (picture, count) => {

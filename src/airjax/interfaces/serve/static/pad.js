@@ -1,4 +1,4 @@
-// A scene that can be drawn on. Strokes are kept finer than the model's pixels, which average them.
+// A scene to draw on. Strokes have a finer resolution than the model's pixels, which are their averages.
 
 import { decode, paint } from "./pictures.js";
 
@@ -7,12 +7,12 @@ const REMEMBERED = 40;
 const HAIR = 0.01;
 
 export class Pad {
-  /** Draw on `canvas`; `changed(drawing)` is called after every change, `drawing` telling whether the pen is down. */
+  /** Draw on `canvas`, and call `changed(drawing)` after every change; `drawing` is true while the pen is down. */
   constructor(canvas, card, changed) {
     const [, height, width] = card.image_shape;
     this.canvas = canvas;
     this.shape = card.image_shape;
-    this.ground = decode(card.ground);
+    this.background = decode(card.background);
     this.ratio = Math.max(2, Math.round(FINE / Math.max(height, width)));
     this.changed = changed;
     this.past = [];
@@ -25,12 +25,12 @@ export class Pad {
     this.listen();
   }
 
-  /** Leave nothing but the ground. */
+  /** Remove everything but the background. */
   clear() {
-    this.load(this.ground);
+    this.load(this.background);
   }
 
-  /** Put a picture in place of what is there. */
+  /** Replace the scene with a picture. */
   load(picture) {
     this.remember();
     const pixels = document.createElement("canvas");
@@ -47,7 +47,7 @@ export class Pad {
     this.changed(false);
   }
 
-  /** The scene as the model gets it: { shape, values }. */
+  /** The scene as the model sees it: { shape, values }. */
   get picture() {
     const [channels, height, width] = this.shape;
     const { ratio } = this;
@@ -70,7 +70,7 @@ export class Pad {
   show() {
     const { picture } = this;
     paint(this.canvas, picture);
-    this.canvas.classList.toggle("empty", picture.values.every((value, i) => value === this.ground.values[i]));
+    this.canvas.classList.toggle("empty", picture.values.every((value, i) => value === this.background.values[i]));
   }
 
   listen() {
@@ -83,7 +83,7 @@ export class Pad {
     };
     const stroke = (event) => {
       context.beginPath();
-      context.moveTo(last[0] + HAIR, last[1]); // or a press would be a line of no length, which isn't drawn
+      context.moveTo(last[0] + HAIR, last[1]); // otherwise a press would be a line of no length, which isn't drawn
       const passed = event.getCoalescedEvents?.() ?? [];
       for (const point of passed.length ? passed : [event]) {
         last = place(point);

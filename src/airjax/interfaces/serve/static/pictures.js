@@ -1,4 +1,4 @@
-// Pictures as the server sends them, on canvases; windows as the paper frames them.
+// Draw the server's pictures on canvases, and windows as frames, as in the paper.
 
 const SVG = "http://www.w3.org/2000/svg";
 const MISSING = [255, 176, 66];
@@ -10,12 +10,12 @@ export function decode({ shape, type, data }) {
   return { shape, values: type === "int8" ? new Int8Array(bytes.buffer) : bytes };
 }
 
-/** Show a picture as it is. */
+/** Show a picture unchanged. */
 export function paint(canvas, picture) {
   fill(canvas, picture, (values) => values);
 }
 
-/** Show a glimpse, of which 127 is white; what is negative is blue, as too much was drawn there. */
+/** Show a glimpse with values to 127, which is white. Negative pixels, where too much was drawn, are blue. */
 export function paintGlimpse(canvas, picture) {
   fill(canvas, picture, (values) => {
     const mean = average(values) / 127;
@@ -23,7 +23,7 @@ export function paintGlimpse(canvas, picture) {
   });
 }
 
-/** Show what a drawing misses of a scene, and where it draws too much. */
+/** Show the residual of a scene: where a drawing lacks something, and where it draws too much. */
 export function paintLeft(canvas, scene, drawn) {
   const values = Int16Array.from(scene.values, (value, i) => value - drawn.values[i]);
   fill(canvas, { shape: scene.shape, values }, (pixel) => {
@@ -44,7 +44,7 @@ export function frame(svg, [, height, width], windows, colours) {
   });
 }
 
-/** Cut a window [x0, y0, x1, y1] out of a picture; what is beyond it is black. */
+/** Cut a window [x0, y0, x1, y1] out of a picture; pixels beyond the picture are black. */
 export function crop({ shape: [channels, height, width], values }, window) {
   const [x0, y0, x1, y1] = window.map(Math.round);
   const [w, h] = [Math.max(1, x1 - x0), Math.max(1, y1 - y0)];

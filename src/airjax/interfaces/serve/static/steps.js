@@ -1,10 +1,10 @@
-// What inference found, step by step: canvases, boxes, cards and counts, and the keys to go through them.
+// The results of inference, step by step: canvases, boxes, cards and counts, with buttons and keys to move through them.
 
 import { bars } from "./chart.js";
 import { frame, paint, paintLeft } from "./pictures.js";
 
 const PACE = 900; // milliseconds a step while playing
-const PLACES = 3; // cards of steps that are always there
+const PLACES = 3; // least number of cards
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const probability = (p) => (p < 0.001 ? "< 0.001" : p > 0.999 ? "> 0.999" : `= ${p.toFixed(3)}`);
@@ -32,7 +32,7 @@ export function captioned(show, picture, caption, colour) {
 }
 
 export class Steps {
-  /** Unfold within `panel`, whose ids begin with `prefix`; `detailsOf(step, t, colour)` is what a card holds. */
+  /** Build the steps in `panel`, with ids that begin with `prefix`; `detailsOf(step, t, colour)` gives a card's content. */
   constructor(panel, prefix, card, detailsOf) {
     Object.assign(this, { panel, prefix, card, detailsOf, answer: null, step: 0, timer: null });
     const parts = document.getElementById("stepping").content.cloneNode(true);
@@ -54,7 +54,7 @@ export class Steps {
     return this.timer !== null;
   }
 
-  /** Show what was found in its last state: an answer with image and canvases decoded, its steps framed or by windows. */
+  /** Show an answer after its last step. Its image and canvases are decoded; its steps have a `frame` or a `window`. */
   show(answer, milliseconds) {
     this.answer = answer;
     this.at("took").textContent = `answered in ${Math.round(milliseconds)} ms`;
@@ -64,7 +64,7 @@ export class Steps {
     this.goTo(answer.count);
   }
 
-  /** Lay out a card for every object found, one for the stop, and empty ones up to PLACES. */
+  /** Lay out one card per object, one for the stop, and empty ones up to PLACES. */
   deal() {
     const { steps, count } = this.answer;
     const places = Math.min(steps.length, Math.max(count + 1, PLACES));
@@ -98,7 +98,7 @@ export class Steps {
     [...this.at("steps").children].forEach((card, t) => {
       card.classList.toggle("ahead", t < count ? t >= this.step : this.step < count);
     });
-    // Not really disabled, which would take the focus away.
+    // The attribute `disabled` would take the focus away.
     for (const id of ["first", "back"]) this.at(id).setAttribute("aria-disabled", this.step === 0);
     this.at("forth").setAttribute("aria-disabled", this.step === count);
   }
@@ -110,7 +110,7 @@ export class Steps {
     this.say(`after ${objects(this.step)} of ${this.answer.count}`);
   }
 
-  /** Show one object after the other, from the first if all are shown. */
+  /** Show one object after another; start over if all are shown. */
   play() {
     this.pause();
     const count = this.answer?.count ?? 0;

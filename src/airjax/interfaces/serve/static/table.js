@@ -1,4 +1,4 @@
-// The third view: a table of things in 3D, what the model finds on it, and that from all around.
+// The third view: a table in 3D, the objects that the model finds on it, and those objects from other directions.
 
 import { ask } from "./api.js";
 import { Errands, oneAtATime } from "./errands.js";
@@ -26,13 +26,13 @@ export class Table {
     this.listen();
   }
 
-  /** Show a table and what is found on it. */
+  /** Show a table and the objects found on it. */
   async take() {
     const { seed, prior } = this.wanted;
     this.steps.pause();
     const asked = performance.now();
     const answer = await ask("/api/table", { seed, prior });
-    // Windows are so large that they overlap: what an object changes is framed.
+    // Windows are large and overlap, so the box of the pixels that an object changes is framed instead.
     const steps = answer.steps.map((step) => ({ ...step, frame: step.box ?? step.window }));
     const decoded = { ...answer, steps, image: decode(answer.image), canvases: answer.canvases.map(decode) };
     paint(at("laid"), decoded.image);
@@ -42,10 +42,10 @@ export class Table {
     this.steps.show(decoded, performance.now() - asked);
     this.steps.goTo(0);
     this.steps.play();
-    this.turn(); // not awaited: what goes wrong there is said there
+    this.turn(); // not awaited: it shows its own errors
   }
 
-  /** See what was found from where the dial says. */
+  /** Show the objects found from the direction of the dial. */
   async look() {
     if (!this.answer) return;
     const { steps, count, azimuth_deg } = this.answer;
@@ -66,7 +66,7 @@ export class Table {
     ];
   }
 
-  /** Say where an object is and, unless it looks the same from all sides, how it is turned. */
+  /** Describe where an object is and, unless it looks the same from all sides, how it is turned. */
   told({ identity, position, rotation_deg }) {
     const [x, y] = position.map((place) => (Math.round(100 * place) / 100 + 0).toFixed(2)); // 0 instead of -0
     const turned = this.card.kinds[identity] ? `, turned by ${Math.round(rotation_deg)}°` : "";

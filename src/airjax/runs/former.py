@@ -1,0 +1,35 @@
+"""Former names: what settings and weights were called before, so that old runs, models and commands still work."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+SETTINGS = {"ground": "background_model", "ground_size": "background_components"}
+"""Settings by their former names."""
+REMOVED = {"count_rate": 1.0, "count_table": []}
+"""Settings that are gone, with the default that still means nothing."""
+_WEIGHT = re.compile(r"\.ground(?=[.\[]|$)")
+
+
+class RemovedSettingError(ValueError):
+    """A record has a value for a setting that this version no longer has."""
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Give settings their present names, and leave out the removed ones.
+
+    Args:
+        settings: settings by name, from JSON.
+
+    Raises:
+        RemovedSettingError: a removed setting is not at its default.
+    """
+    for name, default in REMOVED.items():
+        if settings.get(name, default) != default:
+            raise RemovedSettingError(f"{name} is {settings[name]}, and this version has no such setting")
+    return {SETTINGS.get(name, name): value for name, value in settings.items() if name not in REMOVED}
+
+
+def weight(name: str) -> str:
+    """Give a weight, named by its path in the model or the state, its present name."""
+    return _WEIGHT.sub(".background", name)
