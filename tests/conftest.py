@@ -67,9 +67,9 @@ MANY_MAPS = 20_000
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the files that have most of the slow tests, so that no process is left alone with one at the end."""
+    """Begin with experiments and the files that have most of the slow tests, so that none is left alone at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    items.sort(key=lambda item: -slow[item.path])
+    items.sort(key=lambda item: (item.path.name != "test_experiments.py", -slow[item.path]))
 
 
 @pytest.fixture(scope="module", autouse=True)

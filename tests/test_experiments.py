@@ -72,6 +72,7 @@ def test_the_spread_is_that_of_every_score(common):
     assert common.summarise(results) == {"elbo": {"mean": 2.5, "min": 1.0, "max": 4.0}}
 
 
+@pytest.mark.slow
 def test_patch_models_alone_are_scored_and_drawn(module, tmp_path):
     run = module("patch_models.run")
     options = argparse.Namespace(smoke=True, seed=0, steps=2, samples=2, out=tmp_path)

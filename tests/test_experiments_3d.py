@@ -68,6 +68,7 @@ def posterior(stage):
     return rough(stage).recogniser(*pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", [True, False])
 def test_what_is_learned_is_a_density_of_all_that_differs(supervised, told):
     stage = ONE_SOLID if told else supervised.untold(ONE_SOLID)
@@ -117,6 +118,7 @@ def test_an_object_that_is_not_there_teaches_nothing(supervised, known):
     assert (np.abs(changed[there]) > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_supervised_training_learns_and_goes_on_where_it_was_stopped(supervised, monkeypatch, tmp_path):
     scenes = tables(ONE_SOLID, 32, seed=0, counts=(1,), canvas=SIDE)
     config = TrainConfig(steps=60, batch=16, evaluate_every=20, warmup=2, learning_rate=1e-2)

@@ -45,6 +45,7 @@ def test_boxes_are_around_what_differs_from_the_empty_table(laid):
         assert rows[-1] + 1 <= box[3] + 1
 
 
+@pytest.mark.slow
 def test_without_repeats_all_kinds_of_a_scene_differ():
     scenes = tables(LAID_TABLE, 30, seed=0, counts=(3,), canvas=4, repeats=False)
     np.testing.assert_array_equal(np.sort(scenes.labels, axis=1), np.tile([0, 1, 2], (30, 1)))

@@ -44,6 +44,7 @@ def test_what_darkens_has_a_box_too():
     np.testing.assert_array_equal(infer.tight_box(change), [3, 2, 4, 5])
 
 
+@pytest.mark.slow
 def test_boxes_and_canvases_are_those_of_objects_not_of_the_ground(tiny_model, tiny_images):
     background = LinearBackground((1, 12, 12), components=2)
     model = tiny_model(background=background, over=True, rough=0.5, seed=2)
@@ -110,6 +111,7 @@ def test_what_is_found_is_what_the_model_infers_without_noise(model, tiny_images
     np.testing.assert_allclose(found.what[5], trajectory.steps.what, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bounds_are_those_of_the_objective(model, tiny_images):
     """One image many times: sample means of both bounds agree with those of independent trajectories."""
     copies = np.repeat(tiny_images[5:6], 200, axis=0)
@@ -132,6 +134,7 @@ def test_bounds_are_those_of_the_objective(model, tiny_images):
     np.testing.assert_allclose(shares, count_probs.mean(0), atol=0.15)
 
 
+@pytest.mark.slow
 def test_bounds_do_not_depend_on_how_many_trajectories_are_taken_together(model, tiny_images):
     keys = np.asarray(jax.random.split(KEY, 10))
     by = lambda batch: infer.bound_each(model, tiny_images, samples=5, keys=keys, batch=batch)
@@ -180,6 +183,7 @@ def test_images_get_their_channel_first():
 # What was looked at, and what was drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("residual_glimpses", [True, False])
 @pytest.mark.parametrize("over", [True, False])
 def test_the_glimpses_are_those_that_the_codes_were_inferred_from(tiny_model, tiny_images, residual_glimpses, over):
@@ -215,6 +219,7 @@ class Watched(eqx.Module):
         return self.patches.decode(what)
 
 
+@pytest.mark.slow
 def test_an_object_is_its_patch_magnified_to_the_image(tiny_model, tiny_images):
     model = tiny_model()
     found = infer.find(model, tiny_images[:2], batch=2)
@@ -227,6 +232,7 @@ def test_an_object_is_its_patch_magnified_to_the_image(tiny_model, tiny_images):
     np.testing.assert_allclose(objects[1, 0, 0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_objects_that_cover_are_shown_as_they_lie_on_black(tiny_model, tiny_images):
     model = tiny_model(over=True)
     found = infer.find(model, tiny_images[:1], batch=1)

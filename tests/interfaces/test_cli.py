@@ -161,6 +161,7 @@ def test_output_that_nobody_reads_any_more_is_no_error(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_the_installed_command_scores_in_one_line_of_json(run):
     said = commands.spawn("evaluate", run, "--samples=3", "--json")
     assert (said.code, said.err) == (0, "")
@@ -187,6 +188,7 @@ def test_a_run_holds_its_settings_log_checkpoints_and_pictures(run):
     assert Image.open(run / "pictures" / "step_000000008.png").size > (100, 100)
 
 
+@pytest.mark.slow
 def test_the_same_command_again_changes_no_weights_and_no_log(capsys, tmp_path, run):
     again = commands.copied(run, tmp_path / "run")
     assert call(capsys, *train_command(again)).code == 0
@@ -356,6 +358,7 @@ def test_a_data_set_that_does_not_exist_is_refused(capsys, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_settings_that_mean_nothing_to_a_data_set_are_refused(capsys, tmp_path, scenes):
     file = scenes(images=pixels(40, SIDE, SIDE))
     settings = {"background": "noise", "channels": 3, "digit_side": (9, 18)}
@@ -380,6 +383,7 @@ def test_omniglot_that_is_not_there_or_too_small_for_the_canvas_is_refused(capsy
 # Folders that can't be used
 
 
+@pytest.mark.slow
 def test_a_folder_of_something_else_is_left_alone(capsys, tmp_path):
     (tmp_path / "letter.txt").write_text("mine")
     assert refused(call(capsys, *train_command(tmp_path)), tmp_path)
@@ -430,6 +434,7 @@ def test_training_does_not_go_on_from_damaged_checkpoints(capsys, tmp_path, run)
 # evaluate
 
 
+@pytest.mark.slow
 def test_scores_of_held_out_scenes(capsys, run):
     said = call(capsys, "evaluate", run, "--json")
     assert (said.code, said.err) == (0, "")
@@ -442,6 +447,7 @@ def test_scores_of_held_out_scenes(capsys, run):
     assert scores["count_accuracy_mode"] == np.trace(scores["confusion"]) / 32
 
 
+@pytest.mark.slow
 def test_scores_are_fixed_by_the_seed(capsys, run):
     command = ("evaluate", run, "--samples=4", "--json")
     assert call(capsys, *command).out == call(capsys, *command, "--seed=0").out
@@ -513,6 +519,7 @@ def test_training_on_scenes_that_cannot_be_used_is_refused(capsys, tmp_path, sce
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--samples=0", "--samples=-1", "--samples=x", "--seed=-1"])
 @pytest.mark.parametrize("command", ["evaluate", "infer"])
 def test_samples_and_seeds_out_of_range_are_refused(capsys, run, picture, command, flag):
@@ -523,6 +530,7 @@ def test_samples_and_seeds_out_of_range_are_refused(capsys, run, picture, comman
 # infer
 
 
+@pytest.mark.slow
 def test_what_a_picture_shows(capsys, tmp_path, run):
     paths = _pictures(tmp_path, 2, (SIDE, SIDE))
     said = call(capsys, "infer", run, *paths, "--samples=4", "--json")
@@ -583,6 +591,7 @@ def test_scenes_that_cannot_be_drawn_are_refused(capsys, tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_samples_are_drawn_and_never_over_a_file(capsys, tmp_path, run):
     out = tmp_path / "samples.png"
     assert call(capsys, "sample", run, f"--out={out}", "--n=4") == (0, "", "")
@@ -594,6 +603,7 @@ def test_samples_are_drawn_and_never_over_a_file(capsys, tmp_path, run):
     assert out.read_bytes() != drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "flag"), [("a.png", "--n=0"), ("a.png", "--n=-1"), ("a.xyz", ""), ("a", "")])
 def test_samples_that_cannot_be_drawn_are_refused(capsys, tmp_path, run, name, flag):
     assert refused(call(capsys, "sample", run, f"--out={tmp_path / name}", *flag.split()))

@@ -74,6 +74,7 @@ def test_a_folder_is_learned_from_with_settings_by_the_look_of_it(capsys, caplog
     assert refused(call(capsys, *train(folder, out)), "pictures 40 pictures")
 
 
+@pytest.mark.slow
 def test_settings_of_a_file_win_over_the_look(capsys, tmp_path, folder):
     settings = tmp_path / "settings.toml"
     settings.write_text("attention = 0\nmax-objects = 2\n")
@@ -99,6 +100,7 @@ def run(tmp_path_factory):
     return commands.trained_run(tmp_path_factory)
 
 
+@pytest.mark.slow
 def test_a_folder_is_inferred_into_files(capsys, tmp_path, run, folder):
     outputs = [
         "--coco",
@@ -118,6 +120,7 @@ def test_a_folder_is_inferred_into_files(capsys, tmp_path, run, folder):
     assert refused(call(capsys, "infer", run, folder, *outputs, "--json"), "--json")
 
 
+@pytest.mark.slow
 def test_polarity_can_be_chosen_where_it_differs_from_training(capsys, run, folder):
     path = folder / "1" / "01.png"
     as_trained, inverted = (
@@ -126,6 +129,7 @@ def test_polarity_can_be_chosen_where_it_differs_from_training(capsys, run, fold
     assert as_trained.out != inverted.out
 
 
+@pytest.mark.slow
 def test_an_exported_model_stands_in_for_its_run(capsys, tmp_path, run):
     Image.fromarray(commands.pixels(SIDE, SIDE)).save(tmp_path / "a.png")
     assert call(capsys, "export", run, "--out", tmp_path / "model") == (0, "", "")

@@ -96,6 +96,7 @@ def test_a_picture_behind_all_scenes_is_found(tmp_path, digits):
     assert not any("pattern" in doubt for doubt in found.doubts)
 
 
+@pytest.mark.slow
 def test_noise_is_seen_through(tmp_path, digits):
     found = doctor.propose(write(tmp_path / "a", behind(digits.images, "noise")))
     assert 0.1 < found.noise < 0.25
@@ -103,6 +104,7 @@ def test_noise_is_seen_through(tmp_path, digits):
     assert found.side * 50 == pytest.approx(np.median(sides(digits)), rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["grid", "texture"])
 def test_a_pattern_behind_the_objects_is_looked_past_and_learned(shapes, kind):
     found = doctor.propose_for(behind(shapes.images, kind))
@@ -113,6 +115,7 @@ def test_a_pattern_behind_the_objects_is_looked_past_and_learned(shapes, kind):
     np.testing.assert_allclose(np.pad(found.counts, (0, 5))[:5], shares, atol=0.07)
 
 
+@pytest.mark.slow
 def test_a_pattern_that_is_another_everywhere_is_doubted(shapes):
     rng = np.random.default_rng(0)
     clouds = ndimage.gaussian_filter(rng.standard_normal(shapes.images.shape), (0, 2, 2))

@@ -80,6 +80,7 @@ def test_going_on_from_a_batch_finds_the_same(inference):
     assert list(inference.batches(first=2)) == list(inference.batches())[2:]
 
 
+@pytest.mark.slow
 def test_pictures_of_the_other_polarity_are_doubted(inference, tiny_model, root, tmp_path, caplog):
     next(inference.batches())
     assert not caplog.text

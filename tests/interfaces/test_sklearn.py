@@ -63,6 +63,7 @@ def small(**changes):
     return tiny(max_objects=2, posterior_samples=3, random_state=1, **changes)
 
 
+@pytest.mark.slow
 @parametrize_with_checks([tiny()])
 def test_scikit_learns_contract_holds(estimator, check):
     check(estimator)
@@ -113,6 +114,7 @@ def assert_same(some, others):
 # Fitting
 
 
+@pytest.mark.slow
 def test_a_clone_is_blank_and_learns_the_very_same(fitted, images):
     blank = clone(fitted)
     assert blank.get_params() == fitted.get_params()
@@ -261,6 +263,7 @@ def test_features_have_names(fitted, images):
     assert table.columns.tolist() == names.tolist()
 
 
+@pytest.mark.slow
 def test_an_image_alone_is_seen_as_among_others(counter, scenes):
     everything = all_of(counter, scenes.images)
     assert len(np.unique(everything[3])) > 40
@@ -344,6 +347,7 @@ def test_a_frozen_model_reads_digits_from_its_codes(counter):
     assert pipeline.score(others.images, others.labels[:, 0]) > 0.7
 
 
+@pytest.mark.slow
 def test_settings_are_searched_by_the_accuracy_of_counts(images, counts):
     search = GridSearchCV(small(), {"sd": [0.3, 0.4]}, cv=2).fit(images, counts)
     assert search.best_estimator_.config_.sd == search.best_params_["sd"]

@@ -59,6 +59,7 @@ def test_every_count_is_likely_enough_to_matter_here(trajectory):
     assert float(trajectory.count_log_probs.min()) > np.log(0.02)
 
 
+@pytest.mark.slow
 def test_the_marginal_bound_is_the_expectation_over_all_masks(model, image, exact):
     value, gradient = value_and_flat_gradient(lambda m: marginal(m, image), model)
     assert value == pytest.approx(exact[0], rel=1e-10)
@@ -66,6 +67,7 @@ def test_the_marginal_bound_is_the_expectation_over_all_masks(model, image, exac
     np.testing.assert_allclose(gradient, exact[1], rtol=1e-7, atol=1e-8 * abs(gradient).max())
 
 
+@pytest.mark.slow
 def test_without_objects_a_linear_ground_is_factor_analysis(model, image):
     """The evidence is then known, and so is the bound: a Gaussian of the components' covariance plus the noise's."""
     prior = jnp.array([0.0, -1e9, -1e9, -1e9])
@@ -161,6 +163,7 @@ def test_the_count_posterior_is_the_one_that_prior_samples_give(vague, many, joi
     np.testing.assert_allclose(np.exp(log_posterior), expected, atol=0.02)
 
 
+@pytest.mark.slow
 def test_where_q_is_the_prior_and_the_prior_is_sharp_the_evidence_is_known(tiny_model, image):
     """All objects look the same and lie at one place: p(x) is a mixture of N + 1 Gaussians."""
     model = tiny_model(dtype=jnp.float64, rough=0.0)

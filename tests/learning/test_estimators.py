@@ -227,6 +227,7 @@ def log_joint_and_log_q(generative, recogniser, image, where, what):
     return jnp.stack(joints), jnp.stack([*posteriors, log_q + reach])
 
 
+@pytest.mark.slow
 def test_in_reweighted_wake_sleep_log_p_teaches_the_model_and_log_q_the_recogniser(tiny_model, image):
     model = tiny_model(dtype=jnp.float64, likelihood=NormalLikelihood(2.0, learn=True))
     trajectories = jax.jit(lambda: infer_some(model, image, 3))()
@@ -293,6 +294,7 @@ def chances(two):
     return np.array([q[0, a] * q[1, b] for a, b in PAIRS])
 
 
+@pytest.mark.slow
 def test_vimcos_gradient_is_on_average_that_of_the_bound_of_two_samples(model, image, chances):
     def mean_surrogate(model):
         trajectories = soft(infer_some(model, image, 2))
@@ -353,6 +355,7 @@ def test_a_relaxed_presence_is_above_a_half_as_often_as_the_step_is_present(temp
     np.testing.assert_allclose(np.quantile(samples, 0.75, axis=0), expected, atol=0.03)
 
 
+@pytest.mark.slow
 def test_relaxed_objects_mix_those_of_all_counts_as_stopping_would(model, image, inferred, trajectory):
     weights = [0.1, 0.9 * 0.5, 0.9 * 0.5 * 0.8, 0.9 * 0.5 * 0.2]
     layers = [Layers(jnp.zeros_like(image), jnp.ones_like(image))]

@@ -25,6 +25,7 @@ def learn(tiny_config, tiny_train_config):
     return learn
 
 
+@pytest.mark.slow
 def test_images_brought_by_chunks_make_the_same_steps(tiny_images, learn, trained):
     (by_chunks, state), (at_once, _) = learn(tiny_images), learn(jnp.asarray(tiny_images))
     np.testing.assert_array_equal(by_chunks, at_once)

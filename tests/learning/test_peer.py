@@ -57,10 +57,12 @@ def assert_same_steps(steps, run):
             np.testing.assert_allclose(getattr(steps, density)[t], expected[density], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_slightly_trained_model(tmp_path, trained, tiny_images):
     assert_agree(tmp_path, trained[0].model, tiny_images[:3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"residual_glimpses": False}, {"difference": True, "embed_hidden": 6}, {"attention": 4}],
@@ -70,6 +72,7 @@ def test_other_ways_to_look_at_the_image(tmp_path, tiny_model, tiny_images, opti
     assert_agree(tmp_path, tiny_model(**options), tiny_images[2:3])
 
 
+@pytest.mark.slow
 def test_a_model_of_full_size(tmp_path):
     rng = np.random.default_rng(0)
     image = np.zeros((1, 50, 50), np.uint8)

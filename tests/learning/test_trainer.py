@@ -63,6 +63,7 @@ class Ramp(eqx.Module):
         return jax.nn.sigmoid(what[0] * self.direction)[None] * jnp.ones((1, 5, 5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["marginal", "rws"])
 def test_a_patch_model_from_outside_is_trained_and_left_as_it_was(train_tiny, tiny_train_config, objective):
     own = Ramp(jnp.linspace(-1.0, 1.0, 5))
@@ -79,6 +80,7 @@ def test_a_patch_model_with_a_leaf_that_cannot_be_trained_is_refused(tiny_config
         trainer.init(tiny_config, tiny_train_config, (1, 12, 12), Ramp(jnp.ones(5), leaf))
 
 
+@pytest.mark.slow
 def test_how_steps_are_cut_into_chunks_changes_nothing(train_tiny, trained):
     assert_same(train_tiny((2, 2, 4)), trained)
 
@@ -117,6 +119,7 @@ def test_first_bounds_are_as_they_were(trained):
     np.testing.assert_allclose(trained[1].elbo[:5], golden, rtol=1e-4, atol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", [0, 4])
 def test_training_raises_the_bound(train_tiny, tiny_config, attention):
     _, info = train_tiny((4,) * 40, model_config=replace(tiny_config, attention=attention))
@@ -129,9 +132,10 @@ def test_annealing_starts_from_its_start(tiny_config, tiny_train_config, tiny_im
     np.testing.assert_allclose(state.model.count_log_prior, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_sd_is_annealed_by_constant_factors(train_tiny, tiny_config):
     config = replace(tiny_config, sd_start=0.8, sd=0.2, sd_anneal_steps=4)
-    sd_after = lambda steps: jnp.exp(train_tiny((steps,), model_config=config)[0].model.likelihood.log_sd)
+    sd_after = lambda steps: jnp.exp(train_tiny((1,) * steps, model_config=config)[0].model.likelihood.log_sd)
     # p(n) is annealed before, for two steps.
     np.testing.assert_allclose([sd_after(steps) for steps in (1, 2, 4, 6, 7)], [0.8, 0.8, 0.4, 0.2, 0.2], rtol=1e-5)
 
@@ -220,6 +224,7 @@ def test_training_pulls_baselines_towards_the_signals(nvil_config, nvil_state, i
     assert slope(jnp.full(1, 1e3)) > 0 > slope(jnp.full(1, -1e3))
 
 
+@pytest.mark.slow
 def test_both_objectives_estimate_one_bound_and_one_gradient(tiny_train_config, nvil_config, nvil_state, image):
     """The gradient by the recogniser's output bias: presence and windows."""
     keys = jax.random.split(jax.random.PRNGKey(0), 2_000)
@@ -259,6 +264,7 @@ def estimated(request, train_tiny, tiny_train_config):
     return run, config, (after_one, len(traces))
 
 
+@pytest.mark.slow
 def test_every_estimator_raises_the_bound_and_moves_the_whole_model(estimated, tiny_config, tiny_images):
     (state, info), config, _ = estimated
     assert np.isfinite(info.elbo).all()
@@ -280,11 +286,13 @@ def test_every_estimator_is_traced_once(estimated):
     assert after_all == after_one > 0
 
 
+@pytest.mark.slow
 def test_with_every_estimator_chunks_change_nothing(train_tiny, estimated):
     (state, _), config, _ = estimated
     assert_same(train_tiny((80, 80), config=config)[0], state)
 
 
+@pytest.mark.slow
 def test_score_function_training_moves_model_and_baseline(train_tiny, nvil_config, nvil_state):
     state, info = train_tiny((4,), config=nvil_config)
     assert np.isfinite(info.elbo).all()

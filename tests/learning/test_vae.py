@@ -53,6 +53,7 @@ def test_training_raises_the_bound_and_leaves_what_it_was_given(patches, picture
     assert not same(patches, model.patches)
 
 
+@pytest.mark.slow
 def test_the_seed_fixes_everything_and_chunks_change_nothing(patches, pictures, fitted):
     shorter = replace(TRAIN, chunk=25)
     assert same(vae.fit(patches, NormalLikelihood(0.3), pictures, shorter)[0], fitted[0])
@@ -79,6 +80,7 @@ def test_more_samples_tighten_the_bound(pictures, fitted):
     assert means[0] < vae.bound(fitted[0], pictures, samples=1, key=KEY).elbo.mean() + 1
 
 
+@pytest.mark.slow
 def test_many_samples_come_to_the_log_likelihood(pictures):
     """With a code of one number, p(x) is an integral that a sum over a grid evaluates."""
     config = ModelConfig(code_size=1, patch_hidden=4)

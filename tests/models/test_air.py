@@ -135,6 +135,7 @@ def test_sampled_scenes_follow_the_priors(model, scenes):
     np.testing.assert_allclose(where.std(0), np.exp(normal.log_sd), rtol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "counts", "likelihood"),
     [
@@ -170,6 +171,7 @@ def covers(model):
     return isinstance(model.compositor, Over)
 
 
+@pytest.mark.slow
 def test_objects_are_composed_before_the_ground(grounded):
     image = random_image(2, 12, 12)
     trajectory = infer(grounded, image, KEY)
@@ -265,6 +267,7 @@ def test_a_sampled_scene_has_its_objects_on_a_ground(grounded):
         assert np.asarray(scenes.canvas)[last].mean() > empty.mean()
 
 
+@pytest.mark.slow
 def test_all_of_a_model_with_a_ground_learns(grounded, tiny_model):
     options = {"residual_glimpses": False, "difference": True} if covers(grounded) else {}
     background = LinearBackground((2, 12, 12), components=2)

@@ -79,6 +79,7 @@ def test_what_is_seen_is_the_same_wherever_it_is(network, spotted):
     assert jnp.abs(here.features[:-1]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_looks_move_attention_and_learn_to(network, still, spotted):
     centre = lambda shift: eqx.tree_at(lambda a: a.shift, network, shift)(spotted, jnp.zeros(network.cells)).centre
     assert jnp.abs(centre(network.shift) - centre(still.shift)).max() > 1e-3

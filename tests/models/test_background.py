@@ -94,6 +94,7 @@ def test_a_linear_ground_learns_the_stripes_and_looks_past_the_squares():
     np.testing.assert_allclose(explain(pixels), backgrounds[:50], atol=0.02)
 
 
+@pytest.mark.slow
 def test_looking_past_outliers_gives_a_lower_bound(linear):
     exact = linear.explain(image(), objects(), NORMAL)
     robust = eqx.tree_at(lambda g: g.mean, LinearBackground(SHAPE, components=3, outlier=0.2), linear.mean)
@@ -141,6 +142,7 @@ def test_the_code_is_its_posteriors_mean(linear):
     np.testing.assert_allclose(canvas, linear.lay(code, layers), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_integral(linear):
     """By colours, by what is let through and by the noise; held against a determinant that knows no posterior."""
 

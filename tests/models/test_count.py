@@ -79,6 +79,7 @@ def test_annealing_between_geometric_priors_goes_through_geometric_priors():
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(logits)
 def test_stick_breaking_sums_to_one(values):

@@ -22,6 +22,7 @@ def first_windows(network, images, left):
     return jax.vmap(begin)(images, left, noise)
 
 
+@pytest.mark.slow
 def test_before_training_windows_are_distributed_about_as_the_start():
     images = jax.random.uniform(KEY, (20, 1, 24, 40))
     first = first_windows(recogniser(0), images, images)
@@ -29,6 +30,7 @@ def test_before_training_windows_are_distributed_about_as_the_start():
     np.testing.assert_allclose(first.log_sd, jnp.tile(START.log_sd, (20, 1)), atol=0.3)
 
 
+@pytest.mark.slow
 def test_before_training_attended_windows_lie_about_what_is_left():
     images = jax.random.uniform(KEY, (20, 1, 24, 40))
     left = jnp.zeros_like(images).at[:, :, 3:8, 30:35].set(1.0)
@@ -38,6 +40,7 @@ def test_before_training_attended_windows_lie_about_what_is_left():
     np.testing.assert_allclose(first.log_sd, jnp.tile(jnp.asarray(expected), (20, 1)), atol=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"difference": True}, {"attention": 4}])
 def test_steps_learn_through_latents_not_through_what_they_see_of_the_canvas(tiny_model, options):
     model = tiny_model(embed_channels=2, **options)

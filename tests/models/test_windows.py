@@ -89,6 +89,7 @@ def test_at_unit_magnification_writing_is_the_adjoint_of_reading(seed, x, y):
     np.testing.assert_allclose(jnp.vdot(glimpse, patch), jnp.vdot(image, canvas), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(seeds, scales, positions, positions)
 def test_gradients_are_those_of_the_product_with_hat_weights(seed, scale, x, y):
@@ -139,6 +140,7 @@ def test_interpolation_weights_sum_to_one_inside_and_fall_to_zero_one_sample_out
     np.testing.assert_allclose(weights.sum(1), [1, 1, 1, 0.75, 0.5, 0, 0, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_gradients_equal_finite_differences(seed):
     rng = np.random.default_rng(seed)

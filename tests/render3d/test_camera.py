@@ -61,6 +61,7 @@ def test_gradients_equal_finite_differences():
         check_grads(straight, (jnp.array([1.0, -2.0, 3.0]),), order=1, eps=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("position", [(0.0, 0.0, 3.0), (0.0, 0.0, 0.0), (0.0, 0.0, -1.0), (1e-7, 0.0, 1.0)])
 def test_a_camera_without_an_upright_has_finite_axes_and_gradients(position):
     function = lambda position: look_at(position, jnp.zeros(3)).axes

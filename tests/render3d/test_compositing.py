@@ -75,6 +75,7 @@ def test_unused_slots_change_nothing_and_none_are_needed_for_no_layer(background
         blank(background, -1)
 
 
+@pytest.mark.slow
 def test_the_gradient_by_opacity_is_right_at_opacity_zero(background, layers):
     def image(opacity):
         return blank(background, 1).add(Layer(layers.colour[0], jnp.full(SHAPE, opacity), layers.depth[0])).image
@@ -83,6 +84,7 @@ def test_the_gradient_by_opacity_is_right_at_opacity_zero(background, layers):
     np.testing.assert_allclose(slopes, layers.colour[0] - background, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_equal_finite_differences_where_layers_blend(background, layers):
     with jax.enable_x64(True):
         as64 = lambda x: jnp.asarray(np.asarray(x), jnp.float64)

@@ -33,6 +33,7 @@ LATENTS = jnp.array([[0.1, -0.2, 0.6], [-0.4, 0.3, 0.4], [0.8, 0.0, 0.9]])
 of_host = render3d.differentiable(host_sphere, (1, SIDE, SIDE), (5e-3, 5e-3, 5e-3))
 
 
+@pytest.mark.slow
 def test_image_and_jacobian_are_those_of_the_analytic_renderer():
     np.testing.assert_allclose(of_host(LATENTS[0]), sphere(LATENTS[0]), atol=1e-4)
     expected = jax.jacfwd(sphere)(LATENTS[0])

@@ -101,6 +101,7 @@ def test_no_pose_makes_a_picture_or_a_gradient_that_is_not_finite(name):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slopes)), NAMES[identity]
 
 
+@pytest.mark.slow
 def test_objects_behind_the_camera_outside_the_view_or_of_no_size_are_not_seen():
     for name in ("behind the camera", "outside the view", "no size", "a negative size"):
         camera, *poses = BAD[name]
@@ -110,6 +111,7 @@ def test_objects_behind_the_camera_outside_the_view_or_of_no_size_are_not_seen()
             np.testing.assert_allclose(images[1], images[0], atol=1e-3, err_msg=f"{NAMES[identity]} {name}")
 
 
+@pytest.mark.slow
 def test_an_image_of_one_pixel_and_a_scene_without_objects():
     none = jax.tree.map(lambda x: x[:0], stack(pose()))
     images = render(USUAL, jnp.zeros(0, jnp.int32), none, render3d.daylight(), (1, 1))
@@ -118,6 +120,7 @@ def test_an_image_of_one_pixel_and_a_scene_without_objects():
     np.testing.assert_allclose(images[0], empty, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_camera_objects_and_light_turned_together_make_the_same_picture():
     chosen = (render3d.CUBE, render3d.CYLINDER, render3d.CUP, render3d.PLATE)
 
@@ -146,6 +149,7 @@ def test_a_nearer_object_hides_a_farther_one_whichever_is_added_first():
     assert (one[1, both] < 1e-3).all()
 
 
+@pytest.mark.slow
 def test_every_intermediate_image_is_the_picture_of_its_objects():
     poses = stack(*(pose(0.5 * k - 0.7, 0.3 * (-1) ** k, rotation=float(k), size=0.4) for k in range(4)))
     identities = jnp.array([1, 0, 2, 1])
@@ -156,6 +160,7 @@ def test_every_intermediate_image_is_the_picture_of_its_objects():
         np.testing.assert_allclose(images[: n + 1], alone, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_draw_identity_alone_and_in_a_batch_equals_a_slice_of_draw_each():
     rays, setting, kinds = USUAL.rays(SHAPE), render3d.daylight(), (render3d.CUBE, render3d.CUP, render3d.SPHERE)
     poses = stack(pose(0.1, 0.2, 0.3), pose(-0.4, 0.1, 2.0, size=0.3))
@@ -176,6 +181,7 @@ def test_draw_identity_alone_and_in_a_batch_equals_a_slice_of_draw_each():
                 np.testing.assert_allclose(other.depth[seen], expected.depth[seen], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_kinds_can_be_a_subset():
     rays, setting = USUAL.rays(SHAPE), render3d.daylight()
     chosen = render3d.draw_identity(rays, jnp.asarray(0), pose(), setting, render3d.CROCKERY)

@@ -45,6 +45,7 @@ def test_no_frames_and_no_pixels_are_refused():
             turntable(ONE_SOLID, *inferred(scenes), np.zeros(1, np.float32), **wrong)
 
 
+@pytest.mark.slow
 def test_a_picture_larger_than_the_scene_shows_the_same(scenes):
     counts, what = inferred(scenes)
     small, large = (turntable(LAID_TABLE, counts, what, np.zeros(3, np.float32), frames=1, side=s) for s in (16, 32))
@@ -52,6 +53,7 @@ def test_a_picture_larger_than_the_scene_shows_the_same(scenes):
     assert np.abs(halved - small[0]).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_the_animation_turns_the_inferred_scene(tmp_path):
     model = make()
     scenes = tables(model.stage, 2, seed=0, counts=(1,), canvas=12)

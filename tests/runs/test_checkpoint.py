@@ -226,6 +226,7 @@ def test_every_interruption_of_a_save_leaves_the_old_or_the_new(tmp_path, monkey
     assert survived > 4
 
 
+@pytest.mark.slow
 def test_a_killed_writer_always_leaves_a_valid_newest_checkpoint(tmp_path):
     like = {"step": np.zeros((), np.int64), "weights": np.zeros(300_000)}
     last = -1

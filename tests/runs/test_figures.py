@@ -20,6 +20,7 @@ def _scenes(n, *colour):
     return Scenes(commands.pixels(n, 12, 12, *colour))
 
 
+@pytest.mark.slow
 def test_figures_of_a_run_replace_those_before(run):
     paths = draw_figures(run)
     drawn = [path.read_bytes() for path in paths]
@@ -42,6 +43,7 @@ def test_figures_of_what_is_no_run_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colour", [(), (3,)])
 def test_attention_is_drawn_for_grey_and_colour(tmp_path, tiny_model, colour):
     model = tiny_model((3 if colour else 1, 12, 12))

@@ -69,6 +69,7 @@ def test_a_killed_run_ends_like_an_uninterrupted_one(capsys, caplog, tmp_path, o
     assert pictures[0] == pictures[1]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_damaged_newest_checkpoint_goes_on_from_the_one_before(capsys, caplog, run):
     whole, log = _newest(run), _log(run)
     damaged = run / "checkpoints" / "step_000000008.safetensors"
@@ -96,6 +97,7 @@ def test_the_seed_decides_the_weights(capsys, tmp_path, run):
 
 
 # The second rate takes the weights straight to infinity, by a gradient that is finite.
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [1e30, 3e38])
 def test_a_run_that_diverges_stops_and_keeps_only_finite_checkpoints(capsys, tmp_path, rate):
     out = tmp_path / "run"
@@ -113,6 +115,7 @@ def test_a_run_that_diverges_stops_and_keeps_only_finite_checkpoints(capsys, tmp
     _assert_finite(out)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_before_its_first_checkpoint_says_so(capsys, tmp_path):
     out = tmp_path / "run"
     said = call(capsys, *train_command(out, steps=40, learning_rate=1e30, warmup=0, chunk=40, checkpoint_every=40))

@@ -51,6 +51,7 @@ def test_a_saved_model_is_the_runs(run, saved):
     assert "airjax.load" in (saved / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_weights_of_half_size_are_almost_the_same(run, saved, tmp_path):
     save_pretrained(run, tmp_path / "half", half=True)
     sizes = [(folder / WEIGHTS).stat().st_size for folder in (tmp_path / "half", saved)]
@@ -163,6 +164,7 @@ def test_missing_weights_are_told(saved):
         airjax.load(saved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pretrained.names())
 def test_the_models_of_the_package_count_their_scenes(name):
     """Half the scenes would be right by chance at most."""

@@ -119,6 +119,7 @@ def test_a_picture_of_another_size_is_fitted(client):
     np.testing.assert_array_equal(_values(reply.json()["image"]), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [250, 5])
 @pytest.mark.parametrize("learned", [False, True])
 def test_dark_ink_on_light_paper_is_inverted_unless_the_ground_is_learned(client, tiny_model, level, learned):
@@ -131,6 +132,7 @@ def test_dark_ink_on_light_paper_is_inverted_unless_the_ground_is_learned(client
     np.testing.assert_array_equal(seen, paper if learned or level == 5 else 255 - paper)
 
 
+@pytest.mark.slow
 def test_colour_pixels_are_rows_of_triples_and_glimpses_can_be_negative(tiny_model):
     colour = TestClient(create_app(tiny_model((3, 8, 6), rough=0.5), name="x"), base_url=LOCAL)
     pixels = commands.pixels(8, 6, 3) // 4

@@ -58,6 +58,7 @@ def trajectory(model, image):
     return jax.jit(lambda m, x: m.infer(x, key=jax.random.PRNGKey(1)))(model, image)
 
 
+@pytest.mark.slow
 def test_canvases_are_what_the_renderer_draws_of_the_latents(model, trajectory):
     """Windows leave out no more than the faint ends of soft edges."""
     azimuth = trajectory.scene.value[0] if model.viewer else model.stage.azimuth
@@ -82,6 +83,7 @@ def test_priors_are_uniform_where_they_should_be(model, trajectory):
     np.testing.assert_allclose(trajectory.steps.log_p, normal - np.log(3 * TURN), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_q_of_identity_and_rotation_is_normalised(image):
     """Averaged over samples, p / q is the share of p that q covers: all, but of plates the rotations of one petal."""
     model = make(rough=0.0, enumerated=False)
@@ -91,6 +93,7 @@ def test_q_of_identity_and_rotation_is_normalised(image):
     )
 
 
+@pytest.mark.slow
 def test_weights_average_to_the_same_evidence_whoever_says_hypotheses(image):
     """p / q averages to p(x | one object), as far as q covers it, whatever q(hypothesis) depends on."""
     keys = jax.random.split(jax.random.PRNGKey(0), 4_000)
@@ -107,6 +110,7 @@ def test_weights_average_to_the_same_evidence_whoever_says_hypotheses(image):
     assert evidence(True) == pytest.approx(evidence(False), rel=0.1)
 
 
+@pytest.mark.slow
 def test_without_a_key_all_is_at_its_mode(network_alone, image):
     what, empty = jax.jit(lambda m: (lambda t: (t.steps.what, t.empty_canvas))(m.infer(image, key=None)))(network_alone)
     posterior = network_alone.recogniser(image, image - empty)
@@ -115,6 +119,7 @@ def test_without_a_key_all_is_at_its_mode(network_alone, image):
     np.testing.assert_allclose(what[0, 2], posterior.rotation.mean[0], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [ONE_SOLID, LAID_TABLE])
 def test_enumerated_hypotheses_need_no_network_but_for_the_position(stage):
     """Kinds are right, and rotations to within their part of the circle, where they can be seen."""
@@ -142,6 +147,7 @@ def teaching(model, image):
     return model.infer(image, key=jax.random.PRNGKey(0)).auxiliary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enumerated", [False, True])
 def test_hypotheses_are_taught_by_what_they_explain(network_alone, image, enumerated):
     """The gradient by the logits is the exact posterior minus what the network says, however small that is."""
@@ -157,6 +163,7 @@ def test_poses_of_kinds_that_are_not_chosen_are_learned_too(network_alone, image
     assert (jnp.abs(places[1:]) > 0).all()
 
 
+@pytest.mark.slow
 def test_the_camera_learns_by_the_chosen_kind_alone(image):
     model = make(ROUND_TABLE, objects=1)
 
@@ -170,6 +177,7 @@ def test_the_camera_learns_by_the_chosen_kind_alone(image):
     assert any((leaf[1] != 0).any() for leaf in slopes)
 
 
+@pytest.mark.slow
 def test_teaching_is_no_part_of_the_bound(image):
     model = make(objects=1)
     infer = lambda m: m.infer(image, key=jax.random.PRNGKey(0))
@@ -179,6 +187,7 @@ def test_teaching_is_no_part_of_the_bound(image):
     assert float(jnp.abs(head.bias[:LOGITS]).max()) > 0
 
 
+@pytest.mark.slow
 def test_nothing_is_not_finite_wherever_objects_are_thought_to_be(image):
     """Coincident, off the table, behind the camera, out of this world."""
     model = make(ROUND_TABLE, rough=0.0)
@@ -197,6 +206,7 @@ def test_nothing_is_not_finite_wherever_objects_are_thought_to_be(image):
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_samples_are_scenes_of_the_prior(model):
     drawn = sampling.scenes(model, 64, key=jax.random.PRNGKey(0))
     assert drawn.canvas.shape == (64, 3, SIDE, SIDE)
@@ -209,6 +219,7 @@ def test_samples_are_scenes_of_the_prior(model):
         np.testing.assert_allclose(empty, empty[:1].repeat(len(empty), 0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_inference_tells_kinds_poses_and_the_camera(model):
     images = tables(model.stage, 3, seed=0, counts=(1,), canvas=SIDE).images.transpose(0, 3, 1, 2)
     [told, *_] = infer.describe(model, images, samples=2, key=jax.random.PRNGKey(0))

@@ -61,6 +61,7 @@ def test_patches_have_the_shape_of_glimpses(kind, shape):
     assert drawn.shape == shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_pixel_reaches_the_code_and_every_code_every_pixel(kind):
     patches = untrained(kind, (2, 9, 9), replace(TINY, patch_hidden=32, patch_channels=8, draw_hidden=32))
@@ -119,6 +120,7 @@ def test_every_model_has_a_central_code(patches):
     assert np.isfinite([code.kl, code.log_p, code.log_q]).all()
 
 
+@pytest.mark.slow
 def test_a_batch_is_what_its_glimpses_are_one_by_one(patches):
     glimpses, noise = jax.random.uniform(KEY, (3, 2, 5, 5)), jax.random.normal(KEY, (3, SIZE))
     batch = jax.jit(jax.vmap(patches.encode))(glimpses, noise)
@@ -184,6 +186,7 @@ def test_drawing_follows_the_papers_equations():
     np.testing.assert_allclose(drawn, expit(canvas).reshape(2, 5, 5), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_step_of_drawing_sees_what_the_steps_before_drew():
     patches = untrained("draw", (2, 5, 5))
     encode = lambda noise: patches.encode(GLIMPSE, noise).value.reshape(STEPS, -1)
