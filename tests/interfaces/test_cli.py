@@ -65,7 +65,7 @@ OUT_OF_RANGE = [
     ("patch-channels", 0),
     ("draw-steps", 0),
     ("draw-hidden", 0),
-    ("background_model", "lawn"),
+    ("background-model", "lawn"),
     ("background-components", 0),
     ("compose", "under"),
     ("sd", 0),
