@@ -19,7 +19,8 @@ from PIL import Image
 
 from airjax import render3d
 from airjax.data.tables import tables
-from airjax.render3d.mujoco_renderer import MuJoCoRenderer, redraw
+from airjax.inference.evaluate import redraw
+from airjax.render3d.mujoco_renderer import MuJoCoRenderer
 
 STAGE, OBJECTS, SIDE = render3d.LAID_TABLE, 3, 32
 STEPS = (0.04, 0.04, 0.1) * OBJECTS

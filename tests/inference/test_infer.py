@@ -208,6 +208,10 @@ class Watched(eqx.Module):
     def code_size(self):
         return self.patches.code_size
 
+    @property
+    def output_bias(self):
+        return self.patches.output_bias
+
     def prior_sample(self, *, key):
         return self.patches.prior_sample(key=key)
 

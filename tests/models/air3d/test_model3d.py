@@ -143,8 +143,10 @@ def logits(model, head):
 @eqx.filter_jit
 @eqx.filter_grad
 def teaching(model, image):
-    """Differentiate the auxiliary objective."""
-    return model.infer(image, key=jax.random.PRNGKey(0)).auxiliary
+    """Differentiate the auxiliary objective, as if the first step were reached for certain."""
+    trajectory = model.infer(image, key=jax.random.PRNGKey(0))
+    reach = jnp.exp(count.log_reach(trajectory.steps.presence_logit))[0]
+    return trajectory.auxiliary / jax.lax.stop_gradient(reach)
 
 
 @pytest.mark.slow
