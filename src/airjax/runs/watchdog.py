@@ -79,12 +79,14 @@ class Watchdog:
         os.close(self._woken)
 
     def _watch(self) -> None:
-        processor = time.process_time()
+        others = lambda: time.process_time() - time.thread_time()  # without the watchdog itself
+        processor = others()
         while not self._done:
             ready, _, _ = select.select([self._wake], [], [], self._tick)
             if ready and signal.SIGINT in os.read(self._wake, 64):
                 self._interrupted = self._patience
-            used, processor = time.process_time() - processor, time.process_time()
+            now = others()
+            used, processor = now - processor, now
             if not self._done and (reason := self._pass(used)):
                 self._end(reason)
                 return
