@@ -111,7 +111,7 @@ def test_a_configuration_that_is_none_is_refused(saved, content):
 @pytest.mark.parametrize(
     "values",
     [
-        {"format": 2},
+        {"format": 3},
         {"image_shape": [1, 20]},
         {"image_shape": [2, 20, 20]},
         {"image_shape": [1, 10**9, 10**9]},
