@@ -103,7 +103,8 @@ def test_sorted_objects_are_the_same_in_whatever_order_they_were_found(represent
     rng = np.random.default_rng(0)
     where, what = rng.normal(size=(6, 3, 3)), rng.normal(size=(6, 3, 2))
     count, presence = np.array([0, 1, 2, 2, 3, 3]), np.zeros((6, 3))
-    found = argparse.Namespace(count=count, presence=presence, where=where.copy(), what=what.copy())
+    present = np.arange(3) < count[:, None]
+    found = argparse.Namespace(count=count, presence=presence, present=present, where=where.copy(), what=what.copy())
     as_found, in_order = representation.flatten(found), representation.flatten(found, left_to_right=True)
     for row in (2, 3, 4, 5):
         turn = np.r_[np.arange(count[row])[::-1], np.arange(count[row], 3)]
