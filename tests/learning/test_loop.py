@@ -48,7 +48,7 @@ def test_data_may_be_a_tree_of_arrays(tiny_images, tiny_config, tiny_train_confi
     for tree in (data, jax.tree.map(jnp.asarray, data)):
         state = trainer.init(tiny_config, config, tiny_images.shape[1:])
         infos = [chunk.info for chunk in loop.chunks(tree, config, settings, state)]
-        np.testing.assert_array_equal([info.elbo for info in infos], learn(tiny_images)[0])
+        np.testing.assert_allclose([info.elbo for info in infos], learn(tiny_images)[0], rtol=1e-6)  # another program
         rows = trainer.batch_indices(config, len(tiny_images), 0, 8)
         np.testing.assert_array_equal(np.concatenate([info.count_probs for info in infos]), rows)
 
