@@ -8,8 +8,8 @@ from collections import Counter
 from importlib import metadata
 from pathlib import Path
 
-# The models here are tiny: compiling them takes most of the time, running them none. So nothing is optimised, and what
-# a process of this session has compiled, the others load; nothing is left in the user's cache.
+# The models here are tiny: compiling them takes most of the time, running them none. So nothing is optimised, and all
+# processes of a test run share what one of them has compiled; nothing is left in the user's cache.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
