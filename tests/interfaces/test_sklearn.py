@@ -363,7 +363,8 @@ def test_settings_are_searched_by_the_bounds_of_pictures(images):
     assert search.cv_results_["split0_test_score"][0] == learned.score(images[:4])
 
 
-def test_airjax_is_imported_without_it():
-    program = (commands.PYTHON, "-c", "import sys, airjax; print([x for x in sys.modules if 'sklearn' in x])")
+def test_airjax_is_imported_without_it_and_without_matplotlib():
+    code = "import sys, airjax; print([x for x in sys.modules if 'sklearn' in x or 'matplotlib' in x])"
+    program = (commands.PYTHON, "-c", code)
     said = commands.spawn(program=program)
     assert said.out.strip() == "[]", said.err

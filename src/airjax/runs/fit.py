@@ -18,7 +18,6 @@ from airjax.learning import trainer
 from airjax.learning.loop import Chunk, chunks
 from airjax.models.base import Family
 from airjax.runs import checkpoint, record
-from airjax.runs.figures import draw_found
 from airjax.runs.log import MetricsLog
 from airjax.runs.watchdog import Watchdog
 
@@ -121,6 +120,8 @@ class _Fit:
 
         Checkpoints have no effect on training, so they may also be written by the clock.
         """
+        from airjax.runs.figures import draw_found  # here, so that `import airjax` does not load matplotlib
+
         settings = self.config.train
         due = lambda every: done // every > before // every or done == settings.steps
         if due(settings.evaluate_every) and len(self.held_out):
