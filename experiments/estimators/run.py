@@ -93,7 +93,7 @@ def gradient_variances(options: argparse.Namespace) -> list[dict]:
         baseline = build_baseline(record.config.model, state.model, key=key)
         networks = (state.model, fit_baseline(state.model, baseline, images[BATCH:], key))
         for case in options.cases:
-            ratios = noise_to_signal(TrainConfig(**CASES[case]), networks, images[:BATCH], key)
+            ratios = noise_to_signal(TrainConfig(**CASES[case]), networks, images[:BATCH], key, options.repeats)
             found.append({"case": case, "step": int(state.step), **ratios})
             print(f"step {state.step}, {case}: {ratios}", file=sys.stderr)
     return found
@@ -117,10 +117,12 @@ def fit_baseline(model, baseline, images, key):
     return jax.lax.scan(step, (baseline, optimiser.init(baseline)), (batches, keys))[0][0]
 
 
-def noise_to_signal(config: TrainConfig, networks: losses.Networks, images: jax.Array, key: jax.Array) -> dict:
+def noise_to_signal(
+    config: TrainConfig, networks: losses.Networks, images: jax.Array, key: jax.Array, repeats: int
+) -> dict:
     """Divide the total variance of a gradient, over samples of its noise, by the squared norm of its mean."""
     samples: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
-    for repeat in jax.random.split(key, REPEATS):
+    for repeat in jax.random.split(key, repeats):
         found = recogniser_gradient(config, networks, images, repeat)
         last = found.head.layers[-1]
         samples["presence"].append(np.append(last.weight[:, 0], last.bias[0]))
@@ -215,7 +217,7 @@ def arguments() -> argparse.Namespace:
     if not options.smoke:
         options.flags += ("--steps", str(options.steps), "--held-out-scenes", "2000")
     options.samples = common.SMOKE_SAMPLES if options.smoke else 50
-    options.baseline_steps = 5 if options.smoke else 300
+    options.baseline_steps, options.repeats = (5, 2) if options.smoke else (300, REPEATS)
     return options
 
 
