@@ -36,7 +36,7 @@ def test_before_training_attended_windows_lie_about_what_is_left():
     left = jnp.zeros_like(images).at[:, :, 3:8, 30:35].set(1.0)
     first = first_windows(recogniser(4), images, left)
     np.testing.assert_allclose(first.mean, jnp.tile(jnp.asarray([-1.0, 0.62, -0.54]), (20, 1)), atol=0.35)
-    expected = [START.log_sd[0], *2 * [np.log(OFF_CENTRE * np.exp(-1.0))]]
+    expected = [START.log_sd[0], *np.log(OFF_CENTRE * np.exp(-1.0) * np.array([1, 40 / 24]))]
     np.testing.assert_allclose(first.log_sd, jnp.tile(jnp.asarray(expected), (20, 1)), atol=0.3)
 
 

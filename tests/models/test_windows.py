@@ -60,7 +60,7 @@ def test_reading_what_was_written_gives_the_patch(seed, left, top):
 @given(seeds, scales, positions, positions)
 def test_reading_is_bilinear_interpolation_of_an_image_that_is_zero_outside(seed, scale, x, y):
     image = uniform(seed, 1, 9, CANVAS)
-    rows = sample_coordinates(WINDOW, 9, scale, y)
+    rows = sample_coordinates(WINDOW, 9, scale * CANVAS / 9, y)
     columns = sample_coordinates(WINDOW, CANVAS, scale, x)
     expected = map_coordinates(image[0], np.meshgrid(rows, columns, indexing="ij"), order=1, mode="grid-constant")
     glimpse = read(image, jnp.float32(scale), jnp.asarray([x, y], jnp.float32), WINDOW)
@@ -72,7 +72,8 @@ def test_reading_is_bilinear_interpolation_of_an_image_that_is_zero_outside(seed
 def test_writing_is_bilinear_interpolation_of_a_patch_that_is_zero_outside(seed, scale, x, y):
     patch = uniform(seed, 1, WINDOW, WINDOW)
     # A canvas pixel at u lies at (u - centre) / scale in the window: a glimpse with the inverse transformation.
-    rows = sample_coordinates(9, WINDOW, 1 / scale, -y / scale)
+    high = scale * CANVAS / 9
+    rows = sample_coordinates(9, WINDOW, 1 / high, -y / high)
     columns = sample_coordinates(CANVAS, WINDOW, 1 / scale, -x / scale)
     expected = map_coordinates(patch[0], np.meshgrid(rows, columns, indexing="ij"), order=1, mode="grid-constant")
     canvas = write(patch, jnp.float32(scale), jnp.asarray([x, y], jnp.float32), (9, CANVAS))
@@ -124,9 +125,22 @@ def test_x_points_right_and_y_points_down():
     np.testing.assert_allclose(quadrants / canvas.sum(), [[0, 1], [0, 0]], atol=1e-6)
 
 
-def test_scale_is_the_side_of_the_window_over_that_of_the_canvas():
-    canvas = windows.write(jnp.ones((1, 20, 20)), jnp.float32(0.5), jnp.zeros(2), (80, 40))
-    assert canvas.sum() == pytest.approx(0.25 * 80 * 40, rel=1e-3)
+def test_scale_is_the_side_of_the_window_over_the_longer_side_of_the_canvas():
+    canvas = windows.write(jnp.ones((1, 20, 20)), jnp.float32(0.4), jnp.zeros(2), (80, 40))
+    assert canvas.sum() == pytest.approx((0.4 * 80) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12)])
+def test_windows_of_oblong_images_are_square(shape):
+    """A patch of 6 samples in a window of a fifth of the longer side, 6 pixels, is copied."""
+    patch = jnp.asarray(np.random.default_rng(0).random((2, 6, 6)), jnp.float32)
+    height, width = shape
+    centre = jnp.array([2 * 5 / width - 1, 2 * 7 / height - 1])
+    drawn = windows.write(patch, jnp.asarray(0.2), centre, shape)
+    np.testing.assert_allclose(drawn[:, 4:10, 2:8], patch, atol=1e-4)
+    np.testing.assert_allclose(drawn.sum(), patch.sum(), rtol=1e-4)
+    np.testing.assert_allclose(windows.read(drawn, jnp.asarray(0.2), centre, 6), patch, atol=1e-4)
+    np.testing.assert_allclose(windows.extent(*shape) * [width, height], 30)
 
 
 def test_a_window_off_the_canvas_reads_and_writes_nothing():

@@ -117,8 +117,9 @@ class Attention(eqx.Module):
         gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
         centre = there.centre[jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)]
         scale = jnp.exp(self.log_scale)
+        sides = scale * windows.extent(*residual.shape[1:])
         for _ in range(LOOKS - 1):
-            centre = centre + scale * self.shift(self._see(residual, scale, centre))
+            centre = centre + sides * self.shift(self._see(residual, scale, centre))
         total = 0.5 * jnp.log(jnp.mean(there.error) + FAINT) + 2.0  # between about -1.5 and 2
         return Attended(centre, jnp.append(self._see(residual, scale, centre), total))
 

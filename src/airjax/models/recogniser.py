@@ -1,12 +1,12 @@
 """The recurrent network that decides, step by step, whether there is another object and where."""
 
-import math
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from airjax.models import windows
 from airjax.models.attention import Attention
 from airjax.models.layers import MLP, LSTMState, Normal, SceneLSTM
 
@@ -46,7 +46,7 @@ class Recogniser(eqx.Module):
         self.attention, log_sd, features = None, start.log_sd, hidden
         if attention:
             self.attention = Attention(image_shape, attention, start.mean[0], key=jax.random.fold_in(key, 1))
-            log_sd = log_sd.at[1:].set(start.mean[0] + math.log(OFF_CENTRE))
+            log_sd = log_sd.at[1:].set(start.mean[0] + np.log(OFF_CENTRE * windows.extent(*image_shape[1:])))
             features += attention + 1
         mlp = MLP((features, head_hidden, 7), last_gain=0.1, key=head)
         bias = jnp.concatenate([jnp.zeros(1), start.mean, log_sd])

@@ -7,11 +7,12 @@ the gradient by positions weigh two neighbours a sample, and the gradient by the
 (docs/performance.md).
 
 Coordinates: the canvas is [-1, 1]^2, x to the right and y downwards; a pixel's value sits at its centre. A window
-has a `scale` (its side as a fraction of the canvas side) and a centre (x, y).
+has a `scale` (its side as a fraction of the canvas's longer side) and a centre (x, y). Windows are square.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 
@@ -82,16 +83,21 @@ def pixel_centres(size: int) -> Float[Array, " {size}"]:
     return (2.0 * jnp.arange(size) + 1.0) / size - 1.0
 
 
-def _read_positions(scale, centre, canvas, window):
+def extent(height: int, width: int) -> Float[np.ndarray, "2"]:
+    """Return the side of a window of scale 1, along x and y, in canvases."""
+    return max(height, width) / np.array([width, height], np.float32)
+
+
+def _read_positions(scale, centre, canvas, longer, window):
     """Find where the `window` samples of a glimpse lie among the `canvas` samples of one axis."""
-    half = canvas / 2
-    return scale * half * pixel_centres(window) + ((centre + 1.0) * half - 0.5)
+    return scale * (longer / 2) * pixel_centres(window) + ((centre + 1.0) * (canvas / 2) - 0.5)
 
 
-def _write_positions(scale, centre, canvas, window):
+def _write_positions(scale, centre, canvas, longer, window):
     """Find where the `canvas` samples of one axis lie among the `window` samples of a patch."""
     half = window / 2
-    return half / scale * pixel_centres(canvas) + (half - 0.5 - half / scale * centre)
+    stretch = half * (canvas / longer)
+    return stretch / scale * pixel_centres(canvas) + (half - 0.5 - stretch / scale * centre)
 
 
 def read(
@@ -102,8 +108,9 @@ def read(
 ) -> Float[Array, "c {window} {window}"]:
     """Cut the window at `centre` = (x, y) out of `image`: the glimpse x_att."""
     _, height, width = image.shape
-    rows = _read_positions(scale, centre[1], height, window)
-    columns = _read_positions(scale, centre[0], width, window)
+    longer = max(height, width)
+    rows = _read_positions(scale, centre[1], height, longer, window)
+    columns = _read_positions(scale, centre[0], width, longer, window)
     return resample(image, rows, columns)
 
 
@@ -114,7 +121,7 @@ def write(
     shape: tuple[int, int],
 ) -> Float[Array, "c h w"]:
     """Place `patch` in the window at `centre` = (x, y) on an empty canvas of `shape` = (height, width): y_att."""
-    window = patch.shape[-1]
-    rows = _write_positions(scale, centre[1], shape[0], window)
-    columns = _write_positions(scale, centre[0], shape[1], window)
+    window, longer = patch.shape[-1], max(shape)
+    rows = _write_positions(scale, centre[1], shape[0], longer, window)
+    columns = _write_positions(scale, centre[0], shape[1], longer, window)
     return resample(patch, rows, columns)
