@@ -14,7 +14,9 @@ from airjax.models.background import (
     FixedBackground,
     Layers,
     LinearBackground,
+    SmoothBackground,
     _inverse_root,
+    common_colour,
     robust_components,
 )
 from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
@@ -44,6 +46,67 @@ def stripes_and_squares(n=300, side=20):
     for scene, (y, x) in zip(scenes, rng.integers(side - 4, size=(n, 2))):
         scene[:, y : y + 4, x : x + 4] = 1.0
     return (255 * scenes).astype(np.uint8), backgrounds
+
+
+def uneven_and_squares(n=60, side=24):
+    """Scenes in light that falls off in a direction of its own, behind three dark squares; and the light alone."""
+    rng = np.random.default_rng(0)
+    y, x = (np.mgrid[:side, :side] + 0.5) / side - 0.5
+    angles, strengths = rng.uniform(0, 2 * np.pi, n), rng.uniform(0.1, 0.4, n)
+    light = np.stack([0.7 + s * (x * np.cos(a) + y * np.sin(a)) for a, s in zip(angles, strengths)])[:, None]
+    scenes = light + rng.normal(0, 0.01, light.shape)
+    for scene in scenes:
+        for row, column in rng.integers(side - 5, size=(3, 2)):
+            scene[:, row : row + 5, column : column + 5] -= 0.3
+    return np.rint(255 * scenes).astype(np.uint8), light
+
+
+@pytest.fixture(scope="module")
+def smooth() -> SmoothBackground:
+    """A smooth background in light that varies much."""
+    return SmoothBackground((1, 24, 24)).init_from_data(uneven_and_squares()[0])
+
+
+def test_uneven_light_is_found_behind_objects(smooth):
+    scenes, light = uneven_and_squares()
+    nothing = Layers(jnp.zeros((1, 24, 24)), None)
+    explain = jax.jit(jax.vmap(lambda image: smooth.explain(image / 255.0, nothing, NORMAL).canvas))
+    assert abs(np.asarray(explain(jnp.asarray(scenes))) - light).mean() < 0.006
+    assert 0.02 <= float(smooth.outlier) <= 0.1
+
+
+def test_a_smooth_background_bounds_the_evidence(smooth):
+    """It is exact where nothing is an outlier and the light is that of the prior."""
+    code = smooth.prior_sample(key=KEY)
+    empty = smooth.lay(code, Layers(jnp.zeros((1, 24, 24)), None))
+    sharp = NormalLikelihood(0.1)
+    seen = np.asarray(empty, np.float64) + np.random.default_rng(0).normal(0, 0.01, empty.shape)
+    parts, half = np.asarray(smooth.components, np.float64), np.full((1, 24, 24), 0.5)
+    for transmittance in (None, half):
+        layers = Layers(jnp.zeros((1, 24, 24)), None if transmittance is None else jnp.asarray(half))
+        share = 1.0 if transmittance is None else 0.5
+        covariance = share**2 * parts.T @ parts + 0.1**2 * np.eye(576)
+        exact = multivariate_normal(share * np.ravel(smooth.mean), covariance).logpdf(share * np.ravel(seen))
+        first = smooth.explain(jnp.asarray(seen, jnp.float32), Layers(layers.colours, None), sharp)
+        bound = smooth.explain(jnp.asarray(share * seen, jnp.float32), layers, sharp, first)
+        assert float(bound.log_likelihood) < exact + 0.01
+        assert float(bound.log_likelihood) > exact - (0.5 if transmittance is None else 20)
+
+
+def test_the_light_is_looked_for_once_in_an_image(smooth):
+    scene, nothing = jnp.asarray(uneven_and_squares()[0][0] / 255.0, jnp.float32), Layers(jnp.zeros((1, 24, 24)), None)
+    first = smooth.explain(scene, nothing, NORMAL)
+    other = first._replace(code=first.code + 1.0)
+    np.testing.assert_array_equal(smooth.explain(scene, nothing, NORMAL, other).code, other.code)
+
+
+def test_a_uniform_background_starts_with_the_most_common_colour():
+    images = np.full((5, 1, 10, 10), 40, np.uint8)
+    images[:, :, :, :4], images[:, :, :2] = 200, 250  # the median is not the background's
+    images[:, :, 2:5, 4:] = 41
+    start = FixedBackground((1, 10, 10), uniform=True).init_from_data(images)
+    assert float(start.image.squeeze()) * 255 == pytest.approx(40.5, abs=0.6)
+    assert common_colour(np.moveaxis(images, 1, -1) / 255.0) == pytest.approx(40.5 / 255, abs=0.6 / 255)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax.models.background import Background, BlackBackground, FixedBackground, Layers, LinearBackground
+from airjax.models.background import (
+    Background,
+    BlackBackground,
+    FixedBackground,
+    Layers,
+    LinearBackground,
+    SmoothBackground,
+)
 from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
 
 SHAPE = (2, 6, 8)
@@ -18,6 +25,7 @@ BACKGROUNDS = {
     "picture": FixedBackground(SHAPE, uniform=False),
     "linear": LinearBackground(SHAPE, components=3, outlier=math.inf),
     "linear, robust": LinearBackground(SHAPE, components=3),
+    "smooth": SmoothBackground(SHAPE),
 }
 LIKELIHOODS = {"normal": NormalLikelihood(0.3, learn=True), "Bernoulli": BernoulliLikelihood()}
 
@@ -50,6 +58,13 @@ def test_a_background_follows_the_protocol(background, explained):
     assert isinstance(background, Background)
     for code in (explained.code, background.prior_sample(key=KEY)):
         assert code.shape == (background.code_size,)
+
+
+def test_arrays_have_types_of_their_own():
+    """Otherwise a training step would change their type, and be compiled twice."""
+    leaves = jax.tree.leaves((tuple(BACKGROUNDS.values()), tuple(LIKELIHOODS.values())))
+    assert leaves
+    assert not any(leaf.weak_type for leaf in leaves)
 
 
 def test_the_explaining_canvas_is_drawn_from_the_code(background, explained):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
+from scipy import ndimage
 
 from airjax.models.likelihood import Likelihood, NormalLikelihood
 
@@ -25,6 +26,24 @@ OUTLIER = 0.1
 
 _CLEAN = 100.0
 """Precision of pixels when components are fitted."""
+
+DEGREE = 2
+"""Degree of the polynomials of a smooth background."""
+
+OUTLIER_SDS, OUTLIERS = 4.0, (0.02, 0.1)
+"""Error of a smooth background that makes a pixel count as an object's: in standard deviations of the noise, and the
+least and largest."""
+
+WIDEST = 8.0
+"""Factor on that error in the first round of the fit."""
+
+SMOOTH_STARTERS = 300
+"""Largest number of scenes from which a smooth background is initialised."""
+
+_LEAST_SPREAD = 0.01
+
+MODE_BLUR = 2.0
+"""Standard deviation, in levels of 256, by which a histogram is smoothed before its highest point is found."""
 
 
 class Layers(NamedTuple):
@@ -81,8 +100,17 @@ class Background(Protocol):
         """Draw the background that a code describes, with objects over it."""
         ...
 
-    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
-        """Infer the background behind the objects, and evaluate log p(image | objects)."""
+    def explain(
+        self,
+        image: Float[Array, "c h w"],
+        objects: Layers,
+        likelihood: Likelihood,
+        previous: Explained | None = None,
+    ) -> Explained:
+        """Infer the background behind the objects, and evaluate log p(image | objects).
+
+        `previous` explains the same image by fewer objects, by the same background and likelihood.
+        """
         ...
 
 
@@ -103,8 +131,15 @@ class _Uncoded(eqx.Module):
     def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
         """Put objects over the background."""
 
-    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+    def explain(
+        self,
+        image: Float[Array, "c h w"],
+        objects: Layers,
+        likelihood: Likelihood,
+        previous: Explained | None = None,
+    ) -> Explained:
         """Compare an image with the objects over the background, which is the same for every image."""
+        del previous
         code = jnp.zeros(0)
         canvas = self.lay(code, objects)
         return Explained(code, canvas, likelihood.log_prob(image, canvas))
@@ -138,10 +173,11 @@ class FixedBackground(_Uncoded):
         self.shape = shape
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "FixedBackground":
-        """Start from the medians over scenes, and over pixels if the background is uniform."""
+        """Start from the most common colour, or from each pixel's median over scenes."""
         uniform = self.image.shape[1:] == (1, 1)
-        medians = np.median(images[:STARTERS], axis=(0, 2, 3) if uniform else 0) / 255.0
-        return eqx.tree_at(lambda g: g.image, self, jnp.asarray(medians, jnp.float32).reshape(self.image.shape))
+        some = images[:STARTERS] / np.float32(255)
+        image = common_colour(np.moveaxis(some, 1, -1)) if uniform else np.median(some, axis=0)
+        return eqx.tree_at(lambda g: g.image, self, jnp.asarray(image, jnp.float32).reshape(self.image.shape))
 
     def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
         """Put objects over the background."""
@@ -149,7 +185,28 @@ class FixedBackground(_Uncoded):
         return objects.over(jnp.broadcast_to(self.image, self.shape))
 
 
-class LinearBackground(eqx.Module):
+class _Weighted(eqx.Module):
+    """Base class of backgrounds that are a mean picture plus components, weighed anew for every scene and channel."""
+
+    mean: Float[Array, "c h w"]
+    components: Float[Array, "k pixels"]
+
+    @property
+    def code_size(self) -> int:
+        """The number of components, summed over channels."""
+        return len(self.mean) * len(self.components)
+
+    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
+        """Draw a code ~ N(0, 1)."""
+        return jax.random.normal(key, (self.code_size,))
+
+    def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
+        """Add the weighted components to the mean, and put objects over the sum."""
+        mean, components = jax.lax.stop_gradient((self.mean, self.components))
+        return objects.over(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
+
+
+class LinearBackground(_Weighted):
     """A mean picture plus a few components: factor analysis behind objects.
 
     Each scene has its own weights of the components, and so has each of its channels.
@@ -167,8 +224,6 @@ class LinearBackground(eqx.Module):
     is exact if `outlier` is infinite.
     """
 
-    mean: Float[Array, "c h w"]
-    components: Float[Array, "k pixels"]
     outlier: float = eqx.field(static=True)
 
     def __init__(self, shape: tuple[int, int, int], *, components: int, outlier: float = OUTLIER):
@@ -176,11 +231,6 @@ class LinearBackground(eqx.Module):
         self.mean = jnp.zeros(shape)
         self.components = jnp.zeros((components, shape[1] * shape[2]))
         self.outlier = outlier
-
-    @property
-    def code_size(self) -> int:
-        """The number of components, summed over channels."""
-        return len(self.mean) * len(self.components)
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "LinearBackground":
         """Start from robust principal components of the scenes' channels, which ignore the objects."""
@@ -193,16 +243,13 @@ class LinearBackground(eqx.Module):
         parts = lambda g: (g.mean, g.components)
         return eqx.tree_at(parts, self, tuple(jnp.asarray(part, jnp.float32) for part in new))
 
-    def prior_sample(self, *, key: PRNGKeyArray) -> Float[Array, " d"]:
-        """Draw a code ~ N(0, 1)."""
-        return jax.random.normal(key, (self.code_size,))
-
-    def lay(self, code: Float[Array, " d"], objects: Layers) -> Float[Array, "c h w"]:
-        """Add the weighted components to the mean, and put objects over the sum."""
-        mean, components = jax.lax.stop_gradient((self.mean, self.components))
-        return objects.over(mean + (code.reshape(len(mean), -1) @ components).reshape(mean.shape))
-
-    def explain(self, image: Float[Array, "c h w"], objects: Layers, likelihood: Likelihood) -> Explained:
+    def explain(
+        self,
+        image: Float[Array, "c h w"],
+        objects: Layers,
+        likelihood: Likelihood,
+        previous: Explained | None = None,
+    ) -> Explained:
         """Infer q(code | x, objects), a Gaussian, and integrate the code out.
 
         With B the components times the objects' transmittance and s the likelihood's sd, q has the posterior's
@@ -215,17 +262,134 @@ class LinearBackground(eqx.Module):
         Raises:
             ValueError: the likelihood is not normal.
         """
-        if not isinstance(likelihood, NormalLikelihood):
-            raise ValueError("a linear background needs a normal likelihood")
+        del previous
+        precision = _precision_of(likelihood, "linear")
         channels, components = len(self.mean), jax.lax.stop_gradient(self.components)
         transmittance = None if objects.transmittance is None else objects.transmittance.reshape(-1)
-        root, log_det = _inverse_root(_precision(components, transmittance, likelihood.precision))
+        root, log_det = _inverse_root(_precision(components, transmittance, precision))
         residual = (image - self.lay(jnp.zeros(self.code_size), objects)).reshape(channels, -1)
-        given = residual, components, transmittance, root, likelihood.precision
+        given = residual, components, transmittance, root, precision
         code = _robust_code(*jax.lax.stop_gradient(given), self.outlier).reshape(-1)
         canvas = self.lay(code, objects)
         log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + channels * log_det)
         return Explained(code, canvas, log_likelihood)
+
+
+class SmoothBackground(_Weighted):
+    """A mean picture plus a smooth field for each scene and channel, such as uneven light.
+
+    The field is a polynomial of degree `DEGREE` in x and y, too smooth to draw objects. Its code ~ N(0, 1) is inferred
+    once for a scene, before any object is found, by a robust regression, which ignores the pixels that stand out. So
+    it costs a step of inference nothing.
+    """
+
+    outlier: Float[Array, ""]
+
+    def __init__(self, shape: tuple[int, int, int]):
+        """Make the model for images of `shape`; black before `init_from_data`."""
+        self.mean = jnp.zeros(shape)
+        self.components = jnp.asarray(_polynomials(*shape[1:]))
+        self.outlier = jnp.asarray(OUTLIER, jnp.float32)
+
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "SmoothBackground":
+        """Start from the median picture, and measure the spread of the fields around it and the noise on them."""
+        pixels = images[:SMOOTH_STARTERS].astype(np.float32) / 255.0
+        wide = _polynomials(*self.mean.shape[1:])
+        # At first, neither the noise is known nor the mean picture without the fields.
+        mean, outlier = _without_fields(pixels, _fields(pixels, np.median(pixels, axis=0), wide, OUTLIER)[1])
+        codes, fields = _fields(pixels, mean, wide, outlier)
+        mean, outlier = _without_fields(pixels, fields)
+        spread = np.maximum(1.4826 * np.median(np.abs(np.asarray(codes)), axis=(0, 1)), _LEAST_SPREAD)
+        new = mean, wide * spread[:, None], outlier
+        parts = lambda b: (b.mean, b.components, b.outlier)
+        return eqx.tree_at(parts, self, tuple(jnp.asarray(part, jnp.float32) for part in new))
+
+    def explain(
+        self,
+        image: Float[Array, "c h w"],
+        objects: Layers,
+        likelihood: Likelihood,
+        previous: Explained | None = None,
+    ) -> Explained:
+        """Infer the field, unless `previous` did, and evaluate a lower bound on log p(x | objects).
+
+        q(code | x) is a Gaussian with the posterior's precision P for a scene without objects, and a mean a_c for each
+        channel c. Objects let less light through than none, so
+
+            log p(x | objects) >= log N(x; canvas at a, s) - sum_c (a_c' a_c + log det P) / 2.
+
+        Raises:
+            ValueError: the likelihood is not normal.
+        """
+        precision = _precision_of(likelihood, "smooth")
+        mean, components, outlier = jax.lax.stop_gradient((self.mean, self.components, self.outlier))
+        code = _field(image - mean, components, outlier).reshape(-1) if previous is None else previous.code
+        code = jax.lax.stop_gradient(code)
+        canvas = self.lay(code, objects)
+        _, log_det = _inverse_root(_precision(components, None, precision))
+        log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + len(mean) * log_det)
+        return Explained(code, canvas, log_likelihood)
+
+
+def smooth_backgrounds(
+    images: Float32[np.ndarray, "n h w c"], learnt: Float32[np.ndarray, "m h w c"]
+) -> Float32[np.ndarray, "n h w c"]:
+    """Fit a smooth background to images, the mean picture being that of others; no model is needed."""
+    to_bytes = lambda x: np.rint(255 * np.moveaxis(x, -1, 1)).astype(np.uint8)
+    pixels = np.moveaxis(images, -1, 1)
+    background = SmoothBackground(pixels.shape[1:]).init_from_data(to_bytes(learnt))
+    _, fields = _fields(pixels, background.mean, background.components, background.outlier)
+    return np.moveaxis(np.asarray(background.mean + fields), 1, -1)
+
+
+def _precision_of(likelihood, name):
+    if not isinstance(likelihood, NormalLikelihood):
+        raise ValueError(f"a {name} background needs a normal likelihood")
+    return likelihood.precision
+
+
+def _polynomials(height: int, width: int) -> Float32[np.ndarray, "k pixels"]:
+    """Make products of Legendre polynomials in x and y, of degree up to `DEGREE`, over the pixels of an image."""
+    centres = [(2 * np.arange(size) + 1) / size - 1 for size in (height, width)]
+    along_y, along_x = (np.polynomial.legendre.legvander(axis, DEGREE).T for axis in centres)
+    pairs = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
+    return np.stack([np.outer(along_y[i], along_x[j]).reshape(-1) for i, j in pairs]).astype(np.float32)
+
+
+def _field(residual, components, outlier):
+    """Fit components to each channel of a residual, but for pixels that stand out in some channel.
+
+    Weighted least squares, again and again; a pixel's weight falls with its error in the last fit. At first, larger
+    errors are borne, so that a scene that is much lighter or darker than the mean is still fitted.
+    """
+    rows = residual.reshape(len(residual), -1)
+    code = jnp.zeros((len(rows), len(components)))
+    for scale in np.geomspace(WIDEST, 1.0, LOOKS):
+        error = jnp.max(jnp.abs(rows - code @ components), axis=0) / (scale * outlier)
+        weights = jnp.exp(-0.5 * error**2)
+        root, _ = _inverse_root(_precision(components, jnp.sqrt(weights), _CLEAN))
+        code = _CLEAN * (weights * rows) @ components.T @ root.T @ root
+    return code
+
+
+def _without_fields(pixels, fields):
+    """Find the mean picture that fields are added to, and the error that makes a pixel an outlier."""
+    left = pixels - np.asarray(fields)
+    mean = np.median(left, axis=0)
+    return mean, np.clip(OUTLIER_SDS * 1.4826 * np.median(np.abs(left - mean)), *OUTLIERS)
+
+
+@jax.jit
+def _fields(pixels, mean, components, outlier):
+    """Fit the field of every image: codes and fields."""
+    codes = jax.lax.map(lambda image: _field(image - mean, components, outlier), pixels)
+    return codes, (codes @ components).reshape(pixels.shape)
+
+
+def common_colour(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, " c"]:
+    """Find the most common value of each channel, for pixels in [0, 1]; objects that cover much hardly change it."""
+    counts = np.stack([np.histogram(channel, 256, (0.0, 1.0))[0] for channel in np.moveaxis(images, -1, 0)])
+    return np.argmax(ndimage.gaussian_filter1d(counts.astype(float), MODE_BLUR, axis=1), axis=1) / 255.0
 
 
 def linear_backgrounds(images: Float32[np.ndarray, "n h w c"], components: int) -> Float32[np.ndarray, "n h w c"]:

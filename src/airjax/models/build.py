@@ -8,7 +8,7 @@ from airjax.config import ModelConfig
 from airjax.models import count
 from airjax.models.air import AIR, WherePrior
 from airjax.models.air3d.model import AIR3D
-from airjax.models.background import Background, BlackBackground, FixedBackground, LinearBackground
+from airjax.models.background import Background, BlackBackground, FixedBackground, LinearBackground, SmoothBackground
 from airjax.models.base import Family
 from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood
@@ -45,6 +45,8 @@ def _background(config: ModelConfig, image_shape: tuple[int, int, int]) -> Backg
             return BlackBackground(image_shape)
         case "constant" | "mean":
             return FixedBackground(image_shape, uniform=config.background_model == "constant")
+        case "smooth":
+            return SmoothBackground(image_shape)
         case "linear":
             return LinearBackground(image_shape, components=config.background_components)
 
