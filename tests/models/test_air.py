@@ -300,3 +300,41 @@ def test_a_window_prior_out_of_range_is_refused(arguments):
 def test_a_model_of_no_objects_or_no_window_is_refused(model, prior, window):
     with pytest.raises(ValueError, match="must"):
         AIR((1, 12, 12), model.patches, model.likelihood, model.where_prior, prior, window=window, key=KEY)
+
+
+@pytest.fixture(scope="module")
+def known(model, image):
+    """A trajectory, its key, and what the recogniser says at its first step: presence logit and q(where)."""
+    key = jax.random.PRNGKey(3)
+    trajectory = model.infer(image, key=key)
+    residual, recogniser = image - trajectory.empty_canvas, model.recogniser
+    latents = jnp.zeros(3 + model.code_size)
+    first = recogniser(
+        recogniser.look(residual), latents, recogniser.lstm.initial_state, residual, model._noise(key)[2][0]
+    )
+    return trajectory, key, first[:2]
+
+
+def test_of_an_image_known_to_be_empty_q_is_that_of_stopping_at_once(model, image, known):
+    trajectory, key, _ = known
+    given = model.infer_given(image, jnp.zeros((model.max_objects, 3)), jnp.asarray(0), key=key)
+    np.testing.assert_allclose(given.log_q, trajectory.count_log_probs[0], rtol=1e-5)
+    np.testing.assert_allclose(given.log_joint, trajectory.empty_log_likelihood, rtol=1e-5)
+
+
+def test_an_object_known_where_it_was_found_is_inferred_as_it_was(model, image, known):
+    trajectory, key, (logit, posterior) = known
+    steps = trajectory.steps
+    given = model.infer_given(image, steps.where, jnp.asarray(1), key=key)
+    present, absent = jax.nn.log_sigmoid(logit), jax.nn.log_sigmoid(-steps.presence_logit[1])
+    np.testing.assert_allclose(given.log_q, present + posterior.log_prob(steps.where[0]) + absent, rtol=1e-4)
+    what_kl = steps.kl[0] - posterior.kl(model.where_prior())
+    np.testing.assert_allclose(given.log_joint, steps.log_likelihood[0] - what_kl, rtol=1e-4)
+
+
+def test_known_objects_are_taken_in_the_recognisers_order(model, image, known):
+    trajectory, key, _ = known
+    where, count = trajectory.steps.where, jnp.asarray(model.max_objects)
+    given, reversed_ = (model.infer_given(image, x, count, key=key) for x in (where, where[::-1]))
+    np.testing.assert_allclose(reversed_.log_q, given.log_q, rtol=1e-5)
+    np.testing.assert_allclose(reversed_.log_joint, given.log_joint, rtol=1e-5)

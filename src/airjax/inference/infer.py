@@ -12,7 +12,7 @@ from airjax.data.batches import in_batches
 from airjax.learning import bounds
 from airjax.models.base import Family, Trajectory, View, rounded
 
-INK = 0.15
+FAINT = 0.02
 """Smallest change of a pixel, of 1, that counts for an object's box."""
 
 TOGETHER = 128
@@ -25,7 +25,8 @@ class Found(eqx.Module):
     Attributes:
         count: mode of q(n | x) along the central trajectory (`AIR.infer` without a key).
         count_probs: that q(n | x), n = 0..N.
-        boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; NaN where it draws nothing.
+        boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; where it draws nothing, the window
+            (in 3D, NaN).
         windows: corners of the attention windows, in pixels.
         presence: probability that each step is reached and present, `q(n >= t | x)`.
         where: (log scale, x, y) of the windows.
@@ -159,11 +160,15 @@ def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
     steps = trajectory.steps
     log_probs = trajectory.count_log_probs
     canvases = jnp.concatenate([trajectory.empty_canvas[None], steps.canvas])
+    boxes = jax.vmap(partial(tight_box, edge=model.edge))(jnp.diff(canvases, axis=0))
+    corners = jax.vmap(lambda where: window_box(where, image.shape))(steps.where)
     return dict(
         count=jnp.argmax(log_probs).astype(jnp.int32),
         count_probs=jnp.exp(log_probs),
-        boxes=jax.vmap(tight_box)(jnp.diff(canvases, axis=0)),
-        windows=jax.vmap(lambda where: window_box(where, image.shape))(steps.where),
+        boxes=boxes
+        if model.glimpse_side is None
+        else jnp.where(jnp.isnan(boxes), _inside(corners, image.shape), boxes),
+        windows=corners,
         presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
         where=steps.where,
         what=steps.what,
@@ -183,9 +188,13 @@ def _view(
     return jax.vmap(lambda image, *found: model.view(image / 255.0, *found))(images, where, what, canvases)
 
 
-def tight_box(change: Float[Array, "c h w"], ink: float | Float[Array, ""] = INK) -> Float[Array, "4"]:
-    """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object changes; NaN if that is nothing."""
-    visible = jnp.max(jnp.abs(change), axis=0) > ink
+def tight_box(change: Float[Array, "c h w"], edge: float) -> Float[Array, "4"]:
+    """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object changes; NaN if that is nothing.
+
+    Pixels count from the share `edge` of the largest change on, so that a faint object is measured by its own contrast.
+    """
+    strength = jnp.max(jnp.abs(change), axis=0)
+    visible = strength > jnp.maximum(edge * jnp.max(strength), FAINT)
     edges = []
     for axis in (0, 1):
         hit = jnp.any(visible, axis=axis)
@@ -200,8 +209,14 @@ def window_box(where: Float[Array, "3"], shape: tuple[int, ...]) -> Float[Array,
     """Return the corners (x0, y0, x1, y1) of an attention window, in pixels of an image of `shape`."""
     height, width = shape[-2:]
     size = jnp.array([width, height])
-    centre, half = (where[1:] + 1.0) * size / 2, jnp.exp(where[0]) * size / 2
+    centre, half = (where[1:] + 1.0) * size / 2, jnp.exp(where[0]) * max(height, width) / 2
     return jnp.concatenate([centre - half, centre + half])
+
+
+def _inside(corners, shape):
+    """Clip a window to the image."""
+    height, width = shape[-2:]
+    return jnp.clip(corners, 0.0, jnp.array([width, height, width, height], jnp.float32))
 
 
 @eqx.filter_jit

@@ -79,8 +79,7 @@ def typical(model: Family, *, key: PRNGKeyArray) -> Typical:
 
     def draw(where_key, what_key):
         ink = model.ink(where_key=where_key, what_key=what_key)
-        # Measured by its own brightness, a faint object has a box, too.
-        return ink, tight_box(ink[None], jnp.max(ink) / 4)
+        return ink, tight_box(ink[None], 0.25)
 
     ink, boxes = map(np.asarray, jax.jit(jax.vmap(draw))(*jax.random.split(key, (2, OBJECTS))))
     edges = np.hypot(np.diff(ink, axis=1)[:, :, 1:], np.diff(ink, axis=2)[:, 1:]).sum()

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax.models import count, windows
 from airjax.models.background import Background, BlackBackground, Explained, Layers
@@ -24,8 +24,9 @@ from airjax.models.likelihood import Likelihood
 from airjax.models.patches.base import Code, PatchModel, Tempered, output_bias
 from airjax.models.recogniser import Recogniser
 
-UNROLL = 4
-"""Steps of inference that are compiled without a loop: faster on a CPU, but many would take long to compile."""
+UNROLL, SMALL = 4, 2_500
+"""Steps of inference that are compiled without a loop, and the most values of an image for that: on a CPU, a loop makes
+small steps slower, but halves the time of compilation."""
 
 
 class WherePrior(eqx.Module):
@@ -55,6 +56,18 @@ class _Progress(NamedTuple):
     latents: Float[Array, " z"]
     objects: Layers
     explained: Explained
+
+
+class Given(NamedTuple):
+    """An image whose objects are known in number and place.
+
+    Attributes:
+        log_joint: lower bound on log p(x | where, n), in nats.
+        log_q: log q(where, n | x) in the order of inference, in nats.
+    """
+
+    log_joint: Float[Array, ""]
+    log_q: Float[Array, ""]
 
 
 class AIR(Family):
@@ -180,6 +193,11 @@ class AIR(Family):
         layers, _ = jax.lax.scan(put, self._nothing, present * objects)
         return Scene(n, where, what, self.likelihood.mean(self.background.lay(code, layers)))
 
+    @property
+    def edge(self) -> float:
+        """Half the maximum if objects add to what is behind; less if they cover it, as their contrast may vary."""
+        return self.compositor.edge
+
     def steer(self, scale: float, temperature: float) -> "AIR":
         """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean."""
         mean = self.where_prior.normal.mean
@@ -217,8 +235,8 @@ class AIR(Family):
             progress, found = self._step(image, seen, previous, empty.canvas, noise, pathwise)
             return progress, (found, progress.objects, progress.explained.code)
 
-        noise, unroll = self._noise(key), min(self.max_objects, UNROLL)
-        _, (steps, layers, codes) = jax.lax.scan(step, start, noise, unroll=unroll)
+        noise = self._noise(key)
+        _, (steps, layers, codes) = jax.lax.scan(step, start, noise, unroll=self._unroll)
         likeliest = jnp.argmax(count.stick_breaking(steps.presence_logit))
         code = jnp.concatenate([empty.code[None], codes])[likeliest]
         lay = lambda objects: self.background.lay(code, objects)
@@ -232,6 +250,10 @@ class AIR(Family):
         )
         return trajectory, layers
 
+    @property
+    def _unroll(self):
+        return min(self.max_objects, UNROLL) if math.prod(self.image_shape) <= SMALL else 1
+
     def _noise(self, key):
         """Draw the noise of each step's window, code and fixation; without a key, return that of central samples."""
         code, cells = self.patches.code_size, self.recogniser.cells
@@ -242,24 +264,12 @@ class AIR(Family):
     def _step(self, image, seen, previous, empty, noise, pathwise):
         """Infer object t, given the previous step's progress (paper, sections 2.1 and 3.1)."""
         for_where, for_what, for_attention = noise
-        prior, canvas = self.where_prior(), previous.explained.canvas
-        # 1. Look: h^t = R(x, z^(t-1), h^(t-1)), in Difference AIR R(x - canvas, ...), gives p(z_pres^t = 1) and
-        #    q(z_where^t | x, z^(1:t-1)).
-        residual = _residual(image, canvas)
-        seen = self.recogniser.look(residual) if seen is None else seen
-        presence_logit, posterior, state = self.recogniser(
-            seen, previous.latents, previous.state, residual, for_attention
-        )
-        # 2. Attend: sample z_where^t and cut out the glimpse x_att^t.
+        # 1. Look.
+        presence_logit, posterior, state = self._look(image, seen, previous, for_attention)
+        # 2. Attend: sample z_where^t.
         where = posterior.reparameterise(for_where, pathwise=pathwise)
-        behind = canvas if self.residual_glimpses else empty
-        behind = behind if pathwise else jax.lax.stop_gradient(behind)
-        glimpse = windows.read(self.compositor.shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
-        # 3. Infer: sample z_what^t from q(z_what^t | x_att^t).
-        what = self.patches.encode(glimpse, for_what, pathwise=pathwise)
-        # 4. Draw: decode z_what^t to the patch y_att^t, write it to the canvas as y^t, and evaluate p(x | z^(1:t)).
-        objects = self.compositor.compose(previous.objects, self.place(where, what.value))
-        explained = self.background.explain(image, objects, self.likelihood)
+        what, objects, explained = self._draw(image, where, previous, empty, for_what, pathwise)
+        prior = self.where_prior()
         found = Step(
             presence_logit=presence_logit,
             where=where,
@@ -272,6 +282,71 @@ class AIR(Family):
         )
         # 5. Repeat: the next step gets h^t, z^t and the canvas.
         return _Progress(state, jnp.concatenate([where, what.value]), objects, explained), found
+
+    def _look(self, image, seen, previous, noise):
+        """Look at what is left of the image: presence logit, q(z_where^t | x, z^(1:t-1)) and the LSTM's state."""
+        canvas = previous.explained.canvas
+        # 1. h^t = R(x, z^(t-1), h^(t-1)), in Difference AIR R(x - canvas, ...), gives p(z_pres^t = 1) and
+        #    q(z_where^t | x, z^(1:t-1)).
+        residual = _residual(image, canvas)
+        seen = self.recogniser.look(residual) if seen is None else seen
+        return self.recogniser(seen, previous.latents, previous.state, residual, noise)
+
+    def _draw(self, image, where, previous, empty, noise, pathwise):
+        """Infer the object in a window and draw it: its code, all objects so far, and how they explain the image."""
+        # 2. Attend: cut out the glimpse x_att^t.
+        behind = previous.explained.canvas if self.residual_glimpses else empty
+        behind = behind if pathwise else jax.lax.stop_gradient(behind)
+        glimpse = windows.read(self.compositor.shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
+        # 3. Infer: sample z_what^t from q(z_what^t | x_att^t).
+        what = self.patches.encode(glimpse, noise, pathwise=pathwise)
+        # 4. Draw: decode z_what^t to the patch y_att^t, write it to the canvas as y^t, and evaluate p(x | z^(1:t)).
+        objects = self.compositor.compose(previous.objects, self.place(where, what.value))
+        return what, objects, self.background.explain(image, objects, self.likelihood, previous.explained)
+
+    def infer_given(
+        self,
+        image: Float[Array, "c h w"],
+        where: Float[Array, "N 3"],
+        count: Int[Array, ""],
+        *,
+        key: PRNGKeyArray,
+    ) -> Given:
+        """Infer the codes of objects whose number and windows are known, and evaluate q of these.
+
+        The order of objects is the recogniser's own: each step takes the object nearest to the mean of its q(where).
+
+        Args:
+            image: the image.
+            where: windows of the objects; those from `count` on are ignored.
+            count: number of objects.
+            key: fixes the noise.
+        """
+        nothing = self._nothing
+        empty = self.background.explain(image, nothing, self.likelihood)
+        seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))
+        start = _Progress(self.recogniser.lstm.initial_state, jnp.zeros(3 + self.patches.code_size), nothing, empty)
+        longer_sides = jnp.asarray(windows.extent(*self.image_shape[1:]))
+
+        def step(carry, noise):
+            (previous, left), (_, for_what, for_attention) = carry, noise
+            presence_logit, posterior, state = self._look(image, seen, previous, for_attention)
+            distances = jnp.sum(((where[:, 1:] - posterior.mean[1:]) / longer_sides) ** 2, axis=1)
+            chosen, present = jnp.argmin(jnp.where(left, distances, jnp.inf)), jnp.any(left)
+            what, objects, explained = self._draw(image, where[chosen], previous, empty.canvas, for_what, True)
+            latents = jnp.concatenate([where[chosen], what.value])
+            new = _Progress(state, latents, objects, explained)
+            progress = jax.tree.map(lambda after, before: jnp.where(present, after, before), new, previous)
+            log_q = jax.nn.log_sigmoid(jnp.where(present, presence_logit, -presence_logit))
+            log_q += jnp.where(present, posterior.log_prob(where[chosen]), 0.0)
+            return (progress, left.at[chosen].set(False)), (log_q, jnp.where(present, what.kl, 0.0))
+
+        t, noise = jnp.arange(self.max_objects), self._noise(key)
+        (last, _), (log_q, kl) = jax.lax.scan(step, (start, t < count), noise, unroll=self._unroll)
+        return Given(
+            log_joint=last.explained.log_likelihood - jnp.sum(kl),
+            log_q=jnp.sum(jnp.where(t <= count, log_q, 0.0)),
+        )
 
     def view(
         self,

@@ -126,6 +126,11 @@ class Family(eqx.Module):
         return None
 
     @property
+    def edge(self) -> float:
+        """The share of an object's largest change of a pixel from which on pixels count for its box."""
+        return 0.5
+
+    @property
     def glimpse_side(self) -> int | None:
         """The side of glimpses, in samples; None: no glimpses are cut."""
         return None
