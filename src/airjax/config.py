@@ -10,7 +10,7 @@ BackgroundKind = Literal["none", "noise", "grid", "texture"]
 ChannelsKind = Literal[1, 3]
 ComposeKind = Literal["add", "over"]
 CountPriorKind = Literal["geometric", "uniform"]
-BackgroundModelKind = Literal["none", "constant", "mean", "linear"]
+BackgroundModelKind = Literal["none", "constant", "mean", "smooth", "linear"]
 PolarityKind = Literal["light", "dark"]
 LikelihoodKind = Literal["normal", "bernoulli"]
 ObjectsKind = Literal["patches", "solids", "crockery", "crockery-round"]
@@ -55,6 +55,9 @@ class DataConfig:
         data_seed: seed of the data set, separate from the run's seed.
         counts: possible numbers of objects in a scene, equally likely.
         canvas: side of a scene, in pixels; pictures of a folder are fitted into it.
+        height: height of a folder's images, if it differs from their width, canvas; None: they are square.
+        levels: values of a folder's pictures that become black and white, and gamma: values between, from 0 to 1, are
+            raised to the power of 1 / gamma. None: 0, the most that their bits hold, and 1.
         digit_scale: mean factor by which a 28-pixel digit is shrunk.
         digit_scale_sd: standard deviation of that factor.
         digit_side: smallest and largest side of a digit's tile, in pixels, uniform between; None: use digit_scale.
@@ -74,6 +77,8 @@ class DataConfig:
     data_seed: int = 0
     counts: tuple[int, ...] = (0, 1, 2)
     canvas: int = 50
+    height: int | None = None
+    levels: tuple[float, float, float] | None = None
     digit_scale: float = 1.3
     digit_scale_sd: float = 0.1
     digit_side: tuple[float, float] | None = None
@@ -91,6 +96,12 @@ class DataConfig:
         _check_positive(self, "digit_scale")
         _check(self, "finite and at least 0", lambda value: 0 <= value < math.inf, "digit_scale_sd")
         _check(self, "from 1 to 255, or none", lambda value: value is None or 1 <= value <= 255, "max_ink")
+        _check(self, "at least 1, or none", lambda value: value is None or value >= 1, "height")
+        valid = lambda value: (
+            value is None
+            or (len(value) == 3 and -math.inf < value[0] < value[1] < math.inf and 0 < value[2] < math.inf)
+        )
+        _check(self, "black, white above it, and a positive gamma, or none", valid, "levels")
         if self.digit_side is not None:
             ordered = lambda value: len(value) == 2 and 1 <= value[0] <= value[1] <= self.canvas
             _check(self, f"two numbers from 1 to canvas = {self.canvas}, the smaller first", ordered, "digit_side")
@@ -133,7 +144,8 @@ class ModelConfig:
         draw_hidden: size of the encoder's and the decoder's LSTM (draw).
         residual_glimpses: whether glimpses are cut from the residual after earlier objects, not from the image.
         difference: whether the LSTM sees the residual at every step (Difference AIR), not the image.
-        background_model: black (none), one colour (constant), an image (mean), or a mix of components (linear).
+        background_model: black (none), one colour (constant), an image (mean), an image plus a smooth field for each
+            scene (smooth), or a mix of components (linear).
         background_components: number of background components per channel (linear).
         compose: whether objects add to what is behind them, or cover it with a mask.
         likelihood: kind of p(x | canvas).
@@ -141,7 +153,7 @@ class ModelConfig:
         learn_sd: whether sd is learned.
         sd_start: initial sd, annealed geometrically to sd once p(n) is annealed; None: no annealing.
         sd_anneal_steps: number of steps over which sd is annealed.
-        scale: prior median of a window's side, as a fraction of the canvas side.
+        scale: prior median of a window's side, as a fraction of the longer side of the canvas.
         scale_sd: prior standard deviation of the logarithm of a window's side.
         position_sd: prior standard deviation of a window's centre, in canvas units from -1 to 1.
         learn_where: whether the prior on windows is learned.
@@ -202,8 +214,10 @@ class ModelConfig:
         _check_choice(self, CountPriorKind, "count_prior")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
-        if self.background_model == "linear" and self.likelihood != "normal":
-            raise ValueError(f"background_model linear needs a normal likelihood, got likelihood {self.likelihood}")
+        if self.background_model in ("smooth", "linear") and self.likelihood != "normal":
+            raise ValueError(
+                f"background_model {self.background_model} needs a normal likelihood, got likelihood {self.likelihood}"
+            )
         if self.sd_start is not None:
             _check_positive(self, "sd_start")
             if self.learn_sd or self.likelihood != "normal":
@@ -221,6 +235,10 @@ class TrainConfig:
         objective: estimator of the gradient (docs/model.md).
         samples: trajectories per image, K (importance, rws, and vimco, which needs at least 2).
         temperature: temperature of the relaxed presences (concrete).
+        paste: weight of log q of scenes pasted together from pieces of the images (`airjax.learning.pasting`), whose
+            objects are known, beside the bound of the images; 0: no such scenes.
+        paste_alone: number of first steps that learn from pasted scenes alone; at most a fifth of all.
+        pasted_scenes: number of pasted scenes.
         learning_rate: peak learning rate of Adam.
         schedule: learning rate after the warm-up: falls to zero at the last step (cosine), or stays (constant).
         warmup: number of steps over which the learning rate rises from zero.
@@ -237,6 +255,9 @@ class TrainConfig:
     objective: ObjectiveKind = "marginal"
     samples: int = 5
     temperature: float = 0.5
+    paste: float = 0.0
+    paste_alone: int = 200
+    pasted_scenes: int = 3_000
     learning_rate: float = 1e-3
     schedule: ScheduleKind = "cosine"
     warmup: int = 100
@@ -249,7 +270,9 @@ class TrainConfig:
     def __post_init__(self):
         _check_at_least(self, 1, "steps", "batch", "chunk", "checkpoint_every", "evaluate_every", "keep")
         _check_at_least(self, 2 if self.objective == "vimco" else 1, "samples")
-        _check_at_least(self, 0, "warmup")
+        _check_at_least(self, 0, "warmup", "paste_alone")
+        _check_at_least(self, 1, "pasted_scenes")
+        _check(self, "finite and at least 0", lambda value: 0 <= value < math.inf, "paste")
         _check(self, f"from 0 to {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED, "seed")
         _check_positive(self, "learning_rate", "baseline_learning_rate", "temperature")
         _check_choice(self, ObjectiveKind, "objective")
@@ -265,5 +288,7 @@ class Config:
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self):
+        if self.train.paste and (self.model.objects != "patches" or self.train.objective != "marginal"):
+            raise ValueError("paste needs objects that are patches, and the marginal objective")
         if self.model.objects != "patches" and self.train.objective != "marginal":
             raise ValueError(f"objective must be marginal where objects are solids, got {self.train.objective}")

@@ -106,8 +106,8 @@ def test_pictures_are_decoded_once(root, cache, monkeypatch):
 
 
 def test_a_cache_left_incomplete_by_a_kill_is_not_used(root, monkeypatch):
-    def stop(root, names):
-        yield next(read_pictures(root, names))
+    def stop(root, names, levels):
+        yield next(read_pictures(root, names, levels))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from airjax.data.images import FORMATS, Placement, is_on_light, letterbox, open_picture
+from airjax.data.images import FORMATS, Placement, find_levels, is_on_light, letterbox, open_picture
 
 GREY = np.random.default_rng(0).integers(0, 256, (5, 7), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -49,6 +49,38 @@ def test_pictures_of_other_kinds_are_read(tmp_path, mode, suffix, channels):
 def test_a_picture_of_16_bits_keeps_its_greys(tmp_path):
     path = _write(tmp_path / "a.png", GREY.astype(np.uint16) * 257)
     np.testing.assert_array_equal(read_image(path, (1, 5, 7)), GREY[None])
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"), [(np.uint16, "png"), (np.uint16, "tif"), (np.int32, "tif"), (np.float32, "tif")]
+)
+def test_levels_turn_any_range_into_8_bits(tmp_path, kind, suffix):
+    values = np.linspace(100, 1124, 12).reshape(3, 4).astype(kind)
+    Image.fromarray(values).save(path := tmp_path / f"a.{suffix}")
+    shown = np.asarray(open_picture(path, levels=(100.0, 1124.0, 1.0)), float)
+    np.testing.assert_allclose(shown, 255 * (values - 100.0) / 1024, atol=1)
+    lifted = np.asarray(open_picture(path, levels=(100.0, 612.0, 2.0)), float)
+    np.testing.assert_allclose(lifted, 255 * np.sqrt(np.clip((values - 100.0) / 512, 0, 1)), atol=1)
+
+
+def test_levels_apply_to_pictures_of_8_bits_too(tmp_path):
+    path = _write(tmp_path / "a.png", np.array([[10, 30], [50, 70]], np.uint8))
+    assert np.asarray(open_picture(path, levels=(10.0, 50.0, 1.0))).tolist() == [[0, 128], [255, 255]]
+
+
+def test_levels_are_found_where_they_are_needed():
+    rng = np.random.default_rng(0)
+    as_pictures = lambda values: [Image.fromarray(one) for one in values]
+    full = rng.integers(256, size=(4, 40, 40)).astype(np.uint8)
+    assert find_levels(as_pictures(full)) is None
+    black, white, gamma = find_levels(as_pictures(100 + full // 8)) or pytest.fail("dim pictures need levels")
+    assert (black < 101 and 130 < white < 140, gamma) == (True, 1)
+    camera = (4_000 + rng.integers(1_000, size=(4, 40, 40))).astype(np.uint16)
+    black, white, gamma = find_levels(as_pictures(camera)) or pytest.fail("pictures of 16 bits need levels")
+    assert (3_900 < black < 4_002 and 4_998 < white < 5_100, gamma) == (True, 1)
+    cells = rng.normal(20, 2, (4, 40, 40))
+    cells[:, :10, :20], cells[:, 30:32, 30:32] = 60, 240  # many faint things and a few much lighter ones
+    assert find_levels(as_pictures(np.rint(cells).astype(np.uint8)))[2] == 2
 
 
 def test_a_picture_is_turned_as_its_camera_says(tmp_path):

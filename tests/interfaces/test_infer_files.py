@@ -253,3 +253,17 @@ def test_results_are_plain_json(inference, outputs):
     infer_files.to_files(inference, outputs, progress=False)
     results = json.loads(outputs.coco.read_text())
     assert {"image_id", "category_id", "bbox", "score"} == results[0].keys()
+
+
+def test_counts_as_high_as_the_model_can_find_are_doubted(inference, caplog):
+    list(inference.batches())
+    most = inference.model.max_objects
+    counted = [line["count"] for batch in inference.batches() for line in batch if "count" in line]
+    full = counted.count(most)
+    assert (f"{full} of {len(counted)} pictures hold {most} objects" in caplog.text) == (full > 0.05 * len(counted))
+    caplog.clear()
+    inference._doubt_counts(np.array([most] * 2 + [0] * 18))
+    assert f"2 of 20 pictures hold {most} objects, the most that this model can find" in caplog.text
+    caplog.clear()
+    inference._doubt_counts(np.array([most] + [0] * 19))
+    assert not caplog.text

@@ -10,7 +10,7 @@ import pytest
 import airjax
 from airjax.config import ModelConfig
 from airjax.models.build import build_model
-from airjax.runs import checkpoint, presets
+from airjax.runs import checkpoint, former, presets
 from airjax.runs.record import RECORD, RunError, load_model, read_record
 
 
@@ -22,6 +22,9 @@ def old_run(tmp_path, tmp_path_factory):
     model = record["config"]["model"]
     model |= {"ground": model.pop("background_model"), "ground_size": model.pop("background_components")}
     model |= {"count_rate": 1.0, "count_table": []}
+    for part in record["config"].values():
+        for name in former.ADDED.keys() & part.keys():
+            del part[name]
     (run / RECORD).write_text(json.dumps(record))
     return run
 
@@ -31,6 +34,15 @@ def test_an_old_run_loads_with_the_same_model(old_run, tmp_path_factory):
     assert read_record(old_run) == read_record(new)
     for one, other in zip(*(jax.tree.leaves(load_model(run)) for run in (old_run, new)), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_old_run_of_oblong_images_is_refused_with_who_can_read_it(old_run):
+    """Their windows were as oblong as they."""
+    record = json.loads((old_run / RECORD).read_text())
+    record["image_shape"][1] += 4
+    (old_run / RECORD).write_text(json.dumps(record))
+    with pytest.raises(RunError, match=r"oblong.*the version that wrote it can read it"):
+        read_record(old_run)
 
 
 def test_a_removed_setting_that_meant_something_is_refused_with_who_can_read_it(old_run):

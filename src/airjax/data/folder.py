@@ -16,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from airjax.data.images import letterbox, open_picture, shape_of
+from airjax.data.images import Levels, decode, find_levels, letterbox, open_picture, shape_of
 from airjax.files import atomically, write_atomically
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
@@ -70,18 +70,31 @@ def list_pictures(root: Path) -> list[str]:
     return sorted(names)
 
 
-def read_pictures(root: Path, names: Sequence[str]) -> Iterator[Read]:
-    """Read pictures in the given order, a few of them ahead on other threads."""
+def read_pictures(root: Path, names: Sequence[str], levels: Levels | None = None) -> Iterator[Read]:
+    """Read pictures in the given order, a few of them ahead on other threads; `levels` as in `images.plain`."""
 
     def read(name: str) -> Read:
         try:
-            return Read(name, open_picture(root / name, name), None)
+            return Read(name, open_picture(root / name, name, levels=levels), None)
         except (ValueError, OSError) as error:
             return Read(name, None, str(error))
 
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(names), AHEAD):
             yield from pool.map(read, names[start : start + AHEAD])
+
+
+def folder_levels(root: Path, names: Sequence[str]) -> Levels | None:
+    """Choose how values of a folder's pictures become black, white and grey; see `images.find_levels`."""
+
+    def readable() -> Iterator[Image.Image]:
+        for name in names:
+            try:
+                yield decode(root / name, name)
+            except (ValueError, OSError):
+                continue  # reported where pictures are read
+
+    return find_levels(readable())
 
 
 def report_unreadable(problems: Sequence[str], total: int) -> None:
@@ -103,7 +116,13 @@ def fingerprint(root: Path) -> str:
 
 
 def load_folder(
-    root: Path, image_shape: tuple[int, int, int], *, invert: bool = False, seed: int = 0, strict: bool = False
+    root: Path,
+    image_shape: tuple[int, int, int],
+    *,
+    levels: Levels | None = None,
+    invert: bool = False,
+    seed: int = 0,
+    strict: bool = False,
 ) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
     """Read the pictures below `root`, fitted to (channels, height, width) = `image_shape` and shuffled by `seed`.
 
@@ -114,6 +133,7 @@ def load_folder(
     Args:
         root: the folder.
         image_shape: the (channels, height, width) of the images.
+        levels: how values become black, white and grey, as in `images.plain`.
         invert: whether to swap dark and light.
         seed: seed of the random order, which makes any slice a random sample.
         strict: whether a picture that can't be read is an error.
@@ -123,11 +143,10 @@ def load_folder(
         ValueError: no picture can be read; with `strict`, some picture can't be read.
     """
     names = list_pictures(root)
-    path = _cached(root, names, (*image_shape, invert, seed))
+    path = _cached(root, names, (*image_shape, levels, invert, seed))
     if not path.with_suffix(".json").is_file():
-        _decode(
-            root, [names[i] for i in np.random.default_rng(seed).permutation(len(names))], image_shape, invert, path
-        )
+        shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+        _decode(read_pictures(root, shuffled, levels), len(names), image_shape, invert, path)
     problems = json.loads(path.with_suffix(".json").read_text())["problems"]
     if strict and problems:
         raise ValueError(problems[0])
@@ -145,13 +164,13 @@ def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
     return Path(pooch.os_cache("airjax")) / "pictures" / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
 
 
-def _decode(root: Path, names: Sequence[str], image_shape: tuple[int, int, int], invert: bool, path: Path) -> None:
+def _decode(pictures: Iterator[Read], total: int, image_shape: tuple[int, int, int], invert: bool, path: Path) -> None:
     """Decode pictures into `path`. Then write a JSON file of problems beside it, which marks it as complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     problems, done, shape, bar = [], 0, shape_of(*image_shape), Console(stderr=True)
     with atomically(path) as file:
-        np.lib.format.write_array_header_1_0(file, _header(len(names), shape))
-        for read in track(read_pictures(root, names), "reading", len(names), console=bar, disable=not bar.is_terminal):
+        np.lib.format.write_array_header_1_0(file, _header(total, shape))
+        for read in track(pictures, "reading", total, console=bar, disable=not bar.is_terminal):
             if read.picture is None:
                 problems.append(read.problem)
                 continue

@@ -14,6 +14,17 @@ MAX_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Formats that are accepted for pictures that don't come from a file."""
 
+WELL_USED = 0.4
+"""Share of the range of 8 bits that pictures use if their contrast is not stretched."""
+
+NOT_BLACK = 0.02
+"""Level of a background, of the range used, from which on it is not black."""
+SKEWED = 2.0
+"""Ratio of the lightest things to those that are common, over the background, from which on faint ones are lifted."""
+
+Levels = tuple[float, float, float]
+"""The values of a picture that become black and white, and gamma."""
+
 _DAMAGED = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
 
 
@@ -54,24 +65,33 @@ def open_picture(
     source: Path | io.BytesIO,
     name: str | None = None,
     *,
+    levels: Levels | None = None,
     max_pixels: int = MAX_PIXELS,
     formats: tuple[str, ...] | None = None,
 ) -> Image.Image:
-    """Decode a picture of 8 or 16 bits a channel to grey ("L") or colour ("RGB").
+    """Decode a picture to grey ("L") or colour ("RGB"), with 8 bits a channel.
 
     It is rotated as its EXIF orientation says, and transparent parts become white.
 
     Args:
         source: Path of a file, or a buffer with its content.
         name: Name of the picture in error messages; by default the path.
+        levels: How values become black, white and grey; see `plain`.
         max_pixels: Most pixels that a picture may have.
         formats: Formats that are read; by default all that Pillow supports.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not a picture, is damaged, too large, or has 32 bits a channel.
+        ValueError: it is not a picture, is damaged, too large, or has 32 bits a channel and no `levels` are given.
     """
     name = name or str(source)
+    return plain(decode(source, name, max_pixels=max_pixels, formats=formats), name, levels)
+
+
+def decode(
+    source: Path | io.BytesIO, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+) -> Image.Image:
+    """Decode a picture as it is, rotated as its EXIF orientation says; see `open_picture`."""
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist or is not a file")
     damaged = lambda error: f"{name} is not a picture that can be read: {error}"
@@ -89,23 +109,63 @@ def open_picture(
             turned.load()
         except _DAMAGED as error:
             raise ValueError(damaged(error)) from None
-        return plain(turned, name)
+        return turned
 
 
-def plain(picture: Image.Image, name: str) -> Image.Image:
+def plain(picture: Image.Image, name: str, levels: Levels | None = None) -> Image.Image:
     """Convert a picture of any mode to grey ("L") or colour ("RGB"); transparent parts become white.
 
+    Args:
+        picture: the picture.
+        name: its name in error messages.
+        levels: values that become black and white, and gamma: values beyond are clipped, and those between, from 0 to
+            1, are raised to the power of 1 / gamma. None: 0, the most that 8 or 16 bits can hold, and 1.
+
     Raises:
-        ValueError: the picture, called `name` in the message, has 32 bits a pixel.
+        ValueError: the picture has 32 bits a pixel, and no `levels` are given.
     """
-    if picture.mode in ("F", "I"):
-        raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; save it with 8 or 16")
-    if picture.mode.startswith("I;16"):  # Pillow would clip values at 255
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if is_deep(picture):
+        if levels is None and not picture.mode.startswith("I;16"):
+            raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; give --levels BLACK WHITE")
+        return Image.fromarray(_to_bytes(np.asarray(picture), levels or (0, 2**16 - 1, 1)))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    return picture if levels is None else Image.fromarray(_to_bytes(np.asarray(picture), levels))
+
+
+def is_deep(picture: Image.Image) -> bool:
+    """Return whether a picture, as `decode` returns it, has more than 8 bits a channel."""
+    return picture.mode in ("F", "I") or picture.mode.startswith("I;16")
+
+
+def find_levels(pictures: Iterable[Image.Image]) -> Levels | None:
+    """Choose levels that suit pictures that `decode` has read.
+
+    The values that become black and white hold all but the darkest and the lightest thousandth of the pixels. If few of
+    the things on a dark background are much lighter than the others, as in fluorescence, gamma is 2; otherwise 1. None,
+    the full range, is chosen for pictures of 8 bits that use at least `WELL_USED` of it and need no gamma.
+    """
+    deep, values = False, []
+    for picture in pictures:
+        deep |= is_deep(picture)
+        one = np.asarray(picture if is_deep(picture) else plain(picture, "")).astype(np.float64).reshape(-1)
+        values.append(one[:: max(1, one.size // 10_000)])
+    pixels = np.concatenate(values) if values else np.zeros(1)
+    low, middle, common, high = np.quantile(pixels[np.isfinite(pixels)], (0.001, 0.5, 0.97, 0.999))
+    not_black = middle - low > NOT_BLACK * (high - low)
+    skewed = not_black and middle < common and high - middle > max(SKEWED * (common - middle), middle - low)
+    if not deep and not skewed and high - low >= WELL_USED * 255:
+        return None
+    margin = 0.0 if skewed else 0.05 * (high - low) or 1.0
+    return float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}"), 2.0 if skewed else 1.0
+
+
+def _to_bytes(values, levels):
+    black, white, gamma = levels
+    scaled = np.clip((np.nan_to_num(values.astype(np.float32)) - black) / (white - black), 0, 1)
+    return np.rint(255 * scaled ** (1 / gamma)).astype(np.uint8)
 
 
 def letterbox(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> Letterboxed:

@@ -75,10 +75,11 @@ def _own(config: DataConfig) -> Path | None:
 
 
 def _pictures(path: Path, config: DataConfig) -> Scenes:
-    shape, dark = (config.channels, config.canvas, config.canvas), config.polarity == "dark"
+    shape, dark = (config.channels, config.height or config.canvas, config.canvas), config.polarity == "dark"
     if config.pictures not in (None, found := fingerprint(path)):
         raise ValueError(f"the pictures in {path} have changed: there were {config.pictures}, now {found}")
-    return Scenes(load_folder(path, shape, invert=dark, seed=config.data_seed, strict=config.strict))
+    images = load_folder(path, shape, levels=config.levels, invert=dark, seed=config.data_seed, strict=config.strict)
+    return Scenes(images)
 
 
 def _file(path: Path, config: DataConfig) -> Scenes:
@@ -97,6 +98,8 @@ def _check_meant(config: DataConfig) -> None:
         "channels": ("sprites", folder),
         "polarity": (folder, file),
         "strict": (folder,),
+        "height": (folder,),
+        "levels": (folder,),
     }
     own = folder if Path(config.name).is_dir() else file
     kind = config.name if config.name in DATA_SETS else own

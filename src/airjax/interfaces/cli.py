@@ -131,6 +131,7 @@ def infer(
     samples: int = 100,
     seed: int = 0,
     polarity: PolarityKind | None = None,
+    levels: tuple[float, float, float] | None = None,
     json: bool = False,
     coco: Path | None = None,
     parquet: Path | None = None,
@@ -146,6 +147,7 @@ def infer(
         samples: Trajectories per image for the count posterior.
         seed: Seed of the trajectories.
         polarity: Whether objects are lighter or darker than the background; by default as in training.
+        levels: Values of the pictures that become black and white, and gamma; by default as in training.
         json: Print one JSON object.
         coco: Write COCO results (and NAME.images.json, the images they refer to).
         parquet: Write a table with one row per object.
@@ -159,7 +161,9 @@ def infer(
     pictures, outputs = infer_files.gather(images), infer_files.Outputs(coco, parquet, overlay)
     trained, random = from_pretrained(run), key(seed)
     invert = (polarity or trained.polarity) == "dark"
-    inference = infer_files.Inference(trained.model, pictures, invert=invert, samples=samples, key=random)
+    inference = infer_files.Inference(
+        trained.model, pictures, invert=invert, samples=samples, key=random, levels=levels or trained.levels
+    )
     if not outputs.paths:
         print_images(infer_files.readable(inference), json)
     elif json:

@@ -28,8 +28,8 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
 
     The second file, `NAME.images.json`, is a COCO data set without annotations: names, sizes, ids, and for every image
     its count and p(n | x). To load both with pycocotools: `COCO(images).loadRes(results)`. Boxes are [x, y, width,
-    height] in pixels of the picture. Scores are probabilities of presence. Objects that draw nothing have no box and
-    are left out.
+    height] in pixels of the picture. Scores are probabilities of presence. Objects of a 3D model that draw nothing
+    have no box and are left out.
 
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture; none is kept in memory.

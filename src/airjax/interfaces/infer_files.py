@@ -28,6 +28,8 @@ from airjax.inference.infer import describe
 from airjax.interfaces import formats
 from airjax.models.base import Family
 
+FULL = 0.05
+"""Share of pictures with the largest count from which on that is doubted."""
 _logger = logging.getLogger(__name__)
 
 
@@ -79,6 +81,7 @@ class Inference:
         invert: whether dark and light are swapped first.
         samples: trajectories for p(n | x).
         key: random key; each batch derives its own from its index.
+        levels: how values of the pictures become black, white and grey; see `airjax.data.images.plain`.
     """
 
     model: Family
@@ -86,6 +89,7 @@ class Inference:
     invert: bool
     samples: int
     key: PRNGKeyArray
+    levels: tuple[float, float, float] | None = None
 
     def batches(
         self, first: int = 0, watch: Callable[[Image.Image, dict[str, Any]], None] | None = None
@@ -104,16 +108,29 @@ class Inference:
         Raises:
             ValueError: `samples` is below 1; a picture can't be read, if that is an error.
         """
-        read = read_pictures(self.pictures.root, self.pictures.names[first * AHEAD :])
+        read = read_pictures(self.pictures.root, self.pictures.names[first * AHEAD :], self.levels)
+        counts = []
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))
             if index == first:
                 self._doubt_polarity([one.picture for one in batch if one.picture])
             lines = self._describe(batch, index)
+            counts += [line["count"] for line in lines if "count" in line]
             for one, line in zip(batch, lines):
                 if watch and one.picture:
                     watch(one.picture, line)
             yield lines
+        self._doubt_counts(np.array(counts))
+
+    def _doubt_counts(self, counts: np.ndarray) -> None:
+        """Warn if many pictures hold as many objects as the model can find, so that there may be more."""
+        most = self.model.max_objects
+        if (full := np.sum(counts == most)) > FULL * len(counts):
+            _logger.warning(
+                "%d of %d pictures hold %d objects, the most that this model can find (--max-objects in training): "
+                "they may hold more",
+                *(full, len(counts), most),
+            )
 
     def _doubt_polarity(self, pictures: list[Image.Image]) -> None:
         """Warn about pictures with a light background where the model expects a black one."""
@@ -306,4 +323,5 @@ def _describe_inference(inference: Inference) -> dict[str, Any]:
         "invert": inference.invert,
         "samples": inference.samples,
         "key": np.asarray(inference.key).tolist(),
+        "levels": inference.levels,
     }

@@ -146,8 +146,8 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
 
     def _canvas(self, look: doctor.Report) -> tuple[int, ...]:
         """Choose the shape that pictures are fitted into."""
-        side, channels = look.settings["canvas"], look.settings["channels"]
-        by_look = shape_of(channels, side, side)
+        width, height, channels = (look.settings[name] for name in ("canvas", "height", "channels"))
+        by_look = shape_of(channels, height or width, width)
         return by_look if self.image_shape is None else arrays.check_shape(self.image_shape)
 
     def _given(self, look: doctor.Report) -> dict[str, Any]:
@@ -168,7 +168,8 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         state = trainer.init_from_data(trainer.init(self.config_, training, images.shape[1:]), images)
         # Numpy arrays go to the device chunk by chunk, so that one compiled program serves any number of images.
         step = trainer.step_with(self.config_)
-        for chunk in loop.chunks(images, training, step, state, progress=self.verbose):
+        data = trainer.learn_from(self.config_, training, images)
+        for chunk in loop.chunks(data, training, step, state, progress=self.verbose):
             state = chunk.state
         return state.model
 
@@ -283,7 +284,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             ValueError: the model is one of objects in 3D.
             RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
         """
-        model, config, polarity = pretrained.from_pretrained(source)
+        model, config, polarity, _ = pretrained.from_pretrained(source)
         if config.objects != ModelConfig.objects:
             raise ValueError(f"the estimator takes models of patches, not of {config.objects}")
         shape = shape_of(*model.image_shape)

@@ -23,7 +23,7 @@ from airjax.files import write_atomically
 from airjax.learning import trainer
 from airjax.models.base import Family
 from airjax.runs import checkpoint
-from airjax.runs.former import RemovedSettingError, renamed
+from airjax.runs.former import ADDED, RemovedSettingError, renamed
 
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -105,6 +105,8 @@ def read_record(folder: Path) -> Record:
     try:
         content = json.loads(path.read_text())
         channels, height, width = (int(side) for side in content["image_shape"])
+        if height != width and "height" not in content["config"]["data"]:
+            raise RemovedSettingError("images are oblong, and windows were stretched as they are")
         record = Record(from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
         record.blank_state()
     except RemovedSettingError as error:
@@ -152,7 +154,7 @@ def from_json(kind: Any, value: Any) -> Any:
     """Convert JSON of a configuration back into its type; missing and unknown names are errors."""
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = typing.get_type_hints(kind)
-        value = renamed(value)
+        value = {name: default for name, default in ADDED.items() if name in hints} | renamed(value)
         if missing := hints.keys() - value.keys():  # defaults can't stand in: they may have changed since
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
         return kind(**{name: from_json(hints[name], item) for name, item in value.items()})

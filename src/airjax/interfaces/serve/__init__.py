@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from airjax.interfaces.serve.answers import held_out_pictures
 from airjax.interfaces.serve.app import create_app as create_app
-from airjax.runs.pretrained import load, names
+from airjax.runs.pretrained import from_pretrained, load, names
 from airjax.runs.record import RECORD
 
 HOST = "127.0.0.1"
@@ -45,10 +45,11 @@ def serve_model(source: str | None, *, port: int) -> None:
 
 def _app(source: str | None) -> FastAPI:
     beside = load(IN_3D) if source is None and IN_3D in names() else None
-    folder, model = Path(source or DEFAULT), load(source or DEFAULT)
+    folder, trained = Path(source or DEFAULT), from_pretrained(source or DEFAULT)
+    model = trained.model
     _logger.info("compiling")
     pictures = held_out_pictures(folder) if model.stage is None and (folder / RECORD).is_file() else None
-    return create_app(model, name=folder.resolve().name, pictures=pictures, beside=beside)
+    return create_app(model, name=folder.resolve().name, pictures=pictures, beside=beside, levels=trained.levels)
 
 
 def _serve(app: FastAPI, listener: socket.socket) -> None:

@@ -16,14 +16,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from airjax.config import ModelConfig, PolarityKind
+from airjax.config import DataConfig, ModelConfig, PolarityKind
 from airjax.files import write_atomically
 from airjax.models.base import Family
 from airjax.models.build import build_model
 from airjax.runs import checkpoint, record
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT = 2
+FORMAT = 3
 _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
 _MOST = 100_000
@@ -31,7 +31,7 @@ _MOST = 100_000
 _MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
 _MOST_OBJECTS = 1_000
-_KEYS = {"format", "image_shape", "model", "polarity", "sha256"}
+_KEYS = {"format", "image_shape", "levels", "model", "polarity", "sha256"}
 
 
 class PretrainedError(RuntimeError):
@@ -39,17 +39,19 @@ class PretrainedError(RuntimeError):
 
 
 class Trained(NamedTuple):
-    """A trained model, with its configuration and the polarity of its pictures.
+    """A trained model, with its configuration, and how its pictures were read.
 
     Attributes:
         model: the model.
         config: the configuration it was built from.
         polarity: `dark` if it was trained on inverted pictures of dark objects.
+        levels: the values of pictures that became black and white, and gamma; None: the full range, and 1.
     """
 
     model: Family
     config: ModelConfig
     polarity: PolarityKind
+    levels: tuple[float, float, float] | None
 
 
 def names() -> list[str]:
@@ -70,7 +72,7 @@ def load(source: str | Path) -> Family:
 
 
 def from_pretrained(source: str | Path) -> Trained:
-    """Load a trained model, with its configuration and polarity.
+    """Load a trained model, with its configuration, and how its pictures were read.
 
     Args:
         source: the name of a model of the package (`names`), a run's folder, a folder written by
@@ -86,7 +88,7 @@ def from_pretrained(source: str | Path) -> Trained:
             return _read(packaged)
     if (folder / record.RECORD).is_file():
         config = record.read_record(folder).config
-        return Trained(record.load_model(folder), config.model, config.data.polarity)
+        return Trained(record.load_model(folder), config.model, config.data.polarity, config.data.levels)
     if folder.is_dir():
         return _read(folder)
     if str(source).count("/") == 1 and not str(source).startswith((".", "/")):
@@ -117,6 +119,7 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
         "image_shape": trained.model.image_shape,
         "model": dataclasses.asdict(trained.config),
         "polarity": trained.polarity,
+        "levels": trained.levels,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -161,7 +164,7 @@ def _read(folder: Path) -> Trained:
     path = folder / CONFIG
     content = _bytes(path, _MOST_JSON)
     try:
-        config, shape, polarity, digest = _parse(json.loads(content))
+        config, shape, polarity, levels, digest = _parse(json.loads(content))
         build = lambda: build_model(config, shape, key=jax.random.PRNGKey(0))
         expected = eqx.filter_eval_shape(build)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
@@ -169,7 +172,7 @@ def _read(folder: Path) -> Trained:
     weights = _bytes(folder / WEIGHTS, _MOST_BYTES)
     if hashlib.sha256(weights).hexdigest() != digest:
         raise PretrainedError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CONFIG}")
-    return Trained(_restore(weights, expected, folder / WEIGHTS), config, polarity)
+    return Trained(_restore(weights, expected, folder / WEIGHTS), config, polarity, levels)
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -193,20 +196,30 @@ def _restore(weights: bytes, expected: Family, path: Path) -> Family:
         raise PretrainedError(str(error)) from None
 
 
-def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, str]:
+def _parse(
+    content: Any,
+) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, tuple[float, float, float] | None, str]:
     """Check every value of a configuration before a model is built from it."""
+    form = content.get("format") if isinstance(content, Mapping) else FORMAT
+    if form in (1, 2):  # 1: former names of settings and weights; 1 and 2: no levels
+        content = {**content, "levels": None}
+    elif form != FORMAT:
+        raise ValueError(f"format must be from 1 to {FORMAT}, got {form}; a newer airjax may read it")
     if not isinstance(content, Mapping) or content.keys() != _KEYS:
         raise ValueError(f"it must hold {', '.join(sorted(_KEYS))}")
-    if content["format"] not in (1, FORMAT):  # 1: former names of settings and weights
-        raise ValueError(f"format must be 1 or {FORMAT}, got {content['format']}; a newer airjax may read it")
     shape = tuple(content["image_shape"])
     if len(shape) != 3 or shape[0] not in (1, 3) or not all(type(s) is int and 1 <= s <= _MOST_SIDE for s in shape):
         raise ValueError(f"image_shape must be channels (1 or 3), height and width (at most {_MOST_SIDE}), got {shape}")
+    config = _model_config(content["model"])
+    if form != FORMAT and shape[1] != shape[2] and config.objects == "patches":
+        raise ValueError(f"it is of format {form}, in which windows of oblong images were stretched; train it again")
     if content["polarity"] not in ("light", "dark"):
         raise ValueError(f"polarity must be light or dark, got {content['polarity']}")
+    levels = None if content["levels"] is None else tuple(content["levels"])
+    DataConfig(levels=levels)  # type: ignore[arg-type]  # checks them
     if not isinstance(content["sha256"], str):
         raise ValueError("sha256 must be text")
-    return _model_config(content["model"]), (shape[0], shape[1], shape[2]), content["polarity"], content["sha256"]
+    return config, (shape[0], shape[1], shape[2]), content["polarity"], levels, content["sha256"]  # type: ignore[return-value]
 
 
 def _model_config(values: dict[str, Any]) -> ModelConfig:
