@@ -11,6 +11,7 @@ import pytest
 from airjax.config import TrainConfig
 from airjax.inference import infer
 from airjax.learning import annealing, losses, trainer
+from airjax.learning.pasting import Pasted
 from airjax.models import count
 from airjax.models.build import count_prior
 from airjax.models.layers import Normal
@@ -111,6 +112,70 @@ def test_a_step_is_traced_once_however_often_it_runs(untouched_prior):
 
 def test_a_count_prior_that_is_not_learned_stays(untouched_prior):
     np.testing.assert_array_equal(untouched_prior[0].model.count_log_prior, count.uniform(3))
+
+
+@pytest.fixture(scope="module")
+def pasting(tiny_train_config):
+    return replace(tiny_train_config, paste=10.0, paste_alone=3, pasted_scenes=5)
+
+
+@pytest.fixture(scope="module")
+def pasted_data(tiny_images):
+    """The tiny images, and fewer scenes of known objects: squares of 4 pixels in windows of 5."""
+    where = np.zeros((6, 3, 3), np.float32)
+    images = np.zeros((6, 1, 12, 12), np.uint8)
+    for index, (y, x) in enumerate(np.random.default_rng(1).integers(0, 9, (6, 2))):
+        images[index, :, y : y + 4, x : x + 4] = 230
+        where[index, 0] = np.log(5 / 12), (x + 2) / 6 - 1, (y + 2) / 6 - 1
+    return trainer.Data(tiny_images, Pasted(images, where, np.ones(6, np.int32)))
+
+
+@pytest.fixture(scope="module")
+def train_pasted(tiny_config, pasting, pasted_data):
+    def run(*chunks, data=pasted_data):
+        state = trainer.init(tiny_config, pasting, (1, 12, 12))
+        for first, steps in zip(np.cumsum([0, *chunks]), chunks):
+            rows = jnp.asarray(trainer.batch_indices(pasting, 10, int(first), steps))
+            fixed = jax.tree.map(jnp.asarray, data), pasting, trainer.step_with(tiny_config)
+            state, _ = trainer.run_chunk(fixed, state, rows)
+        return state
+
+    return run
+
+
+@pytest.mark.slow
+def test_where_training_with_pasted_scenes_is_resumed_changes_nothing(train_pasted):
+    one, other = train_pasted(8), train_pasted(4, 4)
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other)):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_at_first_pasted_scenes_alone_are_learned_from(train_pasted, pasted_data):
+    other = pasted_data._replace(images=255 - pasted_data.images)
+    alone, all_of_them = ([train_pasted(steps, data=data).model for data in (pasted_data, other)] for steps in (3, 4))
+    without_prior = lambda model: eqx.tree_at(lambda m: m.count_log_prior, model, 0)  # it follows the images' counts
+    same = lambda models: jax.tree.all(jax.tree.map(np.array_equal, *map(without_prior, models)))
+    assert same(alone)
+    assert not same(all_of_them)
+
+
+def test_pasted_scenes_teach_where_objects_are_and_how_many(train_pasted, pasted_data):
+    log_q = lambda model: np.mean(
+        [
+            model.infer_given(image / 255.0, where, count, key=jax.random.PRNGKey(0)).log_q
+            for image, where, count in zip(*map(jnp.asarray, pasted_data.pasted))
+        ]
+    )
+    before, after = log_q(train_pasted().model), log_q(train_pasted(60).model)
+    assert after > before + 2
+
+
+def test_images_alone_are_learned_from_without_pieces_or_where_none_are_asked_for(
+    tiny_config, tiny_train_config, pasting, tiny_images
+):
+    assert trainer.learn_from(tiny_config, tiny_train_config, tiny_images) is tiny_images
+    assert trainer.learn_from(tiny_config, pasting, tiny_images) is tiny_images
 
 
 def test_first_bounds_are_as_they_were(trained):

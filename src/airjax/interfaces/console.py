@@ -74,7 +74,7 @@ def flag(name: str, value: Any) -> str:
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
         return f"--{dashed}" if value else f"--no-{dashed}"
-    return f"--{dashed} {value}"
+    return f"--{dashed} {' '.join(f'{one:g}' for one in value) if isinstance(value, tuple) else value}"
 
 
 def print_report(found: Any, as_json: bool) -> None:
@@ -89,6 +89,8 @@ def print_report(found: Any, as_json: bool) -> None:
     compared = "lighter and darker" if found.settings["compose"] == "over" else f"{found.polarity}er"
     print(f"objects: {compared} than the background, about {found.side:.3f} of a picture's longer side")
     print(f"objects in a picture: {shares}")
+    print(f"objects touch, or differ in size, in {100 * found.touching:.0f} % of the pictures; elsewhere, a threshold")
+    print("  and connected pieces (scipy.ndimage.label) count them as well")
     print(f"settings: {' '.join(flag(name, value) for name, value in found.settings.items())}")
     for doubt in found.doubts:
         print(f"AIR may be the wrong tool: {doubt}")

@@ -72,7 +72,7 @@ def _chunk(data, config, step, state, done) -> Chunk:
 
 
 def _select(data, rows):
-    return jax.tree.map(lambda x: x[rows.reshape(-1)], data)
+    return jax.tree.map(lambda x: x[rows.reshape(-1) % len(x)], data)
 
 
 def _news(chunk: Chunk) -> str:

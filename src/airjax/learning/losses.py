@@ -9,6 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 from airjax.config import TrainConfig
 from airjax.learning import bounds, estimators
 from airjax.learning.baseline import Baseline
+from airjax.learning.pasting import Pasted
+from airjax.models.air import AIR
 from airjax.models.base import Family, Trajectory
 
 Networks = tuple[Family, Baseline | None]
@@ -34,6 +36,19 @@ def batch_loss(
     """Return minus the mean surrogate over a batch, and the means of the bound and of q(n | x)."""
     terms = jax.vmap(lambda image, key: image_terms(config, networks, image, key=key))(images, keys)
     return -jnp.mean(terms.surrogate), (jnp.mean(terms.elbo), jnp.mean(terms.count_probs, axis=0))
+
+
+def pasted_loss(
+    config: TrainConfig, model: AIR, pasted: Pasted, keys: UInt32[Array, "b 2"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Return minus the mean bound of pasted scenes, given where their objects are, and minus the mean of log q of that.
+
+    The first teaches what objects look like, the second how many there are and where. The second is weighted by
+    `config.paste`.
+    """
+    one = lambda image, where, count, key: model.infer_given(image / 255.0, where, count, key=key)
+    given = jax.vmap(one)(*pasted, keys)
+    return -jnp.mean(given.log_joint), -config.paste * jnp.mean(given.log_q)
 
 
 def image_terms(config: TrainConfig, networks: Networks, image: Float[Array, "c h w"], *, key: PRNGKeyArray) -> Terms:

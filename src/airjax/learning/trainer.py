@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8, UInt32
 from airjax.config import ModelConfig, TrainConfig
 from airjax.learning import annealing, losses
 from airjax.learning.baseline import Baseline, build_baseline
+from airjax.learning.pasting import Pasted, paste
 from airjax.models.build import build_model
 from airjax.models.patches.base import PatchModel, trainable_copy
 
@@ -117,13 +118,15 @@ def run_chunk(
     """Take a step for every row of `indices` in one dispatch to the device.
 
     Args:
-        fixed: the data, whose arrays have one row per example; the settings; and the step function. Equal settings
-            and step functions share one compiled program.
+        fixed: the data, whose arrays have one row per example (those with fewer are repeated); the settings; and the
+            step function. Equal settings and step functions share one compiled program.
         state: the state before the first of these steps; its memory is reused.
         indices: rows of the data in each batch.
     """
     data, config, step = fixed
-    return jax.lax.scan(lambda s, i: step(config, s, jax.tree.map(lambda x: x[i], data)), state, indices)
+    first = jax.tree.leaves(data)[0]
+    take = lambda i: jax.tree.map(lambda x: x[i] if len(x) == len(first) else x[i % len(x)], data)
+    return jax.lax.scan(lambda s, i: step(config, s, take(i)), state, indices)
 
 
 def batch_indices(config: TrainConfig, scenes: int, first: int, steps: int) -> Int[np.ndarray, "steps b"]:
@@ -175,16 +178,52 @@ def init_from_data(state: State, images: UInt8[np.ndarray, "n c h w"]) -> State:
     return state._replace(model=state.model.init_from_data(images))
 
 
+class Data(NamedTuple):
+    """What AIR learns from: images, and scenes pasted together from pieces of them.
+
+    Attributes:
+        images: the images, one row per example.
+        pasted: scenes of known objects; None: there are none.
+    """
+
+    images: UInt8[Array, "n c h w"] | UInt8[np.ndarray, "n c h w"]
+    pasted: Pasted | None
+
+
+def learn_from(
+    model_config: ModelConfig, config: TrainConfig, images: UInt8[np.ndarray, "n c h w"]
+) -> UInt8[np.ndarray, "n c h w"] | Data:
+    """Add pasted scenes to images if they are asked for and there are pieces enough."""
+    if not config.paste:
+        return images
+    pasted = paste(images, model_config.max_objects, config.pasted_scenes, seed=config.seed)
+    return images if pasted is None else Data(images, pasted)
+
+
 def step(
     model_config: ModelConfig,
     config: TrainConfig,
     state: State,
-    batch: UInt8[Array, "b c h w"],
+    batch: UInt8[Array, "b c h w"] | Data,
 ) -> tuple[State, Info]:
-    """Train AIR on a batch of images for one step. Pure: the noise follows from `state.key` and `state.step`."""
-    images = batch.astype(jnp.float32) / 255.0
-    keys = jax.random.split(state.noise_key, len(batch))
-    loss = lambda networks: losses.batch_loss(config, networks, images, keys)
+    """Train AIR on a batch of images for one step. Pure: the noise follows from `state.key` and `state.step`.
+
+    Pasted scenes, where there are any, are learned from beside the images, and alone in the first `config.paste_alone`
+    steps, or a fifth of all.
+    """
+    pictures, pasted = batch if isinstance(batch, Data) else (batch, None)
+    images = jnp.asarray(pictures, jnp.float32) / 255.0
+    keys = jax.random.split(state.noise_key, len(images))
+
+    def loss(networks):
+        value, aux = losses.batch_loss(config, networks, images, keys)
+        if pasted is None:
+            return value, aux
+        few = jax.tree.map(lambda x: x[: -(-len(x) // 2)], (pasted, keys))
+        drawing, telling = losses.pasted_loss(config, networks[0], *few)
+        alone = min(config.paste_alone, config.steps // 5)
+        return jnp.where(state.step < alone, 0.0, value) + drawing + telling, aux
+
     after, (elbo, count_probs) = gradient_step(loss, make_optimiser(config), state)
     log_prior = state.model.count_log_prior
     model = annealing.after_step(model_config, after.model, log_prior, after.step, count_probs)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -84,19 +85,21 @@ class _Fit:
 
     def __init__(self, config, images, held_out, folder, log):
         self.config, self.held_out = config, held_out
-        self.images = jnp.asarray(images) if images.nbytes <= RESIDENT else images
+        data = trainer.learn_from(config.model, config.train, images)
+        self.data = jax.tree.map(jnp.asarray, data) if images.nbytes <= RESIDENT else data
         self.folder, self.log = folder, log
-        self.saved = 0.0
+        self.saved, self.chunks = 0.0, 0
 
     def run(self, state: trainer.State, progress: bool, stalled: Callable[[str], None] | None) -> Family:
         done = int(state.step)
         with Watchdog(lambda message: stalled(self._with_last(message))) if stalled else nullcontext() as watchdog:
             try:
                 step = trainer.step_with(self.config.model)
-                for chunk in chunks(self.images, self.config.train, step, state, progress=progress):
+                for chunk in chunks(self.data, self.config.train, step, state, progress=progress):
                     state, before, done = chunk.state, done, done + len(chunk.info.elbo)
                     self.saved = self.saved or time.monotonic()
                     self._log(done, chunk)
+                    self._estimate(done, chunk)
                     self._events(state, before, done)
                     if watchdog:
                         watchdog.beat()
@@ -109,6 +112,14 @@ class _Fit:
         kept = checkpoint.newest_step(self.folder / record.CHECKPOINTS)
         last = "there is no checkpoint yet" if kept is None else f"the last good checkpoint is step {kept}"
         return f"{message}; {last}, in {self.folder}"
+
+    def _estimate(self, done: int, chunk: Chunk) -> None:
+        """Say once how long training will take: after the second chunk, since the first includes compilation."""
+        self.chunks += 1
+        settings = self.config.train
+        if self.chunks == 2 and done < settings.steps:
+            minutes = (settings.steps - done) * settings.batch / chunk.images_per_s / 60
+            _logger.info("%d of %d steps left, about %.0f minutes", settings.steps - done, settings.steps, minutes)
 
     def _log(self, done: int, chunk: Chunk) -> None:
         elbo, counts = float(jnp.mean(chunk.info.elbo)), np.mean(chunk.info.count_probs, axis=0)

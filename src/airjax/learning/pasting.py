@@ -1,0 +1,208 @@
+"""Paste scenes of known objects together from pieces of the pictures themselves (Dwibedi et al., 2017).
+
+Most objects lie alone in some picture, where they are connected pieces. Cut out and pasted onto emptied pictures, they
+make scenes whose objects are known, in which objects touch and cover one another. No labels are needed. The recogniser
+learns from these scenes what one object is, where the bound alone leaves it open: two objects in one window, or one
+object in two.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int32, UInt8
+from scipy import ndimage
+
+from airjax.learning.pieces import MARGIN, Pieces, find_pieces, sides_of, spread_over
+
+LOOKED_AT = 600
+"""Largest number of images from which pieces are cut."""
+FEWEST = 20
+"""Number of single pieces below which nothing is pasted."""
+ALIKE = 0.4
+"""Largest difference of the logarithm of a single piece's side from that of the median; twice that for its area."""
+EDGE = 0.6
+"""Share of the threshold of pieces down to which their faint edges reach."""
+CLEAR, OPAQUE = 0.15, 0.4
+"""Share of a piece's maximum up to which its edge adds to what is behind, as blur and shadow do, and from which on it
+covers that."""
+BESIDE = 0.5
+"""Share of objects that are pasted beside another one."""
+COVERED = 0.2
+"""Largest share of an object's box that lies in the box of another one."""
+TRIES = 8
+"""Places that are tried for an object."""
+CUT = 0.05
+"""Share of pieces at the border from which on objects are pasted across it, too."""
+
+
+class Pasted(NamedTuple):
+    """Scenes of known objects.
+
+    Attributes:
+        images: the scenes.
+        where: window (log scale, x, y) of each object; zeros where there is none.
+        counts: number of objects.
+    """
+
+    images: UInt8[np.ndarray, "n c h w"]
+    where: Float32[np.ndarray, "n N 3"]
+    counts: Int32[np.ndarray, " n"]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A piece: its difference from the background, its opacity, and the size of its box, the opaque part."""
+
+    away: Float32[np.ndarray, "p q c"]
+    alpha: Float32[np.ndarray, "p q"]
+    box: Float[np.ndarray, "4"]
+
+
+def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *, seed: int) -> Pasted | None:
+    """Paste scenes together from the single pieces of images, with up to `max_objects` objects in each.
+
+    Returns None if there are too few single pieces.
+    """
+    rng = np.random.default_rng((seed, 1))
+    looked_at = images[spread_over(len(images), LOOKED_AT)]
+    pixels = np.ascontiguousarray(np.moveaxis(looked_at, 1, -1)).astype(np.float32) / 255.0
+    pieces = find_pieces(pixels)
+    cuts = _singles(pieces)
+    if len(cuts) < FEWEST:
+        return None
+    table = _Table(_emptied(pixels, pieces, rng), cuts, _directions(pieces), _across_border(pieces), rng)
+    drawn = [table.scene(int(rng.integers(max_objects + 1)), max_objects) for _ in range(scenes)]
+    scene_images, where, counts = map(np.stack, zip(*drawn))
+    quantised = np.rint(255 * np.clip(scene_images, 0, 1)).astype(np.uint8)
+    return Pasted(np.ascontiguousarray(np.moveaxis(quantised, -1, 1)), where, counts)
+
+
+def _singles(pieces: Pieces) -> list[_Cut]:
+    """Cut out the pieces that are about as large as most, don't touch the border and lie alone.
+
+    A piece is cut out with its faint edge. If there is another piece within that, both may be fragments of one object.
+    """
+    sides = sides_of(np.concatenate(pieces.boxes))
+    areas = [np.bincount(labels.reshape(-1), minlength=2)[1:] for labels in pieces.labels]
+    typical = np.median(np.concatenate(areas)) if len(sides) else 1.0
+    height, width = pieces.labels.shape[1:]
+    found = []
+    for boxes, own_areas, labels, strength, away in zip(
+        pieces.boxes, areas, pieces.labels, pieces.strength, pieces.away
+    ):
+        wide = np.empty(strength.shape, np.int32)
+        ndimage.label(strength > EDGE, np.ones((3, 3)), output=wide)
+        for index, part in enumerate(ndimage.find_objects(wide), 1):
+            own = wide[part] == index
+            inner = np.unique(labels[part][own & (labels[part] > 0)])
+            rows, columns = part
+            if len(inner) != 1 or not (
+                rows.start > 0 and rows.stop < height and columns.start > 0 and columns.stop < width
+            ):
+                continue
+            box = boxes[inner[0] - 1]
+            log_side = math.log(sides_of(box[None])[0] / np.median(sides))
+            if abs(log_side) > ALIKE or abs(math.log(own_areas[inner[0] - 1] / typical)) > 2 * ALIKE:
+                continue
+            around = slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1)
+            own = ndimage.binary_dilation(np.pad(own, 1)) & np.isin(wide[around], (0, index))
+            share = np.where(own, strength[around], 0) / strength[part].max()
+            alpha = np.clip((share - CLEAR) / (OPAQUE - CLEAR), 0, 1).astype(np.float32)
+            corner = np.array([columns.start - 1, rows.start - 1] * 2)
+            found.append(_Cut(away[around] * own[..., None], alpha, box - corner))
+    return found
+
+
+def _emptied(pixels, pieces: Pieces, rng) -> np.ndarray:
+    """Replace the pieces of images by their background, and noise like that around them."""
+    hidden = ndimage.binary_dilation(pieces.mask, np.ones((1, 3, 3)), iterations=2)[..., None]
+    noise = np.float32(pieces.noise) * rng.standard_normal(pixels.shape, np.float32)
+    return np.where(hidden, pixels - pieces.away + noise, pixels)
+
+
+def _directions(pieces: Pieces) -> np.ndarray:
+    """Find the directions from pieces to their nearest neighbours, as angles."""
+    angles = [np.zeros(0)]
+    for boxes in pieces.boxes:
+        if len(boxes) > 1:
+            centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+            offsets = centres[None] - centres[:, None]
+            distance = np.hypot(*np.moveaxis(offsets, -1, 0)) + np.diag(np.full(len(boxes), np.inf))
+            nearest = offsets[np.arange(len(boxes)), distance.argmin(axis=1)]
+            angles.append(np.arctan2(nearest[:, 1], nearest[:, 0]))
+    return np.concatenate(angles)
+
+
+def _across_border(pieces: Pieces) -> bool:
+    height, width = pieces.labels.shape[1:]
+    x0, y0, x1, y1 = np.concatenate(pieces.boxes).T
+    return bool(np.mean((x0 <= 0) | (y0 <= 0) | (x1 >= width) | (y1 >= height)) > CUT)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What scenes are pasted together from."""
+
+    empty: Float32[np.ndarray, "n h w c"]
+    cuts: list[_Cut]
+    directions: Float[np.ndarray, " k"]
+    across: bool
+    rng: np.random.Generator
+
+    def scene(self, count: int, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Paste one scene: image, windows, and the number of objects for which a place was found."""
+        empty = self.empty[self.rng.integers(len(self.empty))]
+        scene, height, width = empty.copy(), *empty.shape[:2]
+        longer, where = max(height, width), np.zeros((most, 3), np.float32)
+        boxes = []
+        for _ in range(count):
+            cut = self.cuts[self.rng.integers(len(self.cuts))]
+            for _ in range(TRIES):
+                corner = self._corner(cut, boxes, height, width)
+                if (seen := self._fits(cut, corner, boxes, height, width)) is not None:
+                    break
+            else:
+                continue
+            part, own = seen
+            alpha = cut.alpha[own][..., None]
+            scene[part] = (1 - alpha) * scene[part] + alpha * empty[part] + cut.away[own]
+            x0, y0, x1, y1 = cut.box + np.tile(corner, 2)
+            side = max(x1 - x0, y1 - y0)
+            where[len(boxes)] = (
+                math.log(MARGIN * side / longer),
+                (x0 + x1) / width - 1,
+                (y0 + y1) / height - 1,
+            )
+            boxes.append((x0, y0, x1, y1))
+        return scene, where, np.array(len(boxes), np.int32)
+
+    def _corner(self, cut: _Cut, boxes, height, width) -> np.ndarray:
+        """Propose a place for a piece, of which some lie beside others: the corner (x, y) of its pixels."""
+        size = np.array([cut.alpha.shape[1], cut.alpha.shape[0]])
+        if boxes and len(self.directions) and self.rng.random() < BESIDE:
+            x0, y0, x1, y1 = boxes[self.rng.integers(len(boxes))]
+            angle = self.rng.choice(self.directions)
+            towards = np.array([math.cos(angle), math.sin(angle)])
+            inner = cut.box[2:] - cut.box[:2]
+            reach = np.min((np.array([x1 - x0, y1 - y0]) + inner) / 2 / np.maximum(np.abs(towards), 1e-6))
+            centre = np.array([x0 + x1, y0 + y1]) / 2 + towards * reach * self.rng.uniform(0.7, 1.2)
+            return np.rint(centre - size / 2).astype(int)
+        beyond = size // 3 if self.across else 0
+        return self.rng.integers(-beyond, np.maximum(np.array([width, height]) - size + beyond, 0) + 1)
+
+    def _fits(self, cut: _Cut, corner, boxes, height, width):
+        """Find the part of the scene that a piece covers, unless it covers too much of others or lies outside."""
+        (x, y), (rows, columns) = corner, cut.alpha.shape
+        x0, y0, x1, y1 = cut.box + np.tile(corner, 2)
+        seen = (min(x1, width) - max(x0, 0), min(y1, height) - max(y0, 0))
+        if min(seen) <= 0 or seen[0] * seen[1] < (0.5 if self.across else 1.0) * (x1 - x0) * (y1 - y0):
+            return None
+        for a0, b0, a1, b1 in boxes:
+            shared = max(min(x1, a1) - max(x0, a0), 0) * max(min(y1, b1) - max(y0, b0), 0)
+            if shared > COVERED * min((x1 - x0) * (y1 - y0), (a1 - a0) * (b1 - b0)):
+                return None
+        part = slice(max(y, 0), min(y + rows, height)), slice(max(x, 0), min(x + columns, width))
+        own = slice(part[0].start - y, part[0].stop - y), slice(part[1].start - x, part[1].stop - x)
+        return part, own
