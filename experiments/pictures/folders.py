@@ -1,0 +1,213 @@
+"""Folders of pictures that are not made for AIR: crops of photographs and micrographs, frames of games, drawn scenes.
+
+Each has `pictures/` and `truth.json`: for each picture its `count`, its `boxes` (x0, y0, x1, y1, in pixels), and
+`parts`, the boxes of things of which the border hides more than half. Both answers are right for those.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage
+
+from airjax.files import write_atomically
+
+
+class Picture(NamedTuple):
+    """A picture and what is in it.
+
+    Attributes:
+        pixels: the picture.
+        boxes: corners x0, y0, x1, y1 of the things in it, in pixels.
+        parts: those of things that the border hides more than half of.
+        jpeg: quality of the file if it is to be JPEG.
+    """
+
+    pixels: np.ndarray
+    boxes: list[list[float]]
+    parts: list[list[float]]
+    jpeg: int | None = None
+
+
+Make = Callable[[np.random.Generator], Iterator[Picture]]
+
+
+def write(make: Make, folder: Path, number: int, seed: int) -> Path:
+    """Write the first `number` pictures of a seed and their truth; a finished folder is kept."""
+    if (folder / "truth.json").exists():
+        return folder
+    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    truth: dict[str, Any] = {}
+    for index, picture in zip(range(number), make(np.random.default_rng(seed))):
+        suffix = "jpg" if picture.jpeg else "png"
+        name = f"{index:05d}.{suffix}"
+        options = {"quality": picture.jpeg} if picture.jpeg else {}
+        Image.fromarray(picture.pixels).save(folder / "pictures" / name, **options)
+        truth[name] = {"count": len(picture.boxes), "boxes": picture.boxes, "parts": picture.parts}
+    write_atomically(folder / "truth.json", json.dumps(truth).encode())
+    return folder
+
+
+def crops(image: np.ndarray, labels: np.ndarray, side: int) -> Make:
+    """Cut squares out of a labelled picture, turned and mirrored at random."""
+    areas = np.bincount(labels.reshape(-1))
+
+    def make(rng: np.random.Generator) -> Iterator[Picture]:
+        while True:
+            y, x = (int(rng.integers(n - side + 1)) for n in image.shape)
+            turns, mirrored = int(rng.integers(4)), rng.integers(2)
+            turn = lambda a, y=y, x=x, k=turns, m=mirrored: np.rot90(a[y : y + side, x : x + side], k)[:, :: 1 - 2 * m]
+            seen, boxes, parts = turn(labels), [], []
+            for one in np.unique(seen[seen > 0]):
+                rows, columns = ndimage.find_objects((seen == one).astype(int))[0]
+                box = [columns.start, rows.start, columns.stop, rows.stop]
+                (boxes if (seen == one).sum() >= areas[one] / 2 else parts).append([float(edge) for edge in box])
+            yield Picture(np.ascontiguousarray(turn(image)), boxes, parts)
+
+    return make
+
+
+def nuclei() -> Make:
+    """Crop the labelled fluorescence micrograph that comes with stardist (16 bits, dim)."""
+    import tifffile
+
+    spec = find_spec("stardist")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("pip install --no-deps stardist==0.9.2", name="stardist")
+    images = Path(spec.submodule_search_locations[0]) / "data" / "images"
+    return crops(tifffile.imread(images / "img2d.tif"), tifffile.imread(images / "mask2d.tif"), 96)
+
+
+def coins() -> Make:
+    """Crop scikit-image's photograph of coins, labelled by watershed from markers, as in its own tutorial."""
+    from skimage import data, filters, segmentation
+
+    image = data.coins()
+    markers = np.select([image < 30, image > 150], [1, 2], 0)
+    inside = ndimage.binary_fill_holes(segmentation.watershed(filters.sobel(image), markers) == 2)
+    labels, number = ndimage.label(inside)
+    small = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=number + 1) < 300)
+    return crops(image, np.where(np.isin(labels, small), 0, labels), 128)
+
+
+def game(name: str) -> Make:
+    """Play an Atari game at random; OCAtari reads the boxes of what is drawn from the game's memory."""
+
+    def make(rng: np.random.Generator) -> Iterator[Picture]:
+        import ale_py
+        import gymnasium
+        from ocatari.core import OCAtari
+
+        gymnasium.register_envs(ale_py)
+        env, step, action = OCAtari(f"ALE/{name}-v5", mode="ram", hud=True, render_mode=None), 0, 0
+        env.reset(seed=int(rng.integers(2**31)))
+        while True:
+            # The same episode follows every seed unless actions differ, and colours are others just after a reset.
+            action = int(rng.integers(env.action_space.n)) if step % 4 == 0 else action
+            *_, ended, cut, _ = env.step(action)
+            step += 1
+            if step > 60 and step % 9 == 0:
+                frame = np.asarray(env._ale.getScreenRGB())
+                yield Picture(frame, list(_drawn(env.objects, frame)), [])
+            if ended or cut:
+                env.reset(seed=int(rng.integers(2**31)))
+                step = 0
+
+    return make
+
+
+def _drawn(objects: Any, frame: np.ndarray) -> Iterator[list[float]]:
+    """Yield the boxes of things in memory that are on the screen and not of one colour there, as hidden ones are."""
+    height, width = frame.shape[:2]
+    for one in objects:
+        if not one or one.category == "NoObject":
+            continue
+        x0, y0 = max(one.xywh[0], 0), max(one.xywh[1], 0)
+        x1, y1 = min(one.xywh[0] + one.xywh[2], width), min(one.xywh[1] + one.xywh[3], height)
+        if x1 > x0 and y1 > y0 and np.ptp(frame[y0:y1, x0:x1], axis=(0, 1)).max() > 0:
+            yield [float(edge) for edge in (x0, y0, x1, y1)]
+
+
+def beans() -> Make:
+    """Draw beans of three colours on grey cloth: uneven light, soft shadows, noise, JPEG; some touch."""
+    height, width = 120, 160
+    y, x = np.mgrid[:height, :width] + 0.5
+    colours = np.array([[0.93, 0.9, 0.84], [0.45, 0.12, 0.1], [0.16, 0.14, 0.15]])
+
+    def bean(rng):
+        cx, cy, angle = rng.uniform(13, width - 13), rng.uniform(13, height - 13), rng.uniform(0, 2 * np.pi)
+        along = (x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)
+        across = (y - cy) * np.cos(angle) - (x - cx) * np.sin(angle) - 0.02 * along**2
+        return np.hypot(along / rng.uniform(9, 12), across / rng.uniform(5, 6.5))
+
+    def make(rng: np.random.Generator) -> Iterator[Picture]:
+        while True:
+            shapes: list[tuple[np.ndarray, np.ndarray]] = []
+            for _ in range(60 * int(number := rng.integers(8))):
+                radius = bean(rng)
+                if len(shapes) < number and not any((mask & (radius < 1)).any() for mask, _ in shapes):
+                    shapes.append((radius < 1, radius))
+            taken = np.any([mask for mask, _ in shapes], axis=0) if shapes else np.zeros((height, width), bool)
+            shadow = ndimage.gaussian_filter(np.roll(taken, (2, 2), (0, 1)).astype(float), 2)
+            scene = np.array([0.55, 0.56, 0.58]) * (1 - 0.3 * shadow[..., None])
+            boxes = []
+            for mask, radius in shapes:
+                shine = 1 - 0.3 * np.clip(radius, 0, 1) ** 2
+                scene = np.where(mask[..., None], colours[rng.integers(3)] * shine[..., None], scene)
+                rows, columns = ndimage.find_objects(mask.astype(int))[0]
+                boxes.append([float(edge) for edge in (columns.start, rows.start, columns.stop, rows.stop)])
+            towards, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3)
+            light = 1 - strength * (0.5 + (x * np.cos(towards) + y * np.sin(towards)) / (2 * width))
+            pixels = scene * light[..., None] + rng.normal(0, 0.015, scene.shape)
+            yield Picture(np.uint8(255 * np.clip(pixels, 0, 1)), boxes, [], jpeg=85)
+
+    return make
+
+
+def bolts() -> Make:
+    """Draw dark rings and bars of several sizes, seen from above on a bright, slightly dirty plate, out of focus."""
+    side = 112
+
+    def make(rng: np.random.Generator) -> Iterator[Picture]:
+        while True:
+            canvas, boxes = Image.new("L", (3 * side, 3 * side), 225), []
+            for _ in range(rng.integers(7)):
+                for _ in range(20):
+                    long, short = rng.uniform(10, 26), rng.uniform(7, 9)
+                    x, y = rng.uniform(14, side - 14, 2)
+                    ring = rng.random() < 0.5
+                    own = Image.new("L", canvas.size)
+                    draw = ImageDraw.Draw(own)
+                    half = (long / 3, long / 3) if ring else (long / 2, short / 2)
+                    corners = [3 * v for v in (x - half[0], y - half[1], x + half[0], y + half[1])]
+                    draw.ellipse(corners, fill=255) if ring else draw.rectangle(corners, fill=255)
+                    if ring:
+                        inner = [3 * v for v in (x - long / 8, y - long / 8, x + long / 8, y + long / 8)]
+                        draw.ellipse(inner, fill=0)
+                    own = own.rotate(rng.uniform(0, 180), center=(3 * x, 3 * y), resample=Image.Resampling.BICUBIC)
+                    box = [edge / 3 for edge in own.getbbox() or (0, 0, 3, 3)]
+                    if all(box[0] > b[2] or b[0] > box[2] or box[1] > b[3] or b[1] > box[3] for b in boxes):
+                        canvas.paste(int(rng.integers(40, 110)), mask=own)
+                        boxes.append(box)
+                        break
+            small = canvas.filter(ImageFilter.GaussianBlur(rng.uniform(2, 4))).resize((side, side))
+            dirt = ndimage.gaussian_filter(rng.standard_normal((side, side)), 12) * 60
+            pixels = np.asarray(small, float) + dirt + rng.normal(0, 4, (side, side))
+            yield Picture(np.uint8(np.clip(pixels, 0, 255)), boxes, [])
+
+    return make
+
+
+FOLDERS: dict[str, tuple[Callable[[], Make], int]] = {
+    "nuclei": (nuclei, 1_200),
+    "coins": (coins, 1_200),
+    "asterix": (lambda: game("Asterix"), 1_200),
+    "freeway": (lambda: game("Freeway"), 1_200),
+    "beans": (beans, 1_500),
+    "bolts": (bolts, 1_500),
+}
+"""How each folder is made, and how many pictures there are to learn from."""
