@@ -107,7 +107,7 @@ def _singles(pieces: Pieces) -> list[_Cut]:
             if abs(log_side) > ALIKE or abs(math.log(own_areas[inner[0] - 1] / typical)) > 2 * ALIKE:
                 continue
             around = slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1)
-            own = ndimage.binary_dilation(np.pad(own, 1)) & np.isin(wide[around], (0, index))
+            own = np.logical_and(ndimage.binary_dilation(np.pad(own, 1)), np.isin(wide[around], (0, index)))
             share = np.where(own, strength[around], 0) / strength[part].max()
             alpha = np.clip((share - CLEAR) / (OPAQUE - CLEAR), 0, 1).astype(np.float32)
             corner = np.array([columns.start - 1, rows.start - 1] * 2)
