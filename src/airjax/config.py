@@ -148,6 +148,7 @@ class ModelConfig:
             scene (smooth), or a mix of components (linear).
         background_components: number of background components per channel (linear).
         compose: whether objects add to what is behind them, or cover it with a mask.
+        edge: share of an object's largest change of a pixel from which on pixels count for its box.
         likelihood: kind of p(x | canvas).
         sd: standard deviation of the normal likelihood.
         learn_sd: whether sd is learned.
@@ -184,6 +185,7 @@ class ModelConfig:
     background_model: BackgroundModelKind = "none"
     background_components: int = 24
     compose: ComposeKind = "add"
+    edge: float = 0.15
     likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
     learn_sd: bool = False
@@ -212,6 +214,7 @@ class ModelConfig:
         _check_choice(self, ComposeKind, "compose")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")
+        _check(self, "from 0 to 1", lambda value: 0 <= value <= 1, "edge")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
         if self.background_model in ("smooth", "linear") and self.likelihood != "normal":

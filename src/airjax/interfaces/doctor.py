@@ -278,12 +278,15 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "background_model": "none" if plain and level.max() < BLACK else found.background,
         "compose": "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over",
         "sd": _sd(found, longer),
+        "edge": 0.5,
         "count_ratio": float(f"{np.exp(-PRICE * EVIDENCE / 2):.1g}"),
         "anneal_steps": 500,
         "learn_count": False,
         "paste": 30.0,
         "steps": STEPS,
     }
+    if settings["compose"] == "over":  # an object may have almost the colour of what is behind it in some part
+        settings["edge"] = 0.3
     values = height * width * settings["channels"] * settings["max_objects"]
     affordable = int(np.clip(SECONDS / STEPS / (LEAST_COST + COST[settings["compose"]] * values), *BATCHES))
     settings["batch"] = min(affordable, max(1, found.pictures * 4 // 5))

@@ -80,7 +80,8 @@ def find_pieces(images: Float32[np.ndarray, "n h w c"]) -> Pieces:
     """Estimate the background of images, and find connected pieces of pixels that differ from it."""
     kind, background = _background(images)
     away = (images - background).astype(np.float32)
-    noise = float(np.quantile(np.abs(np.diff(away, axis=2)), 0.683)) / np.sqrt(2)  # even if noise is cut off at black
+    steps = np.abs(np.diff(away, axis=2))
+    noise = float(np.quantile(steps, 0.683)) / np.sqrt(2) if steps.size else 0.0  # right even if noise ends at black
     smooth = ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))  # grains of noise would form pieces
     differs = np.abs(smooth).max(axis=-1)
     least = max(5 * noise / (2 * np.sqrt(np.pi) * BLUR), FAINTEST[kind == "linear"])  # 5 deviations of blurred noise
@@ -102,7 +103,7 @@ def _threshold(differs: Float32[np.ndarray, "n h w"], least: float) -> float:
     """
     most = 0.6 * np.quantile(differs, 0.995)
     if most <= least:
-        return least
+        return float(least)
     tried = np.geomspace(least, most, THRESHOLDS)
     alike = ndimage.uniform_filter1d([_alike(differs, threshold) for threshold in tried], 3)
     return float(next(one for one, number in zip(tried, alike) if number >= ALIKE * max(alike)))

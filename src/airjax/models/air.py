@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax.models import count, windows
 from airjax.models.background import Background, BlackBackground, Explained, Layers
-from airjax.models.base import Family, Scene, Step, Trajectory, View, rounded
+from airjax.models.base import EDGE, Family, Scene, Step, Trajectory, View, rounded
 from airjax.models.compositor import Add, Compositor
 from airjax.models.layers import LSTMState, Normal
 from airjax.models.likelihood import Likelihood
@@ -84,6 +84,7 @@ class AIR(Family):
     window: int = eqx.field(static=True)
     residual_glimpses: bool = eqx.field(static=True)
     difference: bool = eqx.field(static=True)
+    edge: float = eqx.field(static=True)
     compositor: Compositor
 
     def __init__(
@@ -104,6 +105,7 @@ class AIR(Family):
         difference: bool = False,
         background: Background | None = None,
         compositor: Compositor | None = None,
+        edge: float = EDGE,
         key: PRNGKeyArray,
     ):
         """Put the parts together for images of `image_shape` = (channels, height, width).
@@ -114,7 +116,8 @@ class AIR(Family):
         `difference`, the recurrent network sees the residual, too: Difference AIR (section 4.2).
 
         Objects lie on `background`, or on black without one. The `compositor` puts them there: `Add`, the default, adds
-        them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask.
+        them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask. Pixels
+        that an object changes by at least the share `edge` of its largest change count for its box.
 
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` is below 1.
@@ -136,7 +139,7 @@ class AIR(Family):
         )
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
-        self.residual_glimpses, self.difference = residual_glimpses, difference
+        self.residual_glimpses, self.difference, self.edge = residual_glimpses, difference, edge
         self.background, self.compositor = background or BlackBackground(image_shape), compositor or Add()
 
     @property
@@ -192,11 +195,6 @@ class AIR(Family):
         put = lambda others, placed: (self.compositor.compose(others, placed), None)
         layers, _ = jax.lax.scan(put, self._nothing, present * objects)
         return Scene(n, where, what, self.likelihood.mean(self.background.lay(code, layers)))
-
-    @property
-    def edge(self) -> float:
-        """Half the maximum if objects add to what is behind; less if they cover it, as their contrast may vary."""
-        return self.compositor.edge
 
     def steer(self, scale: float, temperature: float) -> "AIR":
         """Change the priors: objects `scale` times as large, and codes `temperature` times as far from their mean."""

@@ -17,6 +17,9 @@ from airjax.models.likelihood import Likelihood
 from airjax.models.patches.base import Code
 from airjax.render3d.stage import Stage
 
+EDGE = 0.15
+"""Share of an object's largest change of a pixel from which on pixels count for its box, unless said otherwise."""
+
 
 class Step(NamedTuple):
     """The object that one step of inference found, given that it is present. Stacked over N steps in a `Trajectory`.
@@ -113,22 +116,19 @@ class Family(eqx.Module):
         likelihood: p(x | canvas).
         max_objects: N.
         image_shape: (channels, height, width).
+        edge: share of an object's largest change of a pixel from which on pixels count for its box.
     """
 
     count_log_prior: eqx.AbstractVar[Float[Array, " counts"]]
     likelihood: eqx.AbstractVar[Likelihood]
     max_objects: eqx.AbstractVar[int]
     image_shape: eqx.AbstractVar[tuple[int, int, int]]
+    edge: eqx.AbstractVar[float]
 
     @property
     def stage(self) -> Stage | None:
         """The stage that objects stand on; None: objects are patches in 2D."""
         return None
-
-    @property
-    def edge(self) -> float:
-        """The share of an object's largest change of a pixel from which on pixels count for its box."""
-        return 0.5
 
     @property
     def glimpse_side(self) -> int | None:

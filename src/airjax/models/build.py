@@ -105,6 +105,7 @@ def build_model(
         difference=config.difference,
         background=_background(config, image_shape),
         compositor=compositor,
+        edge=config.edge,
         key=model_key,
     )
 

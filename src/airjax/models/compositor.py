@@ -19,11 +19,6 @@ from airjax.models.background import Layers
 class Compositor(Protocol):
     """The protocol of compositors: Equinox modules without arrays, which act on one image."""
 
-    @property
-    def edge(self) -> float:
-        """The share of an object's largest change of a pixel from which on pixels count for its box."""
-        ...
-
     def patch_channels(self, channels: int) -> int:
         """Return the number of channels of patches, for images with `channels`."""
         ...
@@ -60,11 +55,6 @@ class Compositor(Protocol):
 class Add(eqx.Module):
     """Add patches to the canvas (the paper)."""
 
-    @property
-    def edge(self) -> float:
-        """Half the maximum, as for a blurred spot."""
-        return 0.5
-
     def patch_channels(self, channels: int) -> int:
         """Return the number of channels of images."""
         return channels
@@ -95,11 +85,6 @@ class Add(eqx.Module):
 
 class Over(eqx.Module):
     """Let objects cover the background and the objects before them; the last channel of patches is their mask."""
-
-    @property
-    def edge(self) -> float:
-        """Less than half: an object may have almost the colour of what is behind it in some part."""
-        return 0.3
 
     def patch_channels(self, channels: int) -> int:
         """Return one channel more than images have."""

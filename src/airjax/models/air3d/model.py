@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from airjax.models import count
 from airjax.models.air3d.enumeration import Enumeration, Noise, View
 from airjax.models.air3d.recogniser import CONTRAST, TableRecogniser
-from airjax.models.base import Family, Scene, Step, Trajectory, rounded
+from airjax.models.base import EDGE, Family, Scene, Step, Trajectory, rounded
 from airjax.models.layers import Embed, Normal
 from airjax.models.likelihood import Likelihood
 from airjax.models.patches.base import Code
@@ -45,6 +45,7 @@ class AIR3D(Family):
     enumerated: bool = eqx.field(static=True)
     max_objects: int = eqx.field(static=True)
     image_shape: tuple[int, int, int] = eqx.field(static=True)
+    edge: float = eqx.field(static=True, default=EDGE)
 
     def __init__(
         self,
