@@ -86,7 +86,7 @@ def _singles(pieces: Pieces) -> list[_Cut]:
     """
     sides = sides_of(np.concatenate(pieces.boxes))
     areas = [np.bincount(labels.reshape(-1), minlength=2)[1:] for labels in pieces.labels]
-    typical = np.median(np.concatenate(areas)) if len(sides) else 1.0
+    typical = max(np.median(np.concatenate(areas)), 1.0)
     height, width = pieces.labels.shape[1:]
     found = []
     for boxes, own_areas, labels, strength, away in zip(
