@@ -140,9 +140,9 @@ def table(runs: list[dict], classical: dict[str, dict]) -> str:
     rows = []
     for name in dict.fromkeys(run["folder"] for run in runs):
         mine = [run for run in runs if run["folder"] == name]
-        counts = common.percentages([run["counts"] for run in mine], ".1f")
+        counts = common.spread([100 * run["counts"] for run in mine], ".1f")
         ap50, minutes = ([run[key] for run in mine] for key in ("ap50", "seconds"))
-        line = [name, f"{counts[0]} ({counts[1]} to {counts[2]})", common.spread(ap50, ".3f")]
+        line = [name, f"{counts} %", common.spread(ap50, ".3f")]
         line.append(f"{np.mean(minutes) / 60:.1f}")
         for way in ways:
             line += [f"{100 * classical[name][way]['counts']:.1f} %", f"{classical[name][way]['ap50']:.3f}"]
