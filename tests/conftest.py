@@ -32,7 +32,7 @@ from airjax.config import ModelConfig, TrainConfig
 from airjax.learning import trainer
 from airjax.models import count
 from airjax.models.air import AIR, WherePrior
-from airjax.models.background import LinearBackground
+from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import NormalLikelihood
 from airjax.models.patches.mlp import MLPPatches

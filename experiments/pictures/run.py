@@ -33,26 +33,33 @@ TUNED_ON = 60
 """Labelled pictures on which the classical counters are tuned."""
 SHOWN = 8
 """Pictures of each folder in the figure."""
+FOUND = "found.json"
+"""Boxes found, in a run's folder."""
 Boxes = dict[str, tuple[np.ndarray, np.ndarray]]
 """Boxes and their scores in each picture."""
 
 
 def train_and_infer(name: str, learnt: Path, tested: Path, seed: int, options: argparse.Namespace, core: int) -> dict:
-    """Train without a flag, infer, and score."""
-    folder, found = options.out / f"{name}_seed_{seed}", options.out / f"{name}_seed_{seed}.json"
-    start = time.monotonic()
-    if not found.exists():
-        flags = ("--seed", str(seed), *options.flags)
-        common.airjax("train", str(learnt / "pictures"), "--out", str(folder), "--quiet", *flags, core=core)
+    """Train without a flag, infer, and score; a scored run is only read."""
+    folder = run_folder(options, name, seed)
+
+    def compute():
+        start = time.monotonic()
+        flags = ("--out", str(folder), "--quiet", "--seed", str(seed), *options.flags)
+        common.airjax("train", str(learnt / "pictures"), *flags, core=core)
         seconds = time.monotonic() - start
-        common.airjax(
-            "infer", str(folder), str(tested / "pictures"), "--quiet", "--samples=1", f"--coco={found}", core=core
-        )
-        (options.out / f"{name}_seed_{seed}.seconds").write_text(f"{seconds:.0f}")
-    taken = float((options.out / f"{name}_seed_{seed}.seconds").read_text())
-    scored = score(read_truth(tested), read_found(found))
-    print(f"{name}, seed {seed}: {scored}", file=sys.stderr)
-    return {"folder": name, "seed": seed, "seconds": taken, **scored}
+        results = ("--quiet", "--samples=1", "--force", f"--coco={folder / FOUND}")
+        common.airjax("infer", str(folder), str(tested / "pictures"), *results, core=core)
+        return {"seconds": seconds, **score(read_truth(tested), read_found(folder / FOUND))}
+
+    scores = common.kept(folder / "scores.json", compute)
+    print(f"{name}, seed {seed}: {scores}", file=sys.stderr)
+    return {"folder": name, "seed": seed, **scores}
+
+
+def run_folder(options: argparse.Namespace, name: str, seed: int) -> Path:
+    """Name the folder of a run."""
+    return options.out / f"{name}_seed_{seed}"
 
 
 def read_truth(folder: Path) -> dict[str, dict]:
@@ -155,7 +162,7 @@ def figure(tested: dict[str, Path], options: argparse.Namespace):
     """Show pictures of each folder with the boxes found, those with wrong counts first."""
     images, shown = [], []
     for name, folder in tested.items():
-        truth, found = read_truth(folder), read_found(options.out / f"{name}_seed_0.json")
+        truth, found = read_truth(folder), read_found(run_folder(options, name, 0) / FOUND)
         off = {one: abs(len(found[one][0]) - truth[one]["count"]) for one in truth}
         pictures = [Image.open(folder / "pictures" / one) for one in list(truth)[:50]]
         levels = find_levels(pictures)
@@ -164,10 +171,7 @@ def figure(tested: dict[str, Path], options: argparse.Namespace):
             corner = [fitted.placement.left, fitted.placement.top] * 2
             images.append(np.moveaxis(fitted.pixels, 0, -1) / 255)
             shown.append(found[one][0] * fitted.placement.factor + corner)
-    boxes = np.full((len(images), max(map(len, shown)), 4), np.nan)
-    for row, one in zip(boxes, shown):
-        row[: len(one)] = one
-    return sample_figure(np.stack(images), boxes, columns=SHOWN)
+    return sample_figure(np.stack(images), shown, columns=SHOWN)
 
 
 def arguments() -> argparse.Namespace:

@@ -241,7 +241,7 @@ class TrainConfig:
         paste: weight of log q of scenes pasted together from pieces of the images (`airjax.learning.pasting`), whose
             objects are known, beside the bound of the images; 0: no such scenes.
         paste_alone: number of first steps that learn from pasted scenes alone; at most a fifth of all.
-        pasted_scenes: number of pasted scenes.
+        pasted_scenes: largest number of pasted scenes; there are no more than images.
         learning_rate: peak learning rate of Adam.
         schedule: learning rate after the warm-up: falls to zero at the last step (cosine), or stays (constant).
         warmup: number of steps over which the learning rate rises from zero.

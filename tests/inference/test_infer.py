@@ -10,7 +10,7 @@ import pytest
 from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.learning.bounds import importance_weighted, marginal
-from airjax.models.background import LinearBackground
+from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.patches.mlp import MLPPatches
 
 KEY = jax.random.PRNGKey(0)

@@ -5,7 +5,7 @@ import pytest
 
 from airjax.inference import sampling
 from airjax.models.air import AIR
-from airjax.models.background import LinearBackground
+from airjax.models.backgrounds.linear import LinearBackground
 
 KEY = jax.random.PRNGKey(0)
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from airjax.interfaces import formats, infer_files
-from airjax.models.background import LinearBackground
+from airjax.models.backgrounds.linear import LinearBackground
 from airjax.runs.plots import STEP_COLOURS
 
 KEY = jax.random.PRNGKey(0)
@@ -208,6 +208,7 @@ def test_an_empty_folder_for_pictures_is_no_hindrance(inference, outputs):
     outputs.overlay.mkdir()
     infer_files.to_files(inference, outputs, progress=False)
     check(outputs, inference)
+    assert any(outputs.overlay.rglob("*.png"))
 
 
 def test_boxes_are_drawn_at_their_edges_in_the_colours_of_their_steps(tmp_path):

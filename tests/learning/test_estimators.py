@@ -14,7 +14,7 @@ from scipy.special import expit, logsumexp, softmax
 
 from airjax.learning import bounds, estimators
 from airjax.models import windows
-from airjax.models.background import Layers
+from airjax.models.backgrounds.base import Layers
 from airjax.models.layers import Normal
 from airjax.models.likelihood import NormalLikelihood
 

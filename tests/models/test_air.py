@@ -8,7 +8,9 @@ from airjax.inference import sampling
 from airjax.learning import bounds
 from airjax.models import windows
 from airjax.models.air import AIR, WherePrior
-from airjax.models.background import FixedBackground, Layers, LinearBackground
+from airjax.models.backgrounds.base import Layers
+from airjax.models.backgrounds.fixed import FixedBackground
+from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.compositor import Add, Compositor, Over
 from airjax.models.layers import Normal
 from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood

@@ -7,14 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from airjax.models.background import (
-    Background,
-    BlackBackground,
-    FixedBackground,
-    Layers,
-    LinearBackground,
-    SmoothBackground,
-)
+from airjax.models.backgrounds.base import Background, Layers
+from airjax.models.backgrounds.fixed import BlackBackground, FixedBackground
+from airjax.models.backgrounds.linear import LinearBackground
+from airjax.models.backgrounds.smooth import SmoothBackground
 from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
 
 SHAPE = (2, 6, 8)

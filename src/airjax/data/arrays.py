@@ -14,6 +14,7 @@ from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
 from airjax.config import PolarityKind
+from airjax.data import images
 from airjax.data.batches import channels_first
 from airjax.data.images import Placement, letterbox, plain, stack
 
@@ -53,8 +54,7 @@ def to_bytes(values: Shaped[np.ndarray, "*shape"], black_white: Range) -> UInt8[
             f"X must hold uint8 or values from {low:g} to {high:g} as in fit, "
             f"got values from {values.min():g} to {values.max():g}"
         )
-    floats = values.astype(np.result_type(values, np.float32), copy=False)
-    return np.rint(255 * np.clip((floats - low) / width, 0, 1)).astype(np.uint8)
+    return images.to_bytes(values, (low, high, 1.0))
 
 
 def are_pictures(images: Any) -> bool:

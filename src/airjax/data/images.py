@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
@@ -127,12 +127,12 @@ def plain(picture: Image.Image, name: str, levels: Levels | None = None) -> Imag
     if is_deep(picture):
         if levels is None and not picture.mode.startswith("I;16"):
             raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; give --levels BLACK WHITE")
-        return Image.fromarray(_to_bytes(np.asarray(picture), levels or (0, 2**16 - 1, 1)))
+        return Image.fromarray(to_bytes(np.asarray(picture), levels or (0.0, 2.0**16 - 1, 1.0)))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
-    return picture if levels is None else Image.fromarray(_to_bytes(np.asarray(picture), levels))
+    return picture if levels is None else Image.fromarray(to_bytes(np.asarray(picture), levels))
 
 
 def is_deep(picture: Image.Image) -> bool:
@@ -162,9 +162,11 @@ def find_levels(pictures: Iterable[Image.Image]) -> Levels | None:
     return float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}"), 2.0 if skewed else 1.0
 
 
-def _to_bytes(values, levels):
+def to_bytes(values: Shaped[np.ndarray, "*shape"], levels: Levels) -> UInt8[np.ndarray, "*shape"]:
+    """Convert values to 0, ..., 255; those beyond black or white are clipped, and what is not a number becomes 0."""
     black, white, gamma = levels
-    scaled = np.clip((np.nan_to_num(values.astype(np.float32)) - black) / (white - black), 0, 1)
+    floats = values.astype(np.result_type(values, np.float32), copy=False)
+    scaled = np.clip((np.nan_to_num(floats) - black) / (white - black), 0, 1)
     return np.rint(255 * scaled ** (1 / gamma)).astype(np.uint8)
 
 

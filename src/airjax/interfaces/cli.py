@@ -18,7 +18,7 @@ from airjax.interfaces.console import (
     check_free,
     end_stalled,
     exit_code,
-    flag,
+    flags,
     keep_compiled,
     key,
     print_images,
@@ -330,8 +330,7 @@ def _by_look(data: str, own: dict[str, Any]) -> dict[str, Any]:
 
     look = propose(data)
     merged = merge(own, look)
-    flags = " ".join(flag(name, value) for name, value in look.settings.items())
-    _logger.info("settings by the look of the pictures (your own flags win): %s", flags)
+    _logger.info("settings by the look of the pictures (your own flags win): %s", flags(look.settings))
     return merged
 
 

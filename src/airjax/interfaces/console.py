@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,11 @@ def flag(name: str, value: Any) -> str:
     return f"--{dashed} {' '.join(f'{one:g}' for one in value) if isinstance(value, tuple) else value}"
 
 
+def flags(settings: Mapping[str, Any]) -> str:
+    """Spell settings as flags of the command line; those that are None are left out, as None is their default."""
+    return " ".join(flag(name, value) for name, value in settings.items() if value is not None)
+
+
 def print_report(found: Any, as_json: bool) -> None:
     """Print a report of `airjax.interfaces.doctor` as one JSON object or as text."""
     if as_json:
@@ -91,7 +96,7 @@ def print_report(found: Any, as_json: bool) -> None:
     print(f"objects in a picture: {shares}")
     print(f"objects touch, or differ in size, in {100 * found.touching:.0f} % of the pictures; elsewhere, a threshold")
     print("  and connected pieces (scipy.ndimage.label) count them as well")
-    print(f"settings: {' '.join(flag(name, value) for name, value in found.settings.items())}")
+    print(f"settings: {flags(found.settings)}")
     for doubt in found.doubts:
         print(f"AIR may be the wrong tool: {doubt}")
     if not found.doubts:

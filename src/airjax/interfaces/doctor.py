@@ -17,7 +17,7 @@ from PIL import Image
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
 from airjax.data.folder import folder_levels, list_pictures, read_pictures, report_unreadable
-from airjax.data.images import letterbox, plain
+from airjax.data.images import Levels, letterbox, plain
 from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
 from airjax.runs import plots
 
@@ -45,6 +45,8 @@ SECONDS, LEAST_COST, COST = 420, 2.4e-3, {"add": 5e-8, "over": 1e-7}
 all in seconds."""
 PRICE = 0.2
 """Share of a faint object's evidence that another object has to add: residuals of the others are no objects."""
+EDGES = {"add": 0.5, "over": 0.3}
+"""Edge of boxes: an object that covers what is behind it may have almost the colour of that in some part."""
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""
 LARGER = 1.5
@@ -89,7 +91,7 @@ class Report:
     background: str
     noise: float
     pattern: float
-    levels: tuple[float, float, float] | None
+    levels: Levels | None
     contrast: float
     side: float
     spread: float
@@ -114,7 +116,7 @@ class Sample:
 
     images: Float32[np.ndarray, "n h w 3"]
     size: tuple[int, int]
-    levels: tuple[float, float, float] | None
+    levels: Levels | None
     total: int
     unreadable: tuple[str, ...]
 
@@ -156,10 +158,7 @@ def draw(sample: Sample, pieces: Pieces, path: Path) -> None:
     """Draw a few of the pictures with a frame around every piece."""
     chosen = spread_over(len(sample.images), SHOWN)
     boxes = [pieces.boxes[i] for i in chosen]
-    framed = np.full((len(chosen), max(map(len, boxes)), 4), np.nan)
-    for row, found in zip(framed, boxes):
-        row[: len(found)] = found
-    plots.save_figure(plots.sample_figure(sample.images[chosen], framed, columns=8), path)
+    plots.save_figure(plots.sample_figure(sample.images[chosen], boxes, columns=8), path)
 
 
 def _sample(source: str) -> Sample:
@@ -186,7 +185,7 @@ def _sample_of(images: Sequence[Image.Image] | np.ndarray, source: str) -> Sampl
 
 def _fitted(
     pictures: Sequence[Image.Image],
-    levels: tuple[float, float, float] | None,
+    levels: Levels | None,
     total: int,
     problems: tuple[str, ...],
     source: str,
@@ -261,6 +260,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
     """Propose settings for pictures with these statistics."""
     level = 1 - pieces.level if found.polarity == "dark" else pieces.level
     plain = found.background == "constant"
+    compose = "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over"
     longer = _longer(found)
     height, width = _shape(longer, found.size)
     most = int(np.searchsorted(np.cumsum(found.counts), 0.99))
@@ -276,19 +276,17 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "window": int(np.clip(2 * round(MARGIN * found.side * longer / 2), 12, 28)),
         "attention": 64,
         "background_model": "none" if plain and level.max() < BLACK else found.background,
-        "compose": "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over",
+        "compose": compose,
         "sd": _sd(found, longer),
-        "edge": 0.5,
+        "edge": EDGES[compose],
         "count_ratio": float(f"{np.exp(-PRICE * EVIDENCE / 2):.1g}"),
         "anneal_steps": 500,
         "learn_count": False,
         "paste": 30.0,
         "steps": STEPS,
     }
-    if settings["compose"] == "over":  # an object may have almost the colour of what is behind it in some part
-        settings["edge"] = 0.3
     values = height * width * settings["channels"] * settings["max_objects"]
-    affordable = int(np.clip(SECONDS / STEPS / (LEAST_COST + COST[settings["compose"]] * values), *BATCHES))
+    affordable = int(np.clip(SECONDS / STEPS / (LEAST_COST + COST[compose] * values), *BATCHES))
     settings["batch"] = min(affordable, max(1, found.pictures * 4 // 5))
     return settings
 

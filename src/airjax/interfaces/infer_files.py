@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_unreadable
-from airjax.data.images import Letterboxed, Placement, is_on_light, letterbox
+from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox
 from airjax.files import append
 from airjax.inference.infer import describe
 from airjax.interfaces import formats
@@ -89,7 +89,7 @@ class Inference:
     invert: bool
     samples: int
     key: PRNGKeyArray
-    levels: tuple[float, float, float] | None = None
+    levels: Levels | None = None
 
     def batches(
         self, first: int = 0, watch: Callable[[Image.Image, dict[str, Any]], None] | None = None

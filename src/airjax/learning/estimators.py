@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from airjax.learning import bounds
-from airjax.models.background import Layers
+from airjax.models.backgrounds.base import Layers
 from airjax.models.base import Trajectory
 
 

@@ -11,7 +11,9 @@ from jaxtyping import Bool, Float, Float32, Int32
 from scipy import ndimage
 
 from airjax.config import ModelConfig
-from airjax.models.background import common_colour, linear_backgrounds, smooth_backgrounds
+from airjax.models.backgrounds.fixed import common_colour
+from airjax.models.backgrounds.linear import linear_backgrounds
+from airjax.models.backgrounds.smooth import smooth_backgrounds
 
 MARGIN = 1.3
 """Ratio of the side of a window to that of the object in it."""

@@ -5,6 +5,7 @@ A model's training is a function `step(config, state, batch)` that returns the n
 `run_chunk` takes many such steps in one dispatch to the device, and `loop.chunks` trains to the end.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ from airjax.models.build import build_model
 from airjax.models.patches.base import PatchModel, trainable_copy
 
 Aux = TypeVar("Aux")
+_logger = logging.getLogger(__name__)
 
 
 class NotFiniteError(RuntimeError):
@@ -193,11 +195,15 @@ class Data(NamedTuple):
 def learn_from(
     model_config: ModelConfig, config: TrainConfig, images: UInt8[np.ndarray, "n c h w"]
 ) -> UInt8[np.ndarray, "n c h w"] | Data:
-    """Add pasted scenes to images if they are asked for and there are pieces enough."""
+    """Add pasted scenes, no more than images, if they are asked for and there are pieces enough."""
     if not config.paste:
         return images
-    pasted = paste(images, model_config.max_objects, config.pasted_scenes, seed=config.seed)
-    return images if pasted is None else Data(images, pasted)
+    _logger.info("pasting scenes together from pieces of the pictures")
+    pasted = paste(images, model_config.max_objects, min(config.pasted_scenes, len(images)), seed=config.seed)
+    if pasted is None:
+        _logger.warning("too few objects lie alone in the pictures to paste scenes together: the bound alone teaches")
+        return images
+    return Data(images, pasted)
 
 
 def step(

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax.models import count, windows
-from airjax.models.background import Background, BlackBackground, Explained, Layers
+from airjax.models.backgrounds.base import Background, Explained, Layers
+from airjax.models.backgrounds.fixed import BlackBackground
 from airjax.models.base import EDGE, Family, Scene, Step, Trajectory, View, rounded
 from airjax.models.compositor import Add, Compositor
 from airjax.models.layers import LSTMState, Normal
@@ -224,10 +225,8 @@ class AIR(Family):
         self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True
     ) -> tuple[Trajectory, Layers]:
         """Do as `infer`, and return also the layers of the first 1, ..., N objects, stacked."""
-        nothing = self._nothing
-        empty = self.background.explain(image, nothing, self.likelihood)
-        seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))
-        start = _Progress(self.recogniser.lstm.initial_state, jnp.zeros(3 + self.patches.code_size), nothing, empty)
+        start, seen = self._start(image)
+        empty = start.explained
 
         def step(previous, noise):
             progress, found = self._step(image, seen, previous, empty.canvas, noise, pathwise)
@@ -242,11 +241,19 @@ class AIR(Family):
         trajectory = Trajectory(
             steps=steps._replace(canvas=jax.vmap(lay)(layers)),
             scene=Code(code, zero, zero, zero),
-            empty_canvas=lay(nothing),
+            empty_canvas=lay(start.objects),
             empty_log_likelihood=empty.log_likelihood,
             auxiliary=zero,
         )
         return trajectory, layers
+
+    def _start(self, image):
+        """Begin with no object; and embed what the background leaves unexplained, unless every step does so itself."""
+        nothing = self._nothing
+        empty = self.background.explain(image, nothing, self.likelihood)
+        seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))
+        latents = jnp.zeros(3 + self.patches.code_size)
+        return _Progress(self.recogniser.lstm.initial_state, latents, nothing, empty), seen
 
     @property
     def _unroll(self):
@@ -320,18 +327,15 @@ class AIR(Family):
             count: number of objects.
             key: fixes the noise.
         """
-        nothing = self._nothing
-        empty = self.background.explain(image, nothing, self.likelihood)
-        seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))
-        start = _Progress(self.recogniser.lstm.initial_state, jnp.zeros(3 + self.patches.code_size), nothing, empty)
-        longer_sides = jnp.asarray(windows.extent(*self.image_shape[1:]))
+        start, seen = self._start(image)
+        empty, longer_sides = start.explained.canvas, jnp.asarray(windows.extent(*self.image_shape[1:]))
 
         def step(carry, noise):
             (previous, left), (_, for_what, for_attention) = carry, noise
             presence_logit, posterior, state = self._look(image, seen, previous, for_attention)
             distances = jnp.sum(((where[:, 1:] - posterior.mean[1:]) / longer_sides) ** 2, axis=1)
             chosen, present = jnp.argmin(jnp.where(left, distances, jnp.inf)), jnp.any(left)
-            what, objects, explained = self._draw(image, where[chosen], previous, empty.canvas, for_what, True)
+            what, objects, explained = self._draw(image, where[chosen], previous, empty, for_what, True)
             latents = jnp.concatenate([where[chosen], what.value])
             new = _Progress(state, latents, objects, explained)
             progress = jax.tree.map(lambda after, before: jnp.where(present, after, before), new, previous)

@@ -31,7 +31,7 @@ class Step(NamedTuple):
         kl: KL of this step's posteriors over where and what from their priors, in nats.
         log_p: log p(z^t) of the sample, in nats.
         log_q: log q(z^t | x, z^(1:t-1)) of the sample, in nats.
-        log_likelihood: log p(x | objects up to this step), in nats, or a lower bound on it (`background.Explained`).
+        log_likelihood: log p(x | objects up to this step), in nats, or a lower bound (`backgrounds.base.Explained`).
         canvas: the background with the objects placed so far.
     """
 

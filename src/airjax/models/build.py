@@ -8,7 +8,10 @@ from airjax.config import ModelConfig
 from airjax.models import count
 from airjax.models.air import AIR, WherePrior
 from airjax.models.air3d.model import AIR3D
-from airjax.models.background import Background, BlackBackground, FixedBackground, LinearBackground, SmoothBackground
+from airjax.models.backgrounds.base import Background
+from airjax.models.backgrounds.fixed import BlackBackground, FixedBackground
+from airjax.models.backgrounds.linear import LinearBackground
+from airjax.models.backgrounds.smooth import SmoothBackground
 from airjax.models.base import Family
 from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import BernoulliLikelihood, Likelihood, NormalLikelihood

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from airjax.models.background import Layers
+from airjax.models.backgrounds.base import Layers
 
 
 @runtime_checkable

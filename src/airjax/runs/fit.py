@@ -85,21 +85,24 @@ class _Fit:
 
     def __init__(self, config, images, held_out, folder, log):
         self.config, self.held_out = config, held_out
-        data = trainer.learn_from(config.model, config.train, images)
-        self.data = jax.tree.map(jnp.asarray, data) if images.nbytes <= RESIDENT else data
-        self.folder, self.log = folder, log
-        self.saved, self.chunks = 0.0, 0
+        self.images, self.folder, self.log = images, folder, log
+        self.saved = 0.0
 
     def run(self, state: trainer.State, progress: bool, stalled: Callable[[str], None] | None) -> Family:
         done = int(state.step)
+        if done == self.config.train.steps:
+            return state.model
+        data = trainer.learn_from(self.config.model, self.config.train, self.images)
+        data = jax.tree.map(jnp.asarray, data) if self.images.nbytes <= RESIDENT else data
         with Watchdog(lambda message: stalled(self._with_last(message))) if stalled else nullcontext() as watchdog:
             try:
                 step = trainer.step_with(self.config.model)
-                for chunk in chunks(self.data, self.config.train, step, state, progress=progress):
+                for index, chunk in enumerate(chunks(data, self.config.train, step, state, progress=progress)):
                     state, before, done = chunk.state, done, done + len(chunk.info.elbo)
                     self.saved = self.saved or time.monotonic()
                     self._log(done, chunk)
-                    self._estimate(done, chunk)
+                    if index == 1:  # the first includes compilation
+                        self._estimate(done, chunk)
                     self._events(state, before, done)
                     if watchdog:
                         watchdog.beat()
@@ -114,12 +117,11 @@ class _Fit:
         return f"{message}; {last}, in {self.folder}"
 
     def _estimate(self, done: int, chunk: Chunk) -> None:
-        """Say once how long training will take: after the second chunk, since the first includes compilation."""
-        self.chunks += 1
+        """Say how long training will take."""
         settings = self.config.train
-        if self.chunks == 2 and done < settings.steps:
-            minutes = (settings.steps - done) * settings.batch / chunk.images_per_s / 60
-            _logger.info("%d of %d steps left, about %.0f minutes", settings.steps - done, settings.steps, minutes)
+        left = settings.steps - done
+        minutes = left * settings.batch / chunk.images_per_s / 60
+        _logger.info("%d of %d steps left, about %.0f minutes", left, settings.steps, minutes)
 
     def _log(self, done: int, chunk: Chunk) -> None:
         elbo, counts = float(jnp.mean(chunk.info.elbo)), np.mean(chunk.info.count_probs, axis=0)

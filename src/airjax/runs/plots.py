@@ -60,7 +60,10 @@ def attention_figure(
 
 
 def sample_figure(
-    images: Float[np.ndarray, "k h w *rgb"], boxes: Float[np.ndarray, "k N 4"] | None = None, *, columns: int = 10
+    images: Float[np.ndarray, "k h w *rgb"],
+    boxes: Float[np.ndarray, "k N 4"] | Sequence[Float[np.ndarray, "_ 4"]] | None = None,
+    *,
+    columns: int = 10,
 ) -> Figure:
     """Lay images out as one contact sheet, row by row, with grey lines between them.
 

@@ -105,9 +105,10 @@ def read_record(folder: Path) -> Record:
     try:
         content = json.loads(path.read_text())
         channels, height, width = (int(side) for side in content["image_shape"])
-        if height != width and "height" not in content["config"]["data"]:
-            raise RemovedSettingError("images are oblong, and windows were stretched as they are")
         record = Record(from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
+        former = "height" not in content["config"]["data"]
+        if former and height != width and record.config.model.objects == "patches":
+            raise RemovedSettingError("images are oblong, and windows were stretched as they are")
         record.blank_state()
     except RemovedSettingError as error:
         raise RunError(f"{path}: {error}; the version that wrote it can read it (see `commit` there)") from None

@@ -27,7 +27,7 @@ from airjax.inference import infer
 from airjax.interfaces.serve import answers, create_app, held_out_pictures
 from airjax.interfaces.serve.app import STATIC
 from airjax.interfaces.serve.requests import MAX_BODY
-from airjax.models.background import LinearBackground
+from airjax.models.backgrounds.linear import LinearBackground
 from airjax.runs import plots
 
 LOCAL = "http://localhost"

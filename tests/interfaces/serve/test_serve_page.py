@@ -9,7 +9,7 @@ from pages import DARK, DESKTOP, PHONE, pixels_of, served
 from PIL import Image
 from playwright.sync_api import expect
 
-from airjax.models.background import LinearBackground
+from airjax.models.backgrounds.linear import LinearBackground
 from airjax.runs.pretrained import load
 
 HOSTILE = '<img src=x onerror="document.title=1">.png'

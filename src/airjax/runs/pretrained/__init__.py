@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from airjax.config import DataConfig, ModelConfig, PolarityKind
+from airjax.data.images import Levels
 from airjax.files import write_atomically
 from airjax.models.base import Family
 from airjax.models.build import build_model
@@ -51,7 +52,7 @@ class Trained(NamedTuple):
     model: Family
     config: ModelConfig
     polarity: PolarityKind
-    levels: tuple[float, float, float] | None
+    levels: Levels | None
 
 
 def names() -> list[str]:
@@ -198,7 +199,7 @@ def _restore(weights: bytes, expected: Family, path: Path) -> Family:
 
 def _parse(
     content: Any,
-) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, tuple[float, float, float] | None, str]:
+) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, Levels | None, str]:
     """Check every value of a configuration before a model is built from it."""
     form = content.get("format") if isinstance(content, Mapping) else FORMAT
     if form in (1, 2):  # 1: former names of settings and weights; 1 and 2: no levels

@@ -9,16 +9,11 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from airjax.models.background import (
-    BlackBackground,
-    FixedBackground,
-    Layers,
-    LinearBackground,
-    SmoothBackground,
-    _inverse_root,
-    common_colour,
-    robust_components,
-)
+from airjax.models.backgrounds.base import Layers
+from airjax.models.backgrounds.fixed import BlackBackground, FixedBackground, common_colour
+from airjax.models.backgrounds.linear import LinearBackground, robust_components
+from airjax.models.backgrounds.smooth import SmoothBackground
+from airjax.models.backgrounds.weighted import inverse_root
 from airjax.models.likelihood import BernoulliLikelihood, NormalLikelihood
 
 KEY = jax.random.PRNGKey(0)
@@ -258,7 +253,7 @@ def test_the_log_determinant_and_its_gradient_are_those_of_linear_algebra(linear
         rows = linear.components * transmittance.reshape(-1)
         return log_det(jnp.eye(len(rows)) + 11.0 * rows @ rows.T)
 
-    ours = jax.value_and_grad(loss)(layers.transmittance, lambda matrix: _inverse_root(matrix)[1])
+    ours = jax.value_and_grad(loss)(layers.transmittance, lambda matrix: inverse_root(matrix)[1])
     expected = jax.value_and_grad(loss)(layers.transmittance, lambda matrix: jnp.linalg.slogdet(matrix)[1])
     np.testing.assert_allclose(ours[0], expected[0], rtol=1e-5)
     np.testing.assert_allclose(ours[1], expected[1], rtol=1e-3, atol=1e-5)

@@ -1,0 +1,1 @@
+"""Models of the background behind the objects, too simple to draw objects, behind one protocol (`base.Background`)."""

@@ -1,0 +1,110 @@
+"""A smooth background: one picture in light that varies from scene to scene."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, UInt8
+
+from airjax.models.backgrounds.weighted import CLEAN, LOOKS, OUTLIER, Weighted, code_precision, inverse_root
+
+STARTERS = 300
+"""Largest number of scenes from which a smooth background is initialised."""
+
+DEGREE = 2
+"""Degree of the polynomials."""
+
+OUTLIER_SDS, OUTLIERS = 4.0, (0.02, 0.1)
+"""Error that makes a pixel count as an object's: in standard deviations of the noise, and the least and largest."""
+
+WIDEST = 8.0
+"""Factor on that error in the first round of the fit."""
+
+LEAST_SPREAD = 0.01
+"""Least spread of a field's weights."""
+
+
+class SmoothBackground(Weighted):
+    """A mean picture plus a smooth field for each scene and channel, such as uneven light.
+
+    The field is a polynomial of degree `DEGREE` in x and y, too smooth to draw objects. Its code ~ N(0, 1) is inferred
+    once for a scene, before any object is found, by a robust regression, which ignores the pixels that stand out. So
+    it costs a step of inference nothing. P is that of a scene without objects; objects let less light through, so the
+    bound of `explain` holds for scenes with objects, too.
+    """
+
+    outlier: Float[Array, ""]
+
+    def __init__(self, shape: tuple[int, int, int]):
+        """Make the model for images of `shape`; black before `init_from_data`."""
+        self.mean = jnp.zeros(shape)
+        self.components = jnp.asarray(_polynomials(*shape[1:]))
+        self.outlier = jnp.asarray(OUTLIER, jnp.float32)
+
+    def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "SmoothBackground":
+        """Start from the median picture, and measure the spread of the fields around it and the noise on them."""
+        pixels = images[:STARTERS].astype(np.float32) / 255.0
+        wide = _polynomials(*self.mean.shape[1:])
+        # At first, neither the noise is known nor the mean picture without the fields.
+        mean, outlier = _without_fields(pixels, _fields(pixels, np.median(pixels, axis=0), wide, OUTLIER)[1])
+        codes, fields = _fields(pixels, mean, wide, outlier)
+        mean, outlier = _without_fields(pixels, fields)
+        spread = np.maximum(1.4826 * np.median(np.abs(np.asarray(codes)), axis=(0, 1)), LEAST_SPREAD)
+        new = mean, wide * spread[:, None], outlier
+        parts = lambda b: (b.mean, b.components, b.outlier)
+        return eqx.tree_at(parts, self, tuple(jnp.asarray(part, jnp.float32) for part in new))
+
+    def _posterior(self, image, objects, precision, previous):
+        del objects
+        mean, components, outlier = jax.lax.stop_gradient((self.mean, self.components, self.outlier))
+        code = _field(image - mean, components, outlier).reshape(-1) if previous is None else previous.code
+        return jax.lax.stop_gradient(code), inverse_root(code_precision(components, None, precision))[1]
+
+
+def smooth_backgrounds(
+    images: Float32[np.ndarray, "n h w c"], learnt: Float32[np.ndarray, "m h w c"]
+) -> Float32[np.ndarray, "n h w c"]:
+    """Fit a smooth background to images, the mean picture being that of others; no model is needed."""
+    to_bytes = lambda x: np.rint(255 * np.moveaxis(x, -1, 1)).astype(np.uint8)
+    pixels = np.moveaxis(images, -1, 1)
+    background = SmoothBackground(pixels.shape[1:]).init_from_data(to_bytes(learnt))
+    _, fields = _fields(pixels, background.mean, background.components, background.outlier)
+    return np.moveaxis(np.asarray(background.mean + fields), 1, -1)
+
+
+def _polynomials(height: int, width: int) -> Float32[np.ndarray, "k pixels"]:
+    """Make products of Legendre polynomials in x and y, of degree up to `DEGREE`, over the pixels of an image."""
+    centres = [(2 * np.arange(size) + 1) / size - 1 for size in (height, width)]
+    along_y, along_x = (np.polynomial.legendre.legvander(axis, DEGREE).T for axis in centres)
+    pairs = [(i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i)]
+    return np.stack([np.outer(along_y[i], along_x[j]).reshape(-1) for i, j in pairs]).astype(np.float32)
+
+
+def _field(residual, components, outlier):
+    """Fit components to each channel of a residual, but for pixels that stand out in some channel.
+
+    Weighted least squares, again and again; a pixel's weight falls with its error in the last fit. At first, larger
+    errors are borne, so that a scene that is much lighter or darker than the mean is still fitted.
+    """
+    rows = residual.reshape(len(residual), -1)
+    code = jnp.zeros((len(rows), len(components)))
+    for scale in np.geomspace(WIDEST, 1.0, LOOKS):
+        error = jnp.max(jnp.abs(rows - code @ components), axis=0) / (scale * outlier)
+        weights = jnp.exp(-0.5 * error**2)
+        root, _ = inverse_root(code_precision(components, jnp.sqrt(weights), CLEAN))
+        code = CLEAN * (weights * rows) @ components.T @ root.T @ root
+    return code
+
+
+def _without_fields(pixels, fields):
+    """Find the mean picture that fields are added to, and the error that makes a pixel an outlier."""
+    left = pixels - np.asarray(fields)
+    mean = np.median(left, axis=0)
+    return mean, np.clip(OUTLIER_SDS * 1.4826 * np.median(np.abs(left - mean)), *OUTLIERS)
+
+
+@jax.jit
+def _fields(pixels, mean, components, outlier):
+    """Fit the field of every image: codes and fields."""
+    codes = jax.lax.map(lambda image: _field(image - mean, components, outlier), pixels)
+    return codes, (codes @ components).reshape(pixels.shape)
