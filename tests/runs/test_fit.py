@@ -157,7 +157,7 @@ def test_checkpoints_come_by_the_clock_too(capsys, monkeypatch, tmp_path):
 
 # A training whose second chunk of steps never returns: it waits, outside of Python, for a lock that it holds itself.
 STUCK = """
-import ctypes, functools, sys
+import ctypes, functools, signal, sys
 from airjax.learning import trainer
 from airjax.runs import fit, watchdog
 from airjax.interfaces.cli import main
@@ -173,6 +173,7 @@ def stuck(*arguments):
             ctypes.CDLL(None).pthread_mutex_lock(mutex)
     return run_chunk(*arguments)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 trainer.run_chunk = stuck
 fit.SAVED_EVERY = 0.0
 fit.Watchdog = functools.partial(watchdog.Watchdog, least=%s, patience=0.5)
