@@ -76,7 +76,8 @@ export class Table {
   listen() {
     for (const [id, prior] of [["another", false], ["sampled", true]]) {
       at(id).addEventListener("click", () => {
-        this.wanted = { seed: Math.floor(Math.random() * 2 ** 32), prior };
+        // Some steps on, but fewer than there are held-out tables: always another one.
+        this.wanted = { seed: this.wanted.seed + 1 + Math.floor(Math.random() * 100), prior };
         this.lay();
       });
     }
