@@ -5,6 +5,9 @@ DEMO_RUN ?= runs/demo
 DEMO_STEPS ?= 1500
 DEVICE ?= cpu
 BIN := $(VENV)/bin
+# One process more than cores, since some tests wait for programs that they start.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 \
+    --dist loadfile --no-loadscope-reorder
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready_docs
 
@@ -28,10 +31,10 @@ test: $(READY) ## check format, lint and types, and run the tests
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 test-fast: $(READY) ## run the tests that take less than a few seconds each
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow"
 
 docs: $(READY_DOCS) ## build the documentation in build/docs, running every example (some minutes)
 	$(BIN)/python -m sphinx -n -W --keep-going -q docs build/docs

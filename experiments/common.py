@@ -25,7 +25,7 @@ from airjax.runs.plots import curves_figure
 
 _FEW = ("--steps", "20", "--chunk", "2", "--batch", "16")
 _SMALL = ("--hidden", "32", "--embed-channels", "2", "--embed-hidden", "16", "--head-hidden", "16", "--code-size", "10")
-SMOKE = (*_FEW, "--scenes", "200", "--held-out-scenes", "100", *_SMALL, "--patch-hidden", "32")
+SMOKE = (*_FEW, "--scenes", "200", "--held-out-scenes", "32", *_SMALL, "--patch-hidden", "32")
 """Flags of `airjax train` for a run that takes seconds and learns almost nothing."""
 SMOKE_SAMPLES = 1
 """Samples of the bounds of such a run: as many as during training, so that both use one compiled program."""
