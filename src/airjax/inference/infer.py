@@ -81,12 +81,8 @@ def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
 
 
 def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
-    """Infer counts, boxes and codes along the central trajectory.
-
-    Fewer images than `batch` are padded to a power of two, so that few sizes are compiled.
-    """
+    """Infer counts, boxes and codes along the central trajectory."""
     check_images(model, images)
-    batch = min(batch, 1 << (len(images) - 1).bit_length())
     return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
 
