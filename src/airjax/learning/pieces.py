@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32, Int32
 from scipy import ndimage
 
 from airjax.config import ModelConfig
-from airjax.models.backgrounds.fixed import common_colour
+from airjax.models.backgrounds.fixed import common_colour, common_picture
 from airjax.models.backgrounds.linear import linear_backgrounds
 from airjax.models.backgrounds.smooth import smooth_backgrounds
 
@@ -133,7 +133,7 @@ def _background(images: Float32[np.ndarray, "n h w c"]) -> tuple[str, np.ndarray
     learnt, held_out = (images[::2], images[1::2]) if len(images) > 3 else (images, images)
     candidates = {
         "constant": lambda of, by: np.broadcast_to(common_colour(by), of.shape),
-        "mean": lambda of, by: np.broadcast_to(np.median(by, axis=0), of.shape),
+        "mean": lambda of, by: np.broadcast_to(common_picture(by), of.shape),
     }
     if min(images.shape[1:3]) >= LARGE:  # on smaller images, a field could draw objects
         candidates["smooth"] = smooth_backgrounds

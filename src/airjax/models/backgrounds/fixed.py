@@ -11,6 +11,10 @@ from scipy import ndimage
 from airjax.models.backgrounds.base import STARTERS, Explained, Layers
 from airjax.models.likelihood import Likelihood
 
+SHORTEST = 0.3
+"""Share of a pixel's values, those closest together, that are taken for the background's."""
+LIKE_THEM = 3.0
+"""Reach around them, in their own range, within which values are the background's, too."""
 MODE_BLUR = 2.0
 """Standard deviation, in levels of 256, by which a histogram is smoothed before its highest point is found."""
 
@@ -74,10 +78,10 @@ class FixedBackground(_Uncoded):
         self.shape = shape
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "FixedBackground":
-        """Start from the most common colour, or from each pixel's median over scenes."""
+        """Start from the most common colour, or from each pixel's most common value over scenes."""
         uniform = self.image.shape[1:] == (1, 1)
         some = images[:STARTERS] / np.float32(255)
-        image = common_colour(np.moveaxis(some, 1, -1)) if uniform else np.median(some, axis=0)
+        image = common_colour(np.moveaxis(some, 1, -1)) if uniform else common_picture(some)
         return eqx.tree_at(lambda g: g.image, self, jnp.asarray(image, jnp.float32).reshape(self.image.shape))
 
     def lay(self, code: Float[Array, "0"], objects: Layers) -> Float[Array, "c h w"]:
@@ -90,3 +94,17 @@ def common_colour(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, " c
     """Find the most common value of each channel, for pixels in [0, 1]; objects that cover much hardly change it."""
     counts = np.stack([np.histogram(channel, 256, (0.0, 1.0))[0] for channel in np.moveaxis(images, -1, 0)])
     return np.argmax(ndimage.gaussian_filter1d(counts.astype(float), MODE_BLUR, axis=1), axis=1) / 255.0
+
+
+def common_picture(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "*shape"]:
+    """Find each pixel's most common value over images: the median of the values around the shortest interval that holds
+    a share of them. Objects may cover a pixel in most of the images, if they differ.
+    """
+    ordered = np.sort(images, axis=0)
+    held = max(1, round(SHORTEST * len(images)))
+    widths = ordered[held - 1 :] - ordered[: len(images) - held + 1]
+    first = np.argmin(widths, axis=0)[None]
+    least, most = (np.take_along_axis(ordered, first + step, axis=0) for step in (0, held - 1))
+    reach = (LIKE_THEM - 1) / 2 * (most - least)
+    near = np.where((ordered >= least - reach) & (ordered <= most + reach), ordered, np.nan)
+    return np.nanmedian(near, axis=0)

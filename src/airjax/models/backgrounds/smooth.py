@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
+from airjax.models.backgrounds.fixed import common_picture
 from airjax.models.backgrounds.weighted import CLEAN, LOOKS, OUTLIER, Weighted, code_precision, inverse_root
 
 STARTERS = 300
@@ -17,8 +18,11 @@ DEGREE = 2
 OUTLIER_SDS, OUTLIERS = 4.0, (0.02, 0.1)
 """Error that makes a pixel count as an object's: in standard deviations of the noise, and the least and largest."""
 
-WIDEST = 8.0
-"""Factor on that error in the first round of the fit."""
+WIDEST, NEAR = 8.0, 3.0
+"""Factors on that error in the first round of the fit, if it starts from the mean picture, and from the common level."""
+
+LEVELS, SOME = 41, 1_000
+"""Number of levels of which the most common one is chosen, and number of pixels that it is chosen by."""
 
 LEAST_SPREAD = 0.01
 """Least spread of a field's weights."""
@@ -42,11 +46,11 @@ class SmoothBackground(Weighted):
         self.outlier = jnp.asarray(OUTLIER, jnp.float32)
 
     def init_from_data(self, images: UInt8[np.ndarray, "n c h w"]) -> "SmoothBackground":
-        """Start from the median picture, and measure the spread of the fields around it and the noise on them."""
+        """Start from the most common picture, and measure the spread of the fields around it and the noise on them."""
         pixels = images[:STARTERS].astype(np.float32) / 255.0
         wide = _polynomials(*self.mean.shape[1:])
         # At first, neither the noise is known nor the mean picture without the fields.
-        mean, outlier = _without_fields(pixels, _fields(pixels, np.median(pixels, axis=0), wide, OUTLIER)[1])
+        mean, outlier = _without_fields(pixels, _fields(pixels, common_picture(pixels), wide, OUTLIER)[1])
         codes, fields = _fields(pixels, mean, wide, outlier)
         mean, outlier = _without_fields(pixels, fields)
         spread = np.maximum(1.4826 * np.median(np.abs(np.asarray(codes)), axis=(0, 1)), LEAST_SPREAD)
@@ -87,19 +91,40 @@ def _field(residual, components, outlier):
     errors are borne, so that a scene that is much lighter or darker than the mean is still fitted.
     """
     rows = residual.reshape(len(residual), -1)
+    starts = jnp.stack([jnp.zeros(len(rows)), _common_level(rows)])
+    fit = lambda start, widest: _fit(rows, start[:, None], widest, components, outlier)
+    codes, clean = jax.vmap(fit)(starts, jnp.array([WIDEST, NEAR]))
+    return codes[jnp.argmax(clean)]
+
+
+def _fit(rows, field, widest, components, outlier):
+    """Fit components to rows, beginning with a field: their code, and the number of pixels that it explains."""
     code = jnp.zeros((len(rows), len(components)))
-    for scale in np.geomspace(WIDEST, 1.0, LOOKS):
-        error = jnp.max(jnp.abs(rows - code @ components), axis=0) / (scale * outlier)
-        weights = jnp.exp(-0.5 * error**2)
+    for share in np.linspace(1.0, 0.0, LOOKS):
+        weights = _clean(rows - field, outlier * widest**share)
         root, _ = inverse_root(code_precision(components, jnp.sqrt(weights), CLEAN))
         code = CLEAN * (weights * rows) @ components.T @ root.T @ root
-    return code
+        field = code @ components
+    return code, jnp.sum(_clean(rows - field, outlier))
+
+
+def _clean(error, outlier):
+    """Weigh each pixel by how likely it shows the background in every channel, given its errors."""
+    return jnp.exp(-0.5 * jnp.max(jnp.abs(error), axis=0) ** 2 / outlier**2)
+
+
+def _common_level(rows):
+    """Find the most common value of each channel, for values in [-1, 1]."""
+    levels = jnp.linspace(-1.0, 1.0, LEVELS)
+    some = rows[:, :: max(1, rows.shape[1] // SOME)]
+    near = jnp.exp(-0.5 * ((some[:, None] - levels[:, None]) * LEVELS / 2) ** 2)
+    return levels[jnp.argmax(jnp.sum(near, axis=2), axis=1)]
 
 
 def _without_fields(pixels, fields):
     """Find the mean picture that fields are added to, and the error that makes a pixel an outlier."""
     left = pixels - np.asarray(fields)
-    mean = np.median(left, axis=0)
+    mean = common_picture(left)
     return mean, np.clip(OUTLIER_SDS * 1.4826 * np.median(np.abs(left - mean)), *OUTLIERS)
 
 
