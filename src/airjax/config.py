@@ -152,6 +152,8 @@ class ModelConfig:
         likelihood: kind of p(x | canvas).
         sd: standard deviation of the normal likelihood.
         learn_sd: whether sd is learned.
+        sd_gain: share of what objects change in a pixel that its standard deviation grows by, as of two that are
+            independent.
         sd_start: initial sd, annealed geometrically to sd once p(n) is annealed; None: no annealing.
         sd_anneal_steps: number of steps over which sd is annealed.
         scale: prior median of a window's side, as a fraction of the longer side of the canvas.
@@ -189,6 +191,7 @@ class ModelConfig:
     likelihood: LikelihoodKind = "normal"
     sd: float = 0.3
     learn_sd: bool = False
+    sd_gain: float = 0.0
     sd_start: float | None = None
     sd_anneal_steps: int = 1_000
     scale: float = 0.42
@@ -214,13 +217,15 @@ class ModelConfig:
         _check_choice(self, ComposeKind, "compose")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")
-        _check(self, "from 0 to 1", lambda value: 0 <= value <= 1, "edge")
+        _check(self, "from 0 to 1", lambda value: 0 <= value <= 1, "edge", "sd_gain")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
         if self.background_model in ("smooth", "linear") and self.likelihood != "normal":
             raise ValueError(
                 f"background_model {self.background_model} needs a normal likelihood, got likelihood {self.likelihood}"
             )
+        if self.sd_gain and (self.likelihood != "normal" or self.background_model == "linear"):
+            raise ValueError("sd_gain needs a normal likelihood and a background_model other than linear")
         if self.sd_start is not None:
             _check_positive(self, "sd_start")
             if self.learn_sd or self.likelihood != "normal":

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from airjax.models.backgrounds.base import Layers
-from airjax.models.backgrounds.fixed import BlackBackground, FixedBackground, common_colour
+from airjax.models.backgrounds.fixed import BlackBackground, FixedBackground, common_colour, common_picture
 from airjax.models.backgrounds.linear import LinearBackground, robust_components
 from airjax.models.backgrounds.smooth import SmoothBackground
 from airjax.models.backgrounds.weighted import inverse_root
@@ -68,6 +68,48 @@ def test_uneven_light_is_found_behind_objects(smooth):
     explain = jax.jit(jax.vmap(lambda image: smooth.explain(image / 255.0, nothing, NORMAL).canvas))
     assert abs(np.asarray(explain(jnp.asarray(scenes))) - light).mean() < 0.006
     assert 0.02 <= float(smooth.outlier) <= 0.1
+
+
+def test_uneven_light_is_found_behind_textured_objects_that_cover_half_of_it():
+    rng = np.random.default_rng(1)
+    light = uneven_and_squares()[1] / 3
+    scenes = light + rng.normal(0, 0.01, light.shape)
+    for scene in scenes[:, 0]:
+        covered = np.zeros(scene.shape, bool)
+        while covered.mean() < 0.5:
+            y, x = rng.integers(-4, 24, 2)
+            covered[max(y, 0) : y + 8, max(x, 0) : x + 8] = True
+        scene[covered] = rng.uniform(0.4, 0.9, covered.sum())
+    images = np.rint(255 * scenes).astype(np.uint8)
+    background = SmoothBackground((1, 24, 24)).init_from_data(images)
+    nothing = Layers(jnp.zeros((1, 24, 24)), None)
+    explain = jax.jit(jax.vmap(lambda image: background.explain(image / 255.0, nothing, NORMAL).canvas))
+    error = abs(np.asarray(explain(jnp.asarray(images))) - light).mean(axis=(1, 2, 3))
+    assert np.mean(error < 0.02) > 0.9
+
+
+def test_a_picture_behind_objects_is_each_pixels_most_common_value():
+    rng = np.random.default_rng(0)
+    picture = rng.random((6, 7))
+    images = picture + rng.normal(0, 0.01, (400, 6, 7))
+    hidden = rng.random(images.shape) < 0.6
+    images[hidden] = rng.random(hidden.sum())
+    np.testing.assert_allclose(common_picture(images), picture, atol=0.02)
+    noisy = picture + rng.normal(0, 0.01, (400, 6, 7))
+    spread = abs(common_picture(noisy) - picture).mean() / abs(np.median(noisy, axis=0) - picture).mean()
+    assert spread < 4
+
+
+@pytest.mark.parametrize("transmittance", [False, True])
+def test_noise_grows_with_what_objects_change_in_the_background(transmittance):
+    background = FixedBackground(SHAPE, uniform=True).init_from_data(np.full((3, *SHAPE), 51, np.uint8))
+    layers = objects() if transmittance else Layers(objects().colours, None)
+    likelihood = NormalLikelihood(0.3, gain=0.2)
+    behind = background.lay(jnp.zeros(0), NOTHING)
+    canvas = background.lay(jnp.zeros(0), layers)
+    told = background.explain(image(), layers, likelihood).log_likelihood
+    assert float(told) == pytest.approx(float(likelihood.log_prob(image(), canvas, canvas - behind)), rel=1e-6)
+    assert float(told) != pytest.approx(float(likelihood.log_prob(image(), canvas)), rel=1e-3)
 
 
 def test_a_smooth_background_bounds_the_evidence(smooth):

@@ -29,6 +29,23 @@ def test_the_normals_sd_gets_a_gradient_only_if_it_is_learned(learn):
     assert float(gradient.log_sd) == pytest.approx(expected if learn else 0.0, rel=1e-4)
 
 
+def test_the_deviation_grows_with_what_objects_change():
+    change = jnp.asarray(RNG.normal(size=IMAGE.shape), jnp.float32)
+    spread = np.sqrt(0.2**2 + 0.5**2 * np.max(np.square(change), axis=0))
+    likelihood = NormalLikelihood(0.2, gain=0.5)
+    expected = scipy.stats.norm(CANVAS, spread).logpdf(IMAGE).sum()
+    assert float(likelihood.log_prob(IMAGE, CANVAS, change)) == pytest.approx(expected, rel=1e-5)
+    unchanged = float(NormalLikelihood(0.2).log_prob(IMAGE, CANVAS))
+    assert float(likelihood.log_prob(IMAGE, CANVAS)) == unchanged
+    assert float(likelihood.log_prob(IMAGE, CANVAS, 0 * change)) == pytest.approx(unchanged, rel=1e-6)
+
+
+@pytest.mark.parametrize("gain", [-0.1, float("nan")])
+def test_a_gain_that_is_negative_is_refused(gain):
+    with pytest.raises(ValueError, match="gain must be at least 0, got"):
+        NormalLikelihood(0.2, gain=gain)
+
+
 @pytest.mark.parametrize("sd", [0.0, -1.0, float("nan")])
 def test_an_sd_that_is_not_positive_is_refused(sd):
     with pytest.raises(ValueError, match="sd must be positive, got"):

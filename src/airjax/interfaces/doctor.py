@@ -47,6 +47,8 @@ PRICE = 0.2
 """Share of a faint object's evidence that another object has to add: residuals of the others are no objects."""
 EDGES = {"add": 0.5, "over": 0.3}
 """Edge of boxes: an object that covers what is behind it may have almost the colour of that in some part."""
+GAIN = 0.15
+"""Growth of the standard deviation with what objects change: no object is drawn more exactly."""
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""
 LARGER = 1.5
@@ -278,6 +280,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "background_model": "none" if plain and level.max() < BLACK else found.background,
         "compose": compose,
         "sd": _sd(found, longer),
+        "sd_gain": 0.0 if found.background == "linear" else GAIN,
         "edge": EDGES[compose],
         "count_ratio": float(f"{np.exp(-PRICE * EVIDENCE / 2):.1g}"),
         "anneal_steps": 500,

@@ -39,7 +39,7 @@ def count_prior(config: ModelConfig) -> Float[Array, " counts"]:
 def _likelihood(config: ModelConfig) -> Likelihood:
     if config.likelihood == "bernoulli":
         return BernoulliLikelihood()
-    return NormalLikelihood(config.sd, learn=config.learn_sd)
+    return NormalLikelihood(config.sd, learn=config.learn_sd, gain=config.sd_gain)
 
 
 def _background(config: ModelConfig, image_shape: tuple[int, int, int]) -> Background:

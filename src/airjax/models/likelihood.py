@@ -11,16 +11,24 @@ from airjax.models.layers import LOG_2PI
 
 
 class NormalLikelihood(eqx.Module):
-    """Explain every pixel by a Gaussian around the canvas, of one standard deviation that is fixed or learned."""
+    """Explain every pixel by a Gaussian around the canvas, whose standard deviation is fixed or learned.
+
+    With a gain g, the deviation grows with what objects change: the variance of a pixel that they change by a is
+    sd^2 + g^2 a^2. So the texture of a bright object is no evidence for another, faint one.
+    """
 
     log_sd: Float[Array, ""]
     learn: bool = eqx.field(static=True)
+    gain: float = eqx.field(static=True)
 
-    def __init__(self, sd: float, *, learn: bool = False):
+    def __init__(self, sd: float, *, learn: bool = False, gain: float = 0.0):
         if not sd > 0:
             raise ValueError(f"sd must be positive, got {sd}")
+        if not gain >= 0:
+            raise ValueError(f"gain must be at least 0, got {gain}")
         self.log_sd = jnp.asarray(math.log(sd), jnp.float32)
         self.learn = learn
+        self.gain = gain
 
     @property
     def precision(self) -> Float[Array, ""]:
@@ -31,10 +39,23 @@ class NormalLikelihood(eqx.Module):
     def _log_sd(self):
         return self.log_sd if self.learn else jax.lax.stop_gradient(self.log_sd)
 
-    def log_prob(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, ""]:
-        """Evaluate log p(x | canvas), in nats per image."""
-        squares = jnp.sum((image - canvas) ** 2)
-        return -0.5 * squares * self.precision - image.size * (self._log_sd + 0.5 * LOG_2PI)
+    def log_prob(
+        self,
+        image: Float[Array, "c h w"],
+        canvas: Float[Array, "c h w"],
+        change: Float[Array, "c h w"] | None = None,
+    ) -> Float[Array, ""]:
+        """Evaluate log p(x | canvas), in nats per image; `change` is what objects change in it, None: nothing."""
+        squares = (image - canvas) ** 2
+        constant = image.size * (self._log_sd + 0.5 * LOG_2PI)
+        if not self.gain or change is None:
+            return -0.5 * jnp.sum(squares) * self.precision - constant
+        wider = self.widened(change)
+        return -0.5 * jnp.sum(squares * self.precision / wider + jnp.log(wider)) - constant
+
+    def widened(self, change: Float[Array, "c h w"]) -> Float[Array, "1 h w"]:
+        """Return by which factor the variance of each pixel grows by what objects change."""
+        return 1.0 + self.gain**2 * self.precision * jnp.max(change**2, axis=0, keepdims=True)
 
     def mean(self, canvas: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Return the mean of p(x | canvas)."""
@@ -46,8 +67,14 @@ class BernoulliLikelihood(eqx.Module):
 
     margin: float = eqx.field(static=True, default=1e-3)
 
-    def log_prob(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, ""]:
-        """Evaluate log p(x | canvas), in nats per image."""
+    def log_prob(
+        self,
+        image: Float[Array, "c h w"],
+        canvas: Float[Array, "c h w"],
+        change: Float[Array, "c h w"] | None = None,
+    ) -> Float[Array, ""]:
+        """Evaluate log p(x | canvas), in nats per image; `change` plays no part."""
+        del change
         p = self.mean(canvas)
         return jnp.sum(image * jnp.log(p) + (1.0 - image) * jnp.log1p(-p))
 

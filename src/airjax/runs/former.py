@@ -8,7 +8,15 @@ SETTINGS = {"ground": "background_model", "ground_size": "background_components"
 """Settings by their former names."""
 REMOVED = {"count_rate": 1.0, "count_table": []}
 """Settings that are gone, with the default that still means nothing."""
-ADDED = {"edge": 0.15, "height": None, "levels": None, "paste": 0.0, "paste_alone": 200, "pasted_scenes": 3_000}
+ADDED = {
+    "edge": 0.15,
+    "height": None,
+    "levels": None,
+    "paste": 0.0,
+    "paste_alone": 200,
+    "pasted_scenes": 3_000,
+    "sd_gain": 0.0,
+}
 """Settings that records of former versions lack, with the value that they had in effect."""
 _WEIGHT = re.compile(r"\.ground(?=[.\[]|$)")
 

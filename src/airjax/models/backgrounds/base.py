@@ -2,6 +2,8 @@
 
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
@@ -25,6 +27,11 @@ class Layers(NamedTuple):
     def over(self, background: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Put the objects over a background."""
         return self.colours + (background if self.transmittance is None else self.transmittance * background)
+
+    @property
+    def absent(self) -> "Layers":
+        """The same without any object."""
+        return jax.tree.map(jnp.zeros_like, self._replace(transmittance=None))
 
 
 class Explained(NamedTuple):

@@ -47,7 +47,8 @@ class _Uncoded(eqx.Module):
         del previous
         code = jnp.zeros(0)
         canvas = self.lay(code, objects)
-        return Explained(code, canvas, likelihood.log_prob(image, canvas))
+        change = canvas - self.lay(code, objects.absent)
+        return Explained(code, canvas, likelihood.log_prob(image, canvas, change))
 
 
 class BlackBackground(_Uncoded):
@@ -97,8 +98,9 @@ def common_colour(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, " c
 
 
 def common_picture(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "*shape"]:
-    """Find each pixel's most common value over images: the median of the values around the shortest interval that holds
-    a share of them. Objects may cover a pixel in most of the images, if they differ.
+    """Find each pixel's most common value over images; objects may cover it in most of them, if they differ.
+
+    It is the median of the values in and around the shortest interval that holds the share `SHORTEST` of all.
     """
     ordered = np.sort(images, axis=0)
     held = max(1, round(SHORTEST * len(images)))

@@ -15,11 +15,15 @@ STARTERS = 300
 DEGREE = 2
 """Degree of the polynomials."""
 
-OUTLIER_SDS, OUTLIERS = 4.0, (0.02, 0.1)
-"""Error that makes a pixel count as an object's: in standard deviations of the noise, and the least and largest."""
+OUTLIER_SDS, OUTLIERS, FIRST = 4.0, (0.02, 0.1), 0.04
+"""Error that makes a pixel count as an object's: in standard deviations of the noise, the least and largest, and that
+before the noise is known."""
 
-WIDEST, NEAR = 8.0, 3.0
-"""Factors on that error in the first round of the fit, if it starts from the mean picture, and from the common level."""
+WIDEST, NEAR = 8.0, 2.0
+"""Factors on that error in the first round of a fit that starts from the mean picture, or from the common level."""
+
+ROUNDS = 3
+"""Number of times that fields, mean picture and noise are estimated, each from the others."""
 
 LEVELS, SOME = 41, 1_000
 """Number of levels of which the most common one is chosen, and number of pixels that it is chosen by."""
@@ -50,9 +54,10 @@ class SmoothBackground(Weighted):
         pixels = images[:STARTERS].astype(np.float32) / 255.0
         wide = _polynomials(*self.mean.shape[1:])
         # At first, neither the noise is known nor the mean picture without the fields.
-        mean, outlier = _without_fields(pixels, _fields(pixels, common_picture(pixels), wide, OUTLIER)[1])
-        codes, fields = _fields(pixels, mean, wide, outlier)
-        mean, outlier = _without_fields(pixels, fields)
+        mean, outlier = common_picture(pixels), FIRST
+        for _ in range(ROUNDS):
+            codes, fields = _fields(pixels, mean, wide, outlier)
+            mean, outlier = _without_fields(pixels, fields, outlier)
         spread = np.maximum(1.4826 * np.median(np.abs(np.asarray(codes)), axis=(0, 1)), LEAST_SPREAD)
         new = mean, wide * spread[:, None], outlier
         parts = lambda b: (b.mean, b.components, b.outlier)
@@ -121,11 +126,14 @@ def _common_level(rows):
     return levels[jnp.argmax(jnp.sum(near, axis=2), axis=1)]
 
 
-def _without_fields(pixels, fields):
-    """Find the mean picture that fields are added to, and the error that makes a pixel an outlier."""
+def _without_fields(pixels, fields, outlier):
+    """Find the mean picture that fields are added to, and, given the last one, the error that makes an outlier."""
     left = pixels - np.asarray(fields)
     mean = common_picture(left)
-    return mean, np.clip(OUTLIER_SDS * 1.4826 * np.median(np.abs(left - mean)), *OUTLIERS)
+    error = np.moveaxis(left - mean, 1, 0)
+    weights = np.exp(-0.5 * np.max(np.abs(error), axis=0) ** 2 / outlier**2)
+    noise = np.sqrt(np.mean(weights * error**2) / np.mean(weights))
+    return mean, np.clip(OUTLIER_SDS * noise, *OUTLIERS)
 
 
 @jax.jit

@@ -62,8 +62,9 @@ class Weighted(eqx.Module):
             raise ValueError(f"{type(self).__name__} needs a normal likelihood")
         code, log_det = self._posterior(image, objects, likelihood.precision, previous)
         canvas = self.lay(code, objects)
-        log_likelihood = likelihood.log_prob(image, canvas) - 0.5 * (jnp.sum(code**2) + len(self.mean) * log_det)
-        return Explained(code, canvas, log_likelihood)
+        change = canvas - self.lay(code, objects.absent)
+        integrated = 0.5 * (jnp.sum(code**2) + len(self.mean) * log_det)
+        return Explained(code, canvas, likelihood.log_prob(image, canvas, change) - integrated)
 
     @abc.abstractmethod
     def _posterior(
