@@ -21,6 +21,7 @@ from airjax.interfaces.console import (
     flags,
     keep_compiled,
     key,
+    print_check,
     print_images,
     print_report,
     print_scores,
@@ -76,15 +77,19 @@ def train(
         quiet: Show no progress bar.
     """
     from airjax.data import load_scenes
+    from airjax.data.batches import channels_first
     from airjax.data.sources import pin
+    from airjax.interfaces.check import LOOKED_AT, check_model
     from airjax.runs.fit import fit
 
     del config  # `_stand_ins` has already read it
     resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
-    fit(resolved, learnt, held_out, out, progress=not quiet, stalled=end_stalled)
+    trained = fit(resolved, learnt, held_out, out, progress=not quiet, stalled=end_stalled)
     _logger.info("trained; pictures are in %s", out / "pictures")
+    if held_out.counts is None and len(held_out):
+        _logger.info("%s", check_model(trained, channels_first(held_out.images[:LOOKED_AT])).sentence)
 
 
 @app.command
@@ -190,6 +195,26 @@ def doctor(data: str, *, out: Path | None = None, json: bool = False, force: boo
     if out is not None:
         looks.draw(sample, pieces, out)
     print_report(report, json)
+
+
+@app.command
+def check(
+    run: Path, others: list[Path] | None = None, /, *, out: Path | None = None, json: bool = False, force: bool = False
+) -> None:
+    """Check without labels whether a run's counts can be trusted, on pictures that it has not learned from.
+
+    Args:
+        run: A run's folder.
+        others: Other runs on the same pictures, such as those of other seeds, that should count the same.
+        out: A picture to write, of the pictures with the boxes found, the most doubtful first.
+        json: Print one JSON object.
+        force: Replace the picture if it exists.
+    """
+    from airjax.interfaces import check as checks
+
+    if out is not None:
+        check_free(out, force)
+    print_check(checks.check(run, others or (), figure=out), json)
 
 
 @app.command

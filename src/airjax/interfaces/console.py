@@ -54,6 +54,17 @@ def print_scores(scores: dict[str, Any], as_json: bool) -> None:
         print(f"{name:24} {f'{value:.4f}' if isinstance(value, float) else value}")
 
 
+def print_check(found: Any, as_json: bool) -> None:
+    """Print what `airjax.interfaces.check` has found as one JSON object or as text, the verdict last."""
+    told = dataclasses.asdict(found)
+    if as_json:
+        print(json.dumps(told, allow_nan=False))
+        return
+    shares = {name: value for name, value in told.items() if isinstance(value, float)}
+    print("\n".join([f"{name:12} {100 * share:5.1f} %" for name, share in shares.items()]))
+    print(found.sentence)
+
+
 def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print descriptions of images as one JSON object or as text, one by one, so that none is kept in memory."""
     for index, image in enumerate(described):
