@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from airjax.data import folder
-from airjax.data.folder import fingerprint, list_pictures, load_folder, read_pictures
+from airjax.data.folder import fingerprint, list_pictures, load_folder, read_pictures, report_frames
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +37,17 @@ def test_pictures_are_listed_recursively_in_order(root):
         *("a/0.png", "a/3.BMP", "a/6.png"),
         *("b/c/1.BMP", "b/c/4.png", "b/c/7.BMP"),
     ]
+
+
+def test_frames_that_are_not_read_are_told(root, caplog):
+    report_frames(root, list_pictures(root))
+    assert not caplog.text
+    pages = [Image.new("L", (6, 4), 40 * page) for page in range(3)]
+    for name in ("s.tif", "t.gif"):
+        pages[0].save(root / name, save_all=True, append_images=pages[1:])
+    (root / "u.png").write_bytes(b"nothing")
+    report_frames(root, list_pictures(root))
+    assert "2 of 12 pictures looked at hold several frames (s.tif: 3); only the first of each is read" in caplog.text
 
 
 def test_hidden_files_and_linked_folders_are_left_out(root, tmp_path):

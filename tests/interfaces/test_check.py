@@ -151,6 +151,8 @@ def test_runs_on_pictures_of_ones_own_are_checked(capsys, caplog, tmp_path, fold
     assert shown.splitlines()[-1].startswith("counts are doubtful: ")
     assert "agreeing" not in shown
     assert refused(call(capsys, "check", runs[0], "--out", tmp_path / "seen.png"), "exists")
+    call(capsys, *train_command(tmp_path / "few", folder, **sizes | {"held_out_fraction": 0.1}))
+    assert "counts can't be judged by 12 held-out pictures" in caplog.text
     (tmp_path / "c").mkdir()
     assert refused(call(capsys, "check", runs[0], tmp_path / "c"), "holds no run")
 

@@ -16,14 +16,14 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from airjax.data.images import Levels, decode, find_levels, letterbox, open_picture, shape_of
+from airjax.data.images import Levels, decode, find_levels, frames, letterbox, open_picture, shape_of
 from airjax.files import atomically, write_atomically
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 """Suffixes of pictures, in lower or upper case."""
 AHEAD = 64
 """Number of pictures that are decoded ahead: few enough to fit into memory."""
-_NAMED = 5
+_NAMED, _OPENED = 5, 100
 _logger = logging.getLogger(__name__)
 
 
@@ -95,6 +95,18 @@ def folder_levels(root: Path, names: Sequence[str]) -> Levels | None:
                 continue  # reported where pictures are read
 
     return find_levels(readable())
+
+
+def report_frames(root: Path, names: Sequence[str]) -> None:
+    """Log a warning if some pictures hold several frames or pages; up to `_OPENED` of them are opened for it."""
+    some = names[:: -(-len(names) // _OPENED)]
+    several = {name: number for name in some if (number := frames(root / name)) > 1}
+    if several:
+        name, number = next(iter(several.items()))
+        _logger.warning(
+            "%d of %d pictures looked at hold several frames (%s: %d); only the first of each is read",
+            *(len(several), len(some), name, number),
+        )
 
 
 def report_unreadable(problems: Sequence[str], total: int) -> None:

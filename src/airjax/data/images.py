@@ -112,6 +112,15 @@ def decode(
         return turned
 
 
+def frames(path: Path) -> int:
+    """Count the frames or pages of a picture file, of which only the first is read; 0 if it can't be read."""
+    try:
+        with Image.open(path) as opened:
+            return getattr(opened, "n_frames", 1)
+    except _DAMAGED:
+        return 0
+
+
 def plain(picture: Image.Image, name: str, levels: Levels | None = None) -> Image.Image:
     """Convert a picture of any mode to grey ("L") or colour ("RGB"); transparent parts become white.
 

@@ -29,6 +29,8 @@ from airjax.runs.record import RunError, load_model, read_record
 
 LOOKED_AT = 200
 """Number of pictures that are checked, and of scenes that are pasted together."""
+FEW = 20
+"""Number of pictures below which no verdict is given."""
 SHOWN, COLUMNS = 24, 8
 """Number of pictures in the figure, and of those in a row."""
 NEAR, BORDER = 0.5, 2
@@ -119,6 +121,8 @@ def check_model(
         doubts = np.sum([stacked, unexplained, full, ~steady, *(~same for same in agreeing)], axis=0)
         _draw(images, found, np.argsort(-doubts, kind="stable")[:SHOWN], figure)
     trusted, sentence = _verdict(shares)
+    if len(images) < FEW:
+        trusted, sentence = False, f"counts can't be judged by {len(images)} held-out pictures"
     return Check(len(images), **shares, trusted=trusted, sentence=sentence)
 
 
@@ -177,7 +181,7 @@ def _unexplained(model: Family, images, found: infer.Found) -> Bool[np.ndarray, 
     widened = np.asarray(jax.vmap(model.likelihood.widened)(jnp.asarray(canvases - found.canvases[:, 0])))[:, 0]
     evidence = 0.5 * float(model.likelihood.precision) * np.sum((images / 255.0 - canvases) ** 2, axis=1) / widened
     side = max(1, round(float(np.median(sides_of(found.windows.reshape(-1, 4)))) / MARGIN))
-    within = side**2 * ndimage.uniform_filter(evidence, (0, side, side), mode="constant")
+    within = side**2 * ndimage.uniform_filter(evidence, side, axes=(1, 2), mode="constant")
     price = -float(np.diff(np.asarray(model.count_log_prior)).mean())
     return within.max(axis=(1, 2)) > ANOTHER * max(price, 1.0)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
-from airjax.data.folder import folder_levels, list_pictures, read_pictures, report_unreadable
+from airjax.data.folder import folder_levels, list_pictures, read_pictures, report_frames, report_unreadable
 from airjax.data.images import Levels, letterbox, plain
 from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
 from airjax.runs import plots
@@ -172,6 +172,7 @@ def _sample(source: str) -> Sample:
         read = list(read_pictures(path, chosen, levels))
         problems = [one.problem for one in read if one.problem]
         report_unreadable(problems, len(chosen))
+        report_frames(path, chosen)
         return _fitted([one.picture for one in read if one.picture], levels, len(names), tuple(problems), source)
     return _sample_of(load_scenes(DataConfig(name=source).resolved(), "train").images, source)
 

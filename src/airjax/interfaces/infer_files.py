@@ -21,7 +21,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_unreadable
+from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_frames, report_unreadable
 from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox
 from airjax.files import append
 from airjax.inference.infer import describe
@@ -61,13 +61,16 @@ def gather(paths: Sequence[Path]) -> Pictures:
     if any(path.is_dir() for path in paths):
         if len(paths) > 1:
             raise ValueError(f"images must be files, or one folder, got a folder among {len(paths)} paths")
-        return Pictures(paths[0], list_pictures(paths[0]), strict=False)
+        names = list_pictures(paths[0])
+        report_frames(paths[0], names)
+        return Pictures(paths[0], names, strict=False)
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist or is not a file")
     names = [str(path) for path in paths]
     if len(set(names)) < len(names):
         raise ValueError("images must be different files, got one twice")
+    report_frames(Path(), names)
     return Pictures(Path(), names, strict=True)
 
 

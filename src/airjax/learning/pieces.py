@@ -4,6 +4,7 @@ Pieces are not objects: objects that touch form one piece. But many objects are 
 and the number of objects, and from which scenes of known objects can be pasted together (`airjax.learning.pasting`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,7 +132,7 @@ def _background(images: Float32[np.ndarray, "n h w c"]) -> tuple[str, np.ndarray
     picture in varying light, and where none of them will do, one for each image.
     """
     learnt, held_out = (images[::2], images[1::2]) if len(images) > 3 else (images, images)
-    candidates = {
+    candidates: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
         "constant": lambda of, by: np.broadcast_to(common_colour(by), of.shape),
         "mean": lambda of, by: np.broadcast_to(common_picture(by), of.shape),
     }

@@ -54,8 +54,9 @@ class SmoothBackground(Weighted):
         pixels = images[:STARTERS].astype(np.float32) / 255.0
         wide = _polynomials(*self.mean.shape[1:])
         # At first, neither the noise is known nor the mean picture without the fields.
-        mean, outlier = common_picture(pixels), FIRST
-        for _ in range(ROUNDS):
+        codes, fields = _fields(pixels, common_picture(pixels), wide, FIRST)
+        mean, outlier = _without_fields(pixels, fields, FIRST)
+        for _ in range(ROUNDS - 1):
             codes, fields = _fields(pixels, mean, wide, outlier)
             mean, outlier = _without_fields(pixels, fields, outlier)
         spread = np.maximum(1.4826 * np.median(np.abs(np.asarray(codes)), axis=(0, 1)), LEAST_SPREAD)
