@@ -152,8 +152,8 @@ class ModelConfig:
         likelihood: kind of p(x | canvas).
         sd: standard deviation of the normal likelihood.
         learn_sd: whether sd is learned.
-        sd_gain: share of what objects change in a pixel that its standard deviation grows by, as of two that are
-            independent.
+        sd_gain: growth g of the noise with what objects change: where they change a pixel by a, its variance is
+            sd^2 + (g a)^2.
         sd_start: initial sd, annealed geometrically to sd once p(n) is annealed; None: no annealing.
         sd_anneal_steps: number of steps over which sd is annealed.
         scale: prior median of a window's side, as a fraction of the longer side of the canvas.
@@ -224,8 +224,6 @@ class ModelConfig:
             raise ValueError(
                 f"background_model {self.background_model} needs a normal likelihood, got likelihood {self.likelihood}"
             )
-        if self.sd_gain and (self.likelihood != "normal" or self.background_model == "linear"):
-            raise ValueError("sd_gain needs a normal likelihood and a background_model other than linear")
         if self.sd_start is not None:
             _check_positive(self, "sd_start")
             if self.learn_sd or self.likelihood != "normal":

@@ -103,9 +103,9 @@ def test_scenes_of_known_objects_weigh_as_their_numbers_do_in_the_pictures(monke
     [
         ({}, True, "in 97% of scenes pasted"),
         ({"agreeing": 0.99}, True, "in 99% of the pictures, all runs find the same"),
-        ({"known": None}, True, "in 95% of the pictures, they stay the same"),
-        ({"known": 0.4}, False, "doubtful: in 40% of scenes pasted"),
-        ({"steady": 0.8, "full": 0.2}, False, "in 80% of the pictures, they stay the same"),
+        ({"known": None}, True, "in 95% of the pictures, the objects found stay the same"),
+        ({"known": 0.4}, False, "doubtful: in only 40% of scenes pasted"),
+        ({"steady": 0.8, "full": 0.2}, False, "in only 80% of the pictures, the objects found stay"),
         ({"full": 0.2}, False, "20% of the pictures hold as many objects as the model can find"),
         ({"stacked": 0.2}, False, "20% of the pictures have two objects in one place"),
         ({"unexplained": 0.4}, False, "40% of the pictures show something that no object explains"),

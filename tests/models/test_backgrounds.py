@@ -235,6 +235,17 @@ def test_the_code_is_integrated_out(linear, transmittance):
     assert float(linear.explain(image(), layers, NORMAL).log_likelihood) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_gain_leaves_a_lower_bound(linear):
+    layers, wide = Layers(objects().colours, None), NormalLikelihood(0.3, gain=0.5)
+    exact, alone = 0.0, np.asarray(linear.lay(jnp.zeros(6), layers), np.float64)
+    seen = np.asarray(linear.components, np.float64)
+    noise = 0.3**2 + 0.5**2 * np.max(np.asarray(layers.colours, np.float64) ** 2, axis=0)
+    for pixels, mean in zip(np.asarray(image(), np.float64), alone):
+        covariance = seen.T @ seen + np.diag(noise.ravel())
+        exact += multivariate_normal(mean.ravel(), covariance).logpdf(pixels.ravel())
+    assert exact - 5.0 < float(linear.explain(image(), layers, wide).log_likelihood) < exact
+
+
 def test_the_code_is_its_posteriors_mean(linear):
     layers, joint = objects(), lambda code: NORMAL.log_prob(image(), linear.lay(code, objects())) - 0.5 * code @ code
     code, canvas, _ = linear.explain(image(), layers, NORMAL)

@@ -37,13 +37,13 @@ NEAR, BORDER = 0.5, 2
 """Distance of two objects' centres, in sides of the larger one, up to which they are the same; and distance from the
 border, in pixels, within which an object may be cut by it, so that it may be found or not."""
 SAME_PLACE = 0.6
-"""Share of the smaller of two boxes that lies in the other one, from which on both objects are in one place."""
+"""Two objects are in one place if more than this share of the smaller box lies in the other."""
 ANOTHER = 5.0
-"""Evidence for another object, in prices of one, from which on something counts as unexplained."""
+"""Evidence above which something counts as unexplained, in multiples of the prior's price of an object."""
 LIMITS = {"known": 0.6, "steady": 0.9, "agreeing": 0.95, "stacked": 0.03, "unexplained": 0.1, "full": 0.05}
 """Least shares of `known`, `steady` and `agreeing`, and largest ones of the others, with which counts are trusted.
 
-Pasted scenes are crowded, so fewer of them are right than of the pictures."""
+Pasted scenes are more crowded than the pictures, so fewer of them are right."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Check:
     Attributes:
         pictures: number of pictures.
         known: share of scenes, pasted together from pieces of these pictures, in which the objects found are the true
-            ones, with as many objects as were found in the pictures; None: there are too few pieces for it.
+            ones, weighted so that counts are as frequent as in the pictures; None: there are too few pieces.
         steady: share of pictures in which the same objects are found if they move by a pixel.
         agreeing: share of pictures in which all other runs find the same objects; None: no other run was given.
         stacked: share of pictures with two objects in one place.
         unexplained: share of pictures in which something stands out that no object explains.
         full: share of pictures that hold as many objects as the model can find, so that there may be more.
-        trusted: whether all shares are within their limits.
+        trusted: whether all shares are within their limits, and there are enough pictures to tell.
         sentence: the verdict, and the reason.
     """
 
@@ -189,19 +189,20 @@ def _unexplained(model: Family, images, found: infer.Found) -> Bool[np.ndarray, 
 def _verdict(shares: dict[str, float | None]) -> tuple[bool, str]:
     """Say whether counts can be trusted, and why."""
     told = {
-        "known": "in {:.0%} of scenes pasted from these pictures, the objects found are the right ones",
-        "steady": "in {:.0%} of the pictures, they stay the same if it moves by a pixel",
-        "agreeing": "in {:.0%} of the pictures, all runs find the same",
+        "known": "in {1}{0:.0%} of scenes pasted from these pictures, the right objects are found",
+        "steady": "in {1}{0:.0%} of the pictures, the objects found stay the same if the picture moves by a pixel",
+        "agreeing": "in {1}{0:.0%} of the pictures, all runs find the same objects",
         "stacked": "{:.0%} of the pictures have two objects in one place",
         "unexplained": "{:.0%} of the pictures show something that no object explains",
         "full": "{:.0%} of the pictures hold as many objects as the model can find (--max-objects)",
     }
     known = {name: share for name, share in shares.items() if share is not None}
     beyond = lambda name, share: share < LIMITS[name] if LIMITS[name] > 0.5 else share > LIMITS[name]
-    doubts = [told[name].format(share) for name, share in known.items() if beyond(name, share)]
+    only = lambda name: "only " if LIMITS[name] > 0.5 else ""
+    doubts = [told[name].format(share, only(name)) for name, share in known.items() if beyond(name, share)]
     if doubts:
         return False, f"counts are doubtful: {'; '.join(doubts)}"
-    reasons = [told[name].format(share) for name, share in known.items() if LIMITS[name] > 0.5]
+    reasons = [told[name].format(share, "") for name, share in known.items() if LIMITS[name] > 0.5]
     return True, f"counts can be trusted: {'; '.join(reasons)}"
 
 

@@ -35,7 +35,7 @@ OBJECT = 14
 SIDES = (32, 128)
 """Least and largest side of images that is proposed, in pixels; small pictures keep their own."""
 MOST = 12
-"""Number of objects in a picture above which inference one by one is the wrong tool."""
+"""Number of objects in a picture from which on inference one by one is the wrong tool."""
 EVIDENCE = 1_000.0
 """Squared contrast of a faint object, in variances of the likelihood: so many make it found early in training."""
 STEPS, BATCHES = 1_500, (8, 32)

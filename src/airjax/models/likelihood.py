@@ -15,6 +15,9 @@ class NormalLikelihood(eqx.Module):
 
     With a gain g, the deviation grows with what objects change: the variance of a pixel that they change by a is
     sd^2 + g^2 a^2. So the texture of a bright object is no evidence for another, faint one.
+
+    `precision` leaves the gain out. Where a background's code is integrated out with it, the result is a lower bound,
+    for more noise only lowers log det P.
     """
 
     log_sd: Float[Array, ""]
@@ -54,7 +57,7 @@ class NormalLikelihood(eqx.Module):
         return -0.5 * jnp.sum(squares * self.precision / wider + jnp.log(wider)) - constant
 
     def widened(self, change: Float[Array, "c h w"]) -> Float[Array, "1 h w"]:
-        """Return by which factor the variance of each pixel grows by what objects change."""
+        """Return the factor by which what objects change widens each pixel's variance."""
         return 1.0 + self.gain**2 * self.precision * jnp.max(change**2, axis=0, keepdims=True)
 
     def mean(self, canvas: Float[Array, "c h w"]) -> Float[Array, "c h w"]:

@@ -16,8 +16,8 @@ DEGREE = 2
 """Degree of the polynomials."""
 
 OUTLIER_SDS, OUTLIERS, FIRST = 4.0, (0.02, 0.1), 0.04
-"""Error that makes a pixel count as an object's: in standard deviations of the noise, the least and largest, and that
-before the noise is known."""
+"""Error from which on a pixel counts as an object's: in standard deviations of the noise; its least and largest value;
+its value before the noise is known."""
 
 WIDEST, NEAR = 8.0, 2.0
 """Factors on that error in the first round of a fit that starts from the mean picture, or from the common level."""
@@ -37,8 +37,8 @@ class SmoothBackground(Weighted):
 
     The field is a polynomial of degree `DEGREE` in x and y, too smooth to draw objects. Its code ~ N(0, 1) is inferred
     once for a scene, before any object is found, by a robust regression, which ignores the pixels that stand out. So
-    it costs a step of inference nothing. P is that of a scene without objects; objects let less light through, so the
-    bound of `explain` holds for scenes with objects, too.
+    a step of inference costs no more than without it. The code's precision P (see `explain`) is that of a scene
+    without objects; objects only lower it, so the bound also holds with them.
     """
 
     outlier: Float[Array, ""]
@@ -53,7 +53,7 @@ class SmoothBackground(Weighted):
         """Start from the most common picture, and measure the spread of the fields around it and the noise on them."""
         pixels = images[:STARTERS].astype(np.float32) / 255.0
         wide = _polynomials(*self.mean.shape[1:])
-        # At first, neither the noise is known nor the mean picture without the fields.
+        # At first, neither the noise nor the mean picture without the fields is known.
         codes, fields = _fields(pixels, common_picture(pixels), wide, FIRST)
         mean, outlier = _without_fields(pixels, fields, FIRST)
         for _ in range(ROUNDS - 1):
@@ -74,7 +74,7 @@ class SmoothBackground(Weighted):
 def smooth_backgrounds(
     images: Float32[np.ndarray, "n h w c"], learnt: Float32[np.ndarray, "m h w c"]
 ) -> Float32[np.ndarray, "n h w c"]:
-    """Fit a smooth background to images, the mean picture being that of others; no model is needed."""
+    """Fit a smooth background to images, with the mean picture of others; no trained model is needed."""
     to_bytes = lambda x: np.rint(255 * np.moveaxis(x, -1, 1)).astype(np.uint8)
     pixels = np.moveaxis(images, -1, 1)
     background = SmoothBackground(pixels.shape[1:]).init_from_data(to_bytes(learnt))
@@ -91,10 +91,10 @@ def _polynomials(height: int, width: int) -> Float32[np.ndarray, "k pixels"]:
 
 
 def _field(residual, components, outlier):
-    """Fit components to each channel of a residual, but for pixels that stand out in some channel.
+    """Fit components to each channel of a residual, except pixels that stand out in any channel.
 
     Weighted least squares, again and again; a pixel's weight falls with its error in the last fit. At first, larger
-    errors are borne, so that a scene that is much lighter or darker than the mean is still fitted.
+    errors are tolerated, so that a scene that is much lighter or darker than the mean is still fitted.
     """
     rows = residual.reshape(len(residual), -1)
     starts = jnp.stack([jnp.zeros(len(rows)), _common_level(rows)])
@@ -128,7 +128,7 @@ def _common_level(rows):
 
 
 def _without_fields(pixels, fields, outlier):
-    """Find the mean picture that fields are added to, and, given the last one, the error that makes an outlier."""
+    """Find the mean picture that fields are added to, and, from its previous value, the error of an outlier."""
     left = pixels - np.asarray(fields)
     mean = common_picture(left)
     error = np.moveaxis(left - mean, 1, 0)
