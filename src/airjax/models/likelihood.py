@@ -1,6 +1,7 @@
 """The likelihood p(x | canvas)."""
 
 import math
+from functools import reduce
 
 import equinox as eqx
 import jax
@@ -58,7 +59,9 @@ class NormalLikelihood(eqx.Module):
 
     def widened(self, change: Float[Array, "c h w"]) -> Float[Array, "1 h w"]:
         """Return the factor by which what objects change widens each pixel's variance."""
-        return 1.0 + self.gain**2 * self.precision * jnp.max(change**2, axis=0, keepdims=True)
+        # Not by jnp.max: its gradient divides by the number of equal values, which is 0 if XLA computes the squares
+        # twice, by two roundings.
+        return 1.0 + self.gain**2 * self.precision * reduce(jnp.maximum, tuple(change**2))[None]
 
     def mean(self, canvas: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Return the mean of p(x | canvas)."""
