@@ -37,6 +37,7 @@ default_role = "py:obj"  # docstrings have names in single backticks
 nitpick_ignore = [
     ("py:class", "airjax.models.patches.base.Part"),
     ("py:class", "airjax.inference.sampling.M"),
+    ("py:class", "airjax.learning.trainer.Aux"),
 ]  # type variables
 nitpick_ignore_regex = [("py:.*", r"(?!airjax\.).*"), ("py:obj", r"(?s).*")]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
