@@ -95,7 +95,7 @@ def coins() -> Make:
 
 
 def game(name: str) -> Make:
-    """Play an Atari game at random; OCAtari reads the boxes of what is drawn from the game's memory."""
+    """Play an Atari game at random; OCAtari reads boxes, but for score and lives, from the game's memory."""
 
     def make(rng: np.random.Generator) -> Iterator[Picture]:
         import ale_py
@@ -103,7 +103,7 @@ def game(name: str) -> Make:
         from ocatari.core import OCAtari
 
         gymnasium.register_envs(ale_py)
-        env, step, action = OCAtari(f"ALE/{name}-v5", mode="ram", hud=True, render_mode=None), 0, 0
+        env, step, action = OCAtari(f"ALE/{name}-v5", mode="ram", hud=False, render_mode=None), 0, 0
         env.reset(seed=int(rng.integers(2**31)))
         while True:
             # The same episode follows every seed unless actions differ, and colours are others just after a reset.

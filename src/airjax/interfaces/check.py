@@ -40,10 +40,10 @@ SAME_PLACE = 0.6
 """Two objects are in one place if more than this share of the smaller box lies in the other."""
 ANOTHER = 5.0
 """Evidence above which something counts as unexplained, in multiples of the prior's price of an object."""
-LIMITS = {"known": 0.6, "steady": 0.9, "agreeing": 0.95, "stacked": 0.03, "unexplained": 0.1, "full": 0.05}
-"""Least shares of `known`, `steady` and `agreeing`, and largest ones of the others, with which counts are trusted.
-
-Pasted scenes are more crowded than the pictures, so fewer of them are right."""
+LEAST = {"known": 0.6, "steady": 0.9, "agreeing": 0.95}
+"""Least shares with which counts are trusted. Pasted scenes are more crowded than the pictures: fewer are right."""
+LARGEST = {"stacked": 0.03, "unexplained": 0.1, "full": 0.05}
+"""Largest shares with which counts are trusted."""
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ def _known(model: Family, images, found: infer.Found) -> float | None:
     windows = jax.vmap(jax.vmap(lambda where: infer.window_box(where, (height, width))))(jnp.asarray(pasted.where))
     true = [boxes[:count] for boxes, count in zip(np.asarray(windows), pasted.counts)]
     right = _same(true, _boxes(infer.find(model, pasted.images)), np.array([width, height]))
-    numbers = range(model.max_objects + 1)
-    weights = np.array([np.mean(found.count == n) * np.any(pasted.counts == n) for n in numbers])
-    shares = np.array([right[pasted.counts == n].mean() if np.any(pasted.counts == n) else 0.0 for n in numbers])
+    numbers = np.unique(pasted.counts)
+    weights = np.array([np.mean(found.count == n) for n in numbers])
+    shares = np.array([np.mean(right[pasted.counts == n]) for n in numbers])
     return float(weights @ shares / weights.sum()) if weights.any() else None
 
 
@@ -189,20 +189,20 @@ def _unexplained(model: Family, images, found: infer.Found) -> Bool[np.ndarray, 
 def _verdict(shares: dict[str, float | None]) -> tuple[bool, str]:
     """Say whether counts can be trusted, and why."""
     told = {
-        "known": "in {1}{0:.0%} of scenes pasted from these pictures, the right objects are found",
-        "steady": "in {1}{0:.0%} of the pictures, the objects found stay the same if the picture moves by a pixel",
-        "agreeing": "in {1}{0:.0%} of the pictures, all runs find the same objects",
+        "known": "in {:.0%} of scenes pasted from these pictures, the right objects are found",
+        "steady": "in {:.0%} of the pictures, the objects found stay the same if the picture moves by a pixel",
+        "agreeing": "in {:.0%} of the pictures, all runs find the same objects",
         "stacked": "{:.0%} of the pictures have two objects in one place",
         "unexplained": "{:.0%} of the pictures show something that no object explains",
         "full": "{:.0%} of the pictures hold as many objects as the model can find (--max-objects)",
     }
     known = {name: share for name, share in shares.items() if share is not None}
-    beyond = lambda name, share: share < LIMITS[name] if LIMITS[name] > 0.5 else share > LIMITS[name]
-    only = lambda name: "only " if LIMITS[name] > 0.5 else ""
-    doubts = [told[name].format(share, only(name)) for name, share in known.items() if beyond(name, share)]
+    say = lambda name: told[name].format(known[name])
+    reasons = [say(name) for name in LEAST if name in known]
+    doubts = [say(name).replace("in ", "in only ", 1) for name in LEAST if known.get(name, 1.0) < LEAST[name]]
+    doubts += [say(name) for name in LARGEST if known[name] > LARGEST[name]]
     if doubts:
         return False, f"counts are doubtful: {'; '.join(doubts)}"
-    reasons = [told[name].format(share, "") for name, share in known.items() if LIMITS[name] > 0.5]
     return True, f"counts can be trusted: {'; '.join(reasons)}"
 
 

@@ -1,5 +1,6 @@
 """The protocol of backgrounds, and what they share."""
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -84,3 +85,16 @@ class Background(Protocol):
         `previous` explains the same image by fewer objects, by the same background and likelihood.
         """
         ...
+
+
+def compare(
+    lay: Callable[[Float[Array, " d"], Layers], Float[Array, "c h w"]],
+    code: Float[Array, " d"],
+    image: Float[Array, "c h w"],
+    objects: Layers,
+    likelihood: Likelihood,
+) -> Explained:
+    """Evaluate log p(image | objects, code), where `lay` is that of a background."""
+    canvas = lay(code, objects)
+    change = canvas - lay(code, objects.absent)
+    return Explained(code, canvas, likelihood.log_prob(image, canvas, change))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from scipy import ndimage
 
-from airjax.models.backgrounds.base import STARTERS, Explained, Layers
+from airjax.models.backgrounds.base import STARTERS, Explained, Layers, compare
 from airjax.models.likelihood import Likelihood
 
 SHORTEST = 0.3
@@ -45,10 +45,7 @@ class _Uncoded(eqx.Module):
     ) -> Explained:
         """Compare an image with the objects over the background, which is the same for every image."""
         del previous
-        code = jnp.zeros(0)
-        canvas = self.lay(code, objects)
-        change = canvas - self.lay(code, objects.absent)
-        return Explained(code, canvas, likelihood.log_prob(image, canvas, change))
+        return compare(self.lay, jnp.zeros(0), image, objects, likelihood)
 
 
 class BlackBackground(_Uncoded):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from airjax.models.backgrounds.base import Explained, Layers
+from airjax.models.backgrounds.base import Explained, Layers, compare
 from airjax.models.likelihood import Likelihood, NormalLikelihood
 
 LOOKS = 8
@@ -61,10 +61,9 @@ class Weighted(eqx.Module):
         if not isinstance(likelihood, NormalLikelihood):
             raise ValueError(f"{type(self).__name__} needs a normal likelihood")
         code, log_det = self._posterior(image, objects, likelihood.precision, previous)
-        canvas = self.lay(code, objects)
-        change = canvas - self.lay(code, objects.absent)
+        compared = compare(self.lay, code, image, objects, likelihood)
         integrated = 0.5 * (jnp.sum(code**2) + len(self.mean) * log_det)
-        return Explained(code, canvas, likelihood.log_prob(image, canvas, change) - integrated)
+        return compared._replace(log_likelihood=compared.log_likelihood - integrated)
 
     @abc.abstractmethod
     def _posterior(
