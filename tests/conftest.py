@@ -86,14 +86,6 @@ def forget():
     gc.collect()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _no_gain_is_proposed():
-    """Propose no noise that grows with objects: programs of the older code generator come to NaN with it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("airjax.interfaces.doctor.GAIN", 0.0)
-        yield
-
-
 @pytest.fixture(scope="session")
 def tiny_config():
     return TINY

@@ -40,12 +40,6 @@ def _drawn(folder):
     return [path.name for path in folder.iterdir()]
 
 
-@pytest.fixture(autouse=True)
-def _compiled_as_by_users(monkeypatch):
-    """Compile with the code generator that users have: see `_no_gain_is_proposed`."""
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-
-
 @pytest.mark.slow
 def test_a_patch_model_of_ones_own_trains_and_is_scored(tmp_path):
     said = _run("own_patch_model", "--steps=4", "--scenes=100", "--held-out-scenes=20", folder=tmp_path)

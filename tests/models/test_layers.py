@@ -17,6 +17,7 @@ from airjax.models.layers import (
     SceneLSTM,
     blocks_to_channels,
     channels_to_blocks,
+    largest_channel,
 )
 
 Q = Normal(jnp.asarray([0.3, -1.0, 2.0]), jnp.asarray([-0.5, 0.2, 0.7]))
@@ -124,3 +125,12 @@ def test_a_convolution_sees_a_pixel_wherever_it_is_alike(side):
     at = lambda y, x: conv(jnp.zeros((side, side, 1)).at[y, x, 0].set(1.0))
     np.testing.assert_allclose(at(2, 2)[:3, :3], at(4, 4)[1:4, 1:4], atol=1e-6)
     assert (np.asarray(at(2, 2)) != 0).any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_largest_channel_and_its_gradient_are_those_of_a_maximum(channels):
+    x = jax.random.normal(KEY, (channels, 4, 5))
+    total = lambda largest: lambda x: jnp.sum(jnp.sin(largest(x)))
+    np.testing.assert_array_equal(largest_channel(x), jnp.max(x, axis=0, keepdims=True))
+    expected = jax.grad(total(lambda x: jnp.max(x, axis=0)))(x)
+    np.testing.assert_allclose(jax.grad(total(largest_channel))(x), expected, atol=1e-6)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from airjax.models.backgrounds.base import Layers
+from airjax.models.layers import largest_channel
 
 
 @runtime_checkable
@@ -112,7 +113,7 @@ class Over(eqx.Module):
 
     def shown(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, "k h w"]:
         """Return the image, masked by how badly the canvas explains it, and last this mask."""
-        mask = jnp.max(jnp.abs(image - canvas), axis=0, keepdims=True)
+        mask = largest_channel(jnp.abs(image - canvas))
         return jnp.concatenate([image * mask, mask])
 
     def ink(self, placed: Float[Array, "k h w"]) -> Float[Array, "h w"]:

@@ -6,6 +6,7 @@ the image projection (2,500 x 1,024) then takes half the time.
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import equinox as eqx
@@ -113,6 +114,15 @@ def _with_neighbours(x, padding):
     rows, columns, _ = x.shape
     padded = jnp.pad(x, (padding, padding, (0, 0)))
     return jnp.concatenate([padded[i : i + rows, j : j + columns] for i in (0, 1) for j in (0, 1)], axis=-1)
+
+
+def largest_channel(x: Float[Array, "c h w"]) -> Float[Array, "1 h w"]:
+    """Return the largest value of each pixel's channels.
+
+    The gradient of `jnp.max` divides by the number of channels that equal the largest. If XLA computes x twice, by two
+    roundings, none does, and the gradient is 0 / 0. That of `jnp.maximum` is finite.
+    """
+    return reduce(jnp.maximum, tuple(x))[None]
 
 
 def blocks_to_channels(x: Float[Array, "h w c"]) -> Float[Array, "h2 w2 4*c"]:

@@ -1,14 +1,13 @@
 """The likelihood p(x | canvas)."""
 
 import math
-from functools import reduce
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from airjax.models.layers import LOG_2PI
+from airjax.models.layers import LOG_2PI, largest_channel
 
 
 class NormalLikelihood(eqx.Module):
@@ -59,9 +58,7 @@ class NormalLikelihood(eqx.Module):
 
     def widened(self, change: Float[Array, "c h w"]) -> Float[Array, "1 h w"]:
         """Return the factor by which what objects change widens each pixel's variance."""
-        # Not by jnp.max: its gradient divides by the number of equal values, which is 0 if XLA computes the squares
-        # twice, by two roundings.
-        return 1.0 + self.gain**2 * self.precision * reduce(jnp.maximum, tuple(change**2))[None]
+        return 1.0 + self.gain**2 * self.precision * largest_channel(change**2)
 
     def mean(self, canvas: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Return the mean of p(x | canvas)."""
