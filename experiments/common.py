@@ -24,9 +24,10 @@ from airjax.runs.log import read_metrics
 from airjax.runs.plots import curves_figure
 
 _FEW = ("--steps", "20", "--chunk", "2", "--batch", "16")
-_SMALL = ("--hidden", "32", "--embed-channels", "2", "--embed-hidden", "16", "--head-hidden", "16", "--code-size", "10")
-SMOKE = (*_FEW, "--scenes", "200", "--held-out-scenes", "32", *_SMALL, "--patch-hidden", "32")
-"""Flags of `airjax train` for a run that takes seconds and learns almost nothing."""
+_SMALL = ("--embed-channels", "2", "--embed-hidden", "16", "--head-hidden", "16")
+SMOKE_3D = (*_FEW, "--scenes", "200", "--held-out-scenes", "32", *_SMALL)
+SMOKE = (*SMOKE_3D, "--hidden", "32", "--code-size", "10")
+"""Flags of `airjax train` for a run that takes seconds and learns almost nothing, in 3D and in 2D."""
 SMOKE_SAMPLES = 1
 """Samples of the bounds of such a run: as many as during training, so that both use one compiled program."""
 Result = TypeVar("Result")

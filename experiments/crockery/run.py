@@ -75,7 +75,7 @@ def special(name: str, data: DataConfig) -> Scenes:
 
 def train_air(name: str, seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train AIR, or continue, and score it on held-out scenes like its training scenes."""
-    flags = (*common.SMOKE, "--canvas", "16") if options.smoke else ()
+    flags = (*common.SMOKE_3D, "--canvas", "16") if options.smoke else ()
     run, samples = folder(options, name, seed), common.SMOKE_SAMPLES if options.smoke else 10
     own = common.train_and_evaluate(
         run, *common.flags(RUNS[name], options), *flags, "--seed", str(seed), samples=samples, core=core

@@ -67,7 +67,7 @@ def taught_folder(options: argparse.Namespace, name: str, seed: int) -> Path:
 
 def train_air(seed: int, options: argparse.Namespace, core: int) -> dict:
     """Train AIR, or continue, and score it by `airjax evaluate`."""
-    flags = (*common.SMOKE, "--canvas", "12") if options.smoke else ()
+    flags = (*common.SMOKE_3D, "--canvas", "12") if options.smoke else ()
     folder, samples = air_folder(options, seed), common.SMOKE_SAMPLES if options.smoke else 10
     return common.train_and_evaluate(folder, "solids", *flags, "--seed", str(seed), samples=samples, core=core)
 

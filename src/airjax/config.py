@@ -1,10 +1,10 @@
 """The configuration of a run. The defaults are the run behind the published multi-MNIST numbers."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 BackgroundKind = Literal["none", "noise", "grid", "texture"]
 ChannelsKind = Literal[1, 3]
@@ -285,16 +285,85 @@ class TrainConfig:
         _check_choice(self, ScheduleKind, "schedule")
 
 
+class _Effect(NamedTuple):
+    """When settings have an effect.
+
+    Attributes:
+        where: the condition in words.
+        holds: the condition, of all settings by name.
+        names: the settings.
+    """
+
+    where: str
+    holds: Callable[[Mapping[str, Any]], bool]
+    names: tuple[str, ...]
+
+
+def _if(name: str, *values: Any, of: tuple[str, ...]) -> _Effect:
+    """Say that settings have an effect where another one has one of these values."""
+    words = [str(value) for value in values]
+    where = f"{name} is {', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else f"{name} is {words[0]}"
+    return _Effect(where, lambda settings: settings[name] in values, of)
+
+
+_OF_PATCHES = (
+    *("window", "hidden", "attention", "patches", "code_size", "patch_hidden", "patch_channels", "draw_steps"),
+    *("draw_hidden", "residual_glimpses", "difference", "background_model", "background_components", "compose"),
+    *("edge", "scale", "scale_sd", "position_sd", "learn_where", "paste"),
+)
+_EFFECTS = (
+    _if("objects", "patches", of=_OF_PATCHES),
+    _if("patches", "mlp", "conv", of=("patch_hidden",)),
+    _if("patches", "conv", of=("patch_channels",)),
+    _if("patches", "draw", of=("draw_steps", "draw_hidden")),
+    _if("background_model", "linear", of=("background_components",)),
+    _if("likelihood", "normal", of=("sd", "learn_sd", "sd_gain", "sd_start")),
+    _if("count_prior", "geometric", of=("count_ratio",)),
+    _if("learn_count", True, of=("learn_count_after",)),
+    _if("objective", "marginal", of=("paste",)),
+    _if("objective", "importance", "rws", "vimco", of=("samples",)),
+    _if("objective", "concrete", of=("temperature",)),
+    _if("objective", "nvil", of=("baseline_learning_rate",)),
+    _Effect("sd_start is given", lambda s: s["sd_start"] is not None, ("sd_anneal_steps",)),
+    _Effect("count_ratio_start is given", lambda s: s["count_ratio_start"] is not None, ("anneal_steps",)),
+    _Effect("paste is positive", lambda s: s["paste"] > 0, ("paste_alone", "pasted_scenes")),
+)
+_DEFAULTS = {field.name: field.default for part in (ModelConfig, TrainConfig) for field in fields(part)}
+
+
+def without_effect(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Find settings of model and training that mean nothing beside the others.
+
+    Args:
+        settings: settings by name; those left out have their defaults.
+
+    Returns:
+        The settings that differ from their defaults in vain, each with the condition on which it would have an effect.
+    """
+    every, vain = _DEFAULTS | dict(settings), {}
+    for effect in _EFFECTS:
+        if not effect.holds(every):
+            changed = [name for name in effect.names if every[name] != _DEFAULTS[name]]
+            vain = {name: effect.where for name in changed} | vain
+    return vain
+
+
 @dataclass(frozen=True)
 class Config:
-    """All settings of a run."""
+    """All settings of a run.
+
+    Raises:
+        ValueError: a setting means nothing beside the others, though it differs from its default.
+    """
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self):
-        if self.train.paste and (self.model.objects != "patches" or self.train.objective != "marginal"):
-            raise ValueError("paste needs objects that are patches, and the marginal objective")
+        settings = asdict(self.model) | asdict(self.train)
+        if vain := without_effect(settings):
+            name, where = next(iter(vain.items()))
+            raise ValueError(f"{name} has no effect unless {where}; leave it out, got {settings[name]}")
         if self.model.objects != "patches" and self.train.objective != "marginal":
             raise ValueError(f"objective must be marginal where objects are solids, got {self.train.objective}")

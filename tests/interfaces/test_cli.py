@@ -277,7 +277,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(capsys, tm
 
 def test_a_code_that_cannot_be_drawn_in_as_many_steps_is_refused(capsys, tmp_path):
     out = tmp_path / "run"
-    said = call(capsys, *train_command(out, patches="draw", code_size=4, draw_steps=3))
+    said = call(capsys, *train_command(out, patches="draw", patch_hidden=None, code_size=4, draw_steps=3))
     assert refused(said, "code_size", "draw_steps", "4 and 3")
     assert not out.exists()
 

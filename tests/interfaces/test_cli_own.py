@@ -9,7 +9,8 @@ import pytest
 from commands import SIDE, call, refused, train_command
 from PIL import Image
 
-from airjax.config import ModelConfig
+from airjax.config import Config, ModelConfig
+from airjax.interfaces import cli
 from airjax.runs.record import read_record
 
 
@@ -82,6 +83,15 @@ def test_settings_of_a_file_win_over_the_look(capsys, tmp_path, folder):
     assert call(capsys, *train(folder, out, config=settings, canvas=20, steps=2)).code == 0
     config = read_record(out).config
     assert (config.model.attention, config.model.max_objects, config.data.canvas) == (0, 2, 20)
+
+
+def test_proposals_without_effect_beside_flags_are_left_out(folder):
+    words = ["train", str(folder), "--out=run", "--objective=nvil", "--likelihood=bernoulli"]
+    cli._stand_ins(words)
+    _, bound, _ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
+    model, training = bound.arguments["model"], bound.arguments["training"]
+    assert Config(model=model, train=training).model.max_objects == 3
+    assert (training.paste, model.sd) == (0.0, ModelConfig.sd)
 
 
 def test_folders_that_cannot_be_learned_from_are_refused(capsys, tmp_path, folder):

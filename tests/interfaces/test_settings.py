@@ -44,3 +44,11 @@ def test_doubts_are_logged(look, caplog):
         "AIR may be the wrong tool: one",
         "AIR may be the wrong tool: two",
     ]
+
+
+def test_proposals_that_mean_nothing_beside_ones_own_settings_go(look):
+    assert look.settings["paste"] > 0
+    merged = merge({"objective": "nvil", "likelihood": "bernoulli"}, look)
+    assert look.settings.keys() - merged.keys() == {"paste", "sd", "sd_gain"}
+    with_own = merge({"objective": "nvil", "paste": 3.0}, look)
+    assert with_own["paste"] == 3.0  # which is refused where it is used

@@ -53,6 +53,16 @@ def test_a_removed_setting_that_meant_something_is_refused_with_who_can_read_it(
         read_record(old_run)
 
 
+def test_settings_without_effect_which_were_taken_before_get_their_defaults(old_run):
+    record = json.loads((old_run / RECORD).read_text())
+    record["config"]["train"] |= {"samples": 9}
+    record["config"]["model"] |= {"draw_steps": 1}
+    (old_run / RECORD).write_text(json.dumps(record))
+    config = read_record(old_run).config
+    assert (config.train.samples, config.model.draw_steps) == (5, 5)
+    load_model(old_run)
+
+
 def test_weights_of_a_background_are_found_under_their_former_name(tmp_path):
     config = ModelConfig(background_model="mean", window=5, hidden=4, patch_hidden=4)
     model = build_model(config, (1, 12, 12), key=jax.random.PRNGKey(0))

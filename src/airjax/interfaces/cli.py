@@ -1,17 +1,29 @@
 """The command line: parsing and printing only."""
 
 import dataclasses
+import inspect
 import logging
 import os
 import re
 import sys
+from collections import ChainMap
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
 
-from airjax.config import DATA_SETS, ChannelsKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
+from airjax.config import (
+    DATA_SETS,
+    ChannelsKind,
+    Config,
+    DataConfig,
+    ModelConfig,
+    PolarityKind,
+    TrainConfig,
+    without_effect,
+)
 from airjax.interfaces.console import (
     BROKEN_PIPE,
     USER_ERROR,
@@ -320,43 +332,54 @@ def _present_spellings(arguments: list[str]) -> list[str]:
 
 
 def _stand_ins(arguments: list[str]) -> None:
-    """Fill in flags that aren't given: first from `train --config NAME`, then with settings that suit the data."""
+    """Fill in flags that aren't given: first from `train --config NAME`, then with settings that suit the data.
+
+    Settings that we choose are left out where they have no effect beside flags; those of the user's file are not.
+    """
     from airjax.runs.presets import names, read
 
-    app.config, own = (), {}
+    app.config = ()
     if arguments[:1] not in (["train"], ["scenes"]):
         return
-    for word, following in zip(arguments, [*arguments[1:], ""]):
-        path = following if word == "--config" else word.removeprefix("--config=")
-        if path and path != word:
-            own = read(path)
-            app.config = (_stand_in(arguments[0], own, path),)
     command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     if command not in (train, scenes):
         return  # only their help was asked for
-    data = bound.arguments["data"]
+    data, file, sources = bound.arguments["data"], bound.arguments.get("config"), {}
+    if file is not None:
+        sources[file] = read(file)
     if data in DATA_SETS and data in names():
-        of_data = {field.name.replace("_", "-") for field in dataclasses.fields(DataConfig)}
-        known = {name: value for name, value in read(data).items() if command is train or name in of_data}
-        app.config = (*app.config, _stand_in(arguments[0], known, data))
+        of_data = {field.name for field in dataclasses.fields(DataConfig)}
+        sources[data] = {name: value for name, value in read(data).items() if command is train or name in of_data}
     elif data not in DATA_SETS and command is train and Path(data).exists():
-        app.config = (*app.config, _stand_in(arguments[0], _by_look(data, own), "the look of the pictures"))
+        sources["the look of the pictures"] = _by_look(data)
+    vain = without_effect(dict(ChainMap(_changed(bound), *sources.values())))
+    app.config = tuple(
+        _stand_in(arguments[0], settings, source, () if source == file and file not in names() else vain)
+        for source, settings in sources.items()
+    )
 
 
-def _stand_in(command: str, settings: dict[str, Any], source: str) -> cyclopts.config.Dict:
+def _changed(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """List the settings of model and training that flags have changed."""
+    parts = [part for part in bound.arguments.values() if isinstance(part, ModelConfig | TrainConfig)]
+    every = [(field, getattr(part, field.name)) for part in parts for field in dataclasses.fields(part)]
+    return {field.name: value for field, value in every if value != field.default}
+
+
+def _stand_in(command: str, settings: dict[str, Any], source: str, but: Collection[str]) -> cyclopts.config.Dict:
     # Without the command's name around them, cyclopts drops settings that are named like a command, such as `scenes`.
-    return cyclopts.config.Dict({command: settings}, source=source)
+    chosen = {name.replace("_", "-"): value for name, value in settings.items() if name not in but}
+    return cyclopts.config.Dict({command: chosen}, source=source)
 
 
-def _by_look(data: str, own: dict[str, Any]) -> dict[str, Any]:
-    """Add settings that suit the pictures to one's own, and log the proposed ones."""
+def _by_look(data: str) -> dict[str, Any]:
+    """Choose settings that suit the pictures, and log them."""
     from airjax.interfaces.doctor import propose
     from airjax.interfaces.settings import merge
 
-    look = propose(data)
-    merged = merge(own, look)
-    _logger.info("settings by the look of the pictures (your own flags win): %s", flags(look.settings))
-    return merged
+    settings = merge({}, propose(data))
+    _logger.info("settings by the look of the pictures (your own flags win): %s", flags(settings))
+    return settings
 
 
 def main(arguments: list[str] | None = None) -> int:

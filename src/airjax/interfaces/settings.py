@@ -4,13 +4,17 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from airjax.config import without_effect
 from airjax.interfaces.doctor import Report
+from airjax.runs.presets import named
 
 _logger = logging.getLogger("airjax")
 
 
 def merge(own: Mapping[str, Any], look: Report) -> dict[str, Any]:
     """Merge settings of one's own with the proposed ones; one's own win.
+
+    Proposals that have no effect beside one's own settings are left out.
 
     Logs a warning for each reason why AIR may be the wrong tool.
 
@@ -23,4 +27,6 @@ def merge(own: Mapping[str, Any], look: Report) -> dict[str, Any]:
     """
     for doubt in look.doubts:
         _logger.warning("AIR may be the wrong tool: %s", doubt)
-    return look.settings | {name.replace("-", "_"): value for name, value in own.items()}
+    own = named(own)
+    vain = without_effect(look.settings | own)
+    return {name: value for name, value in (look.settings | own).items() if name in own or name not in vain}

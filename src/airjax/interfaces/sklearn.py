@@ -30,7 +30,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
-from airjax.config import MAX_SEED, BackgroundModelKind, DataConfig, ModelConfig, PolarityKind, TrainConfig
+from airjax.config import MAX_SEED, BackgroundModelKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
 from airjax.data import arrays
 from airjax.data.images import Placement, shape_of
 from airjax.inference import infer
@@ -140,8 +140,10 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         given = self._given(look or doctor.propose_for(images))
         self.seed_ = int(check_random_state(self.random_state).randint(MAX_SEED, dtype=np.uint32))
         self.polarity_ = DataConfig(polarity=given["polarity"]).polarity
-        self.config_ = ModelConfig(**_only(_MODEL, given))
-        self.model_ = self._train(arrays.to_model(images, self.polarity_), given)
+        own = {"seed": self.seed_, "batch": min(given["batch"], len(images))}
+        config = Config(model=ModelConfig(**_only(_MODEL, given)), train=TrainConfig(**_only(_TRAIN, given) | own))
+        self.config_ = config.model
+        self.model_ = self._train(arrays.to_model(images, self.polarity_), config)
         return self
 
     def _canvas(self, look: doctor.Report) -> tuple[int, ...]:
@@ -162,13 +164,12 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"posterior_samples must be at least 1, got {self.posterior_samples}")
         return merge({name: value for name, value in own.items() if value is not None} | settings, look)
 
-    def _train(self, images: UInt8[np.ndarray, "n c h w"], given: Mapping[str, Any]) -> Family:
-        own = {"seed": self.seed_, "batch": min(given["batch"], len(images))}
-        training = TrainConfig(**_only(_TRAIN, given) | own)
-        state = trainer.init_from_data(trainer.init(self.config_, training, images.shape[1:]), images)
+    def _train(self, images: UInt8[np.ndarray, "n c h w"], config: Config) -> Family:
+        model, training = config.model, config.train
+        state = trainer.init_from_data(trainer.init(model, training, images.shape[1:]), images)
         # Numpy arrays go to the device chunk by chunk, so that one compiled program serves any number of images.
-        step = trainer.step_with(self.config_)
-        data = trainer.learn_from(self.config_, training, images)
+        step = trainer.step_with(model)
+        data = trainer.learn_from(model, training, images)
         for chunk in loop.chunks(data, training, step, state, progress=self.verbose):
             state = chunk.state
         return state.model

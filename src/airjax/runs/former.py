@@ -2,7 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from typing import Any
+
+from airjax.config import Config, DataConfig, ModelConfig, TrainConfig, without_effect
 
 SETTINGS = {"ground": "background_model", "ground_size": "background_components"}
 """Settings by their former names."""
@@ -38,6 +41,13 @@ def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
         if settings.get(name, default) != default:
             raise RemovedSettingError(f"{name} is {settings[name]}, and this version has no such setting")
     return {SETTINGS.get(name, name): value for name, value in settings.items() if name not in REMOVED}
+
+
+def config(data: DataConfig, model: ModelConfig, train: TrainConfig) -> Config:
+    """Make the configuration of a record; settings without effect, which former versions took, get their defaults."""
+    vain = without_effect(asdict(model) | asdict(train))
+    reset = lambda part: replace(part, **{field.name: field.default for field in fields(part) if field.name in vain})
+    return Config(data, reset(model), reset(train))
 
 
 def weight(name: str) -> str:

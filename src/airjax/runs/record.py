@@ -22,7 +22,7 @@ from airjax.config import Config
 from airjax.files import write_atomically
 from airjax.learning import trainer
 from airjax.models.base import Family
-from airjax.runs import checkpoint
+from airjax.runs import checkpoint, former
 from airjax.runs.former import ADDED, RemovedSettingError, renamed
 
 RECORD = "run.json"
@@ -158,7 +158,8 @@ def from_json(kind: Any, value: Any) -> Any:
         value = {name: default for name, default in ADDED.items() if name in hints} | renamed(value)
         if missing := hints.keys() - value.keys():  # defaults can't stand in: they may have changed since
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
-        return kind(**{name: from_json(hints[name], item) for name, item in value.items()})
+        make = former.config if kind is Config else kind
+        return make(**{name: from_json(hints[name], item) for name, item in value.items()})
     if kind == Path | None:
         return None if value is None else Path(value)
     return tuple(value) if isinstance(value, list) else value

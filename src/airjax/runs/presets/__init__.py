@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ def names() -> list[str]:
 
 
 def read(source: str) -> dict[str, Any]:
-    """Read settings that come with the package by name, or those of a TOML file by path.
+    """Read settings that come with the package by name, or those of a TOML file by path; names have underscores.
 
     Raises:
         FileNotFoundError: there is no such name or file.
@@ -31,9 +32,9 @@ def read(source: str) -> dict[str, Any]:
     except ValueError as error:  # also raised for bytes that are not text
         raise ValueError(f"{source} is not a TOML file: {error}") from None
     known = [field.name for part in (DataConfig, ModelConfig, TrainConfig) for field in dataclasses.fields(part)]
-    settings = {SETTINGS.get(name.replace("-", "_"), name): value for name, value in settings.items()}
+    settings = {SETTINGS.get(name, name): value for name, value in named(settings).items()}
     for name in settings:
-        if name.replace("-", "_") not in known:
+        if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise ValueError(
                 f"{source} sets {name}, which is not a setting" + (f"; did you mean {near[0]}?" if near else "")
@@ -49,9 +50,14 @@ def load(name: str) -> Config:
         ValueError: a setting is out of range.
     """
     read_in = {} if name == "default" else read(name)
-    settings = {k.replace("-", "_"): tuple(v) if isinstance(v, list) else v for k, v in read_in.items()}
+    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in read_in.items()}
     pick = lambda kind: kind(**{f.name: settings[f.name] for f in dataclasses.fields(kind) if f.name in settings})
     return Config(pick(DataConfig), pick(ModelConfig), pick(TrainConfig))
+
+
+def named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Spell the names of settings with underscores."""
+    return {name.replace("-", "_"): value for name, value in settings.items()}
 
 
 def _folder():
