@@ -23,10 +23,10 @@ from airjax.inference import infer
 from airjax.runs.log import read_metrics
 from airjax.runs.plots import curves_figure
 
-_FEW = ("--steps", "20", "--chunk", "2", "--batch", "16")
+_FEW = ("--steps", "4", "--chunk", "2", "--batch", "16")
 _SMALL = ("--embed-channels", "2", "--embed-hidden", "16", "--head-hidden", "16")
 SMOKE_3D = (*_FEW, "--scenes", "200", "--held-out-scenes", "32", *_SMALL)
-SMOKE = (*SMOKE_3D, "--hidden", "32", "--code-size", "10")
+SMOKE = (*SMOKE_3D, "--hidden", "32", "--code-size", "10", "--patch-hidden", "32")
 """Flags of `airjax train` for a run that takes seconds and learns almost nothing, in 3D and in 2D."""
 SMOKE_SAMPLES = 1
 """Samples of the bounds of such a run: as many as during training, so that both use one compiled program."""
@@ -48,6 +48,11 @@ def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
     return [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+
+
+def without(words: Sequence[str], flag: str) -> tuple[str, ...]:
+    """Leave a flag and its value out of a command's words."""
+    return tuple(word for word, before in zip(words, ("", *words)) if flag not in (word, before))
 
 
 def airjax(*arguments: str, core: int) -> str:

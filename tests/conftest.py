@@ -30,13 +30,16 @@ from exact import enumerated, value_and_flat_gradient
 
 from airjax.config import ModelConfig, TrainConfig
 from airjax.learning import trainer
-from airjax.models import count
+from airjax.models import air, count
 from airjax.models.air import AIR, WherePrior
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.compositor import Add, Over
 from airjax.models.likelihood import NormalLikelihood
+from airjax.models.patches import draw
 from airjax.models.patches.mlp import MLPPatches
 
+UNROLLED = air.UNROLL
+air.UNROLL = draw.UNROLL = 1  # a step's program, not one for all steps, is traced and compiled
 hypothesis.settings.register_profile("airjax", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("airjax")
 
@@ -84,6 +87,12 @@ def forget():
     """Unload all compiled programs."""
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture
+def unrolled(monkeypatch):
+    """Compile steps without a loop, as users do."""
+    monkeypatch.setattr(air, "UNROLL", UNROLLED)
 
 
 @pytest.fixture(scope="session")

@@ -95,7 +95,7 @@ def teach(name: str, seed: int, data: DataConfig, options: argparse.Namespace) -
     make = partial(tables, LAID_TABLE, counts=data.counts, canvas=data.canvas, repeats=TAUGHT[name])
     learnt = make(data.scenes, seed=2 * data.data_seed)
     held_out = make(min(data.held_out_scenes, supervised.QUICK_SCENES), seed=2 * data.data_seed + 1)
-    steps, every = (20, 10) if options.smoke else (options.steps, 500)
+    steps, every = (4, 2) if options.smoke else (options.steps, 500)
     config = TrainConfig(seed=seed, steps=steps, batch=64, evaluate_every=every)
     return supervised.fit(LAID_TABLE, learnt, held_out, config, folder(options, name, seed), LAID_TABLE)
 

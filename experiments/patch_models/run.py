@@ -42,7 +42,8 @@ COLUMNS = {
 def within_air(kind: str, options: argparse.Namespace, core: int) -> dict:
     """Train AIR with a patch model, score it, and measure the time of a step."""
     folder, samples = options.out / f"air_{kind}", options.samples
-    flags = (*common.digits(options), *options.air_flags, "--patches", kind)
+    digits = common.digits(options) if kind != "draw" else common.without(common.digits(options), "--patch-hidden")
+    flags = (*digits, *options.air_flags, "--patches", kind)
     scores = common.train_and_evaluate(folder, *flags, samples=samples, core=core)
     rates = [line["images_per_s"] for line in read_metrics(folder) if "images_per_s" in line]
     return {

@@ -74,7 +74,7 @@ def train_air(seed: int, options: argparse.Namespace, core: int) -> dict:
 
 def teach(name: str, seed: int, learnt: Scenes, held_out: Scenes, options: argparse.Namespace) -> AIR3D:
     """Train a supervised network, or continue."""
-    steps, every = (20, 10) if options.smoke else (options.steps, 500)
+    steps, every = (4, 2) if options.smoke else (options.steps, 500)
     config = TrainConfig(seed=seed, steps=steps, batch=64, evaluate_every=every)
     return supervised.fit(TAUGHT[name], learnt, held_out, config, taught_folder(options, name, seed), ONE_SOLID)
 

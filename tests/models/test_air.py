@@ -77,6 +77,18 @@ def test_a_batch_is_what_its_images_are_one_by_one(model):
         jax.tree.map(lambda x, y, i=index: np.testing.assert_allclose(x[i], y, rtol=1e-4, atol=1e-4), batch, alone)
 
 
+def test_steps_without_a_loop_are_those_of_a_loop(model, image, request):
+    def bound(model):
+        found = model.infer(image, key=KEY)
+        return bounds.marginal(found, model.count_log_prior), found
+
+    by_loop = jax.jit(jax.value_and_grad(bound, has_aux=True))(model)
+    request.getfixturevalue("unrolled")
+    assert model._unroll == 3
+    without = jax.jit(jax.value_and_grad(lambda model: bound(model), has_aux=True))(model)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-3), without, by_loop)
+
+
 def test_a_key_fixes_the_noise_and_another_one_changes_it(model, image, trajectory):
     np.testing.assert_array_equal(infer(model, image, KEY).steps.where, trajectory.steps.where)
     assert (infer(model, image, jax.random.PRNGKey(4)).steps.where != trajectory.steps.where).all()
