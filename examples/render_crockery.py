@@ -65,8 +65,9 @@ def main() -> None:
     options = parser.parse_args()
     target = draw(TRUE, 32)[-1]
     rng = np.random.default_rng(0)
-    spread = render3d.Pose(*map(jnp.asarray, (0.12, 0.3, 0.05, 0.1)))
-    wrong = jax.tree.map(lambda x, sd: x + sd * rng.standard_normal(x.shape).astype(x.dtype), TRUE, spread)
+    spread = 0.12, 0.3, 0.05, 0.1  # of positions, rotations, sizes and colours
+    moved = (x + sd * rng.standard_normal(x.shape).astype(x.dtype) for x, sd in zip(jax.tree.leaves(TRUE), spread))
+    wrong = render3d.Pose(*moved)
     guesses, errors = lay_again(target, wrong, options.steps)
     rows = np.asarray(draw(TRUE, options.side)), np.stack([draw(guess, options.side)[-1] for guess in guesses])
     picture = np.concatenate([np.concatenate(row, axis=-1) for row in rows], axis=1)

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import commands
@@ -25,11 +27,18 @@ def sees_two(model):
     return eqx.tree_at(presence, model, presence(model).at[0].set(5.0))
 
 
-def _run(name, *arguments, folder):
-    """Run an example within a folder; return what it printed."""
-    said = commands.spawn(*arguments, program=(commands.PYTHON, str(EXAMPLES / f"{name}.py")), cwd=folder)
-    assert said.code == 0, said.err
-    return said.out
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Run an example within a folder; return what it printed. It runs in this process, which has compiled a lot."""
+
+    def run(name, *arguments, folder=tmp_path, within=EXAMPLES):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        monkeypatch.chdir(folder)
+        capsys.readouterr()
+        runpy.run_path(str(within / f"{name}.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
 def _drawn(folder):
@@ -41,15 +50,15 @@ def _drawn(folder):
 
 
 @pytest.mark.slow
-def test_a_patch_model_of_ones_own_trains_and_is_scored(tmp_path):
-    said = _run("own_patch_model", "--steps=4", "--scenes=100", "--held-out-scenes=20", folder=tmp_path)
+def test_a_patch_model_of_ones_own_trains_and_is_scored(run, tmp_path):
+    said = run("own_patch_model", "--steps=4", "--scenes=100", "--held-out-scenes=20")
     assert re.search(r"held-out count accuracy \d+\.\d\d%, ELBO -?\d+\.\d nats", said)
     assert _drawn(tmp_path) == ["own_patch_model.png"]
 
 
 @pytest.mark.slow
-def test_a_table_is_drawn_and_laid_again_from_its_picture(tmp_path):
-    said = _run("render_crockery", "--out=table.png", "--side=32", "--steps=40", folder=tmp_path)
+def test_a_table_is_drawn_and_laid_again_from_its_picture(run, tmp_path):
+    said = run("render_crockery", "--out=table.png", "--side=32", "--steps=40")
     first, last = map(float, re.findall(r"\d\.\de-\d+", said))
     assert last < 0.5 * first
     with Image.open(tmp_path / "table.png") as picture:
@@ -57,9 +66,9 @@ def test_a_table_is_drawn_and_laid_again_from_its_picture(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_table_is_laid_again_through_another_renderer(tmp_path):
+def test_a_table_is_laid_again_through_another_renderer(run, tmp_path):
     by_mujoco(LAID_TABLE, (8, 8))
-    said = _run("another_renderer", "--out=renderers.png", "--side=16", "--steps=20", folder=tmp_path)
+    said = run("another_renderer", "--out=renderers.png", "--side=16", "--steps=20")
     first, last = map(float, re.findall(r"\d\.\d+", said))
     assert last < 0.6 * first
     with Image.open(tmp_path / "renderers.png") as picture:
@@ -67,12 +76,12 @@ def test_a_table_is_laid_again_through_another_renderer(tmp_path):
 
 
 @pytest.mark.slow
-def test_tables_are_inferred_and_what_was_inferred_gets_sharper(tmp_path):
+def test_tables_are_inferred_and_what_was_inferred_gets_sharper(run, tmp_path):
     exported(tmp_path / "model", ModelConfig(objects="crockery", max_objects=2, **SMALL), (3, 16, 16), sees_two)
     folder = tmp_path / "drawn"
     folder.mkdir()
     arguments = (f"--model={tmp_path / 'model'}", "--samples=2", "--steps=10")
-    said = _run("tables_in_3d", *arguments, folder=folder)
+    said = run("tables_in_3d", *arguments, folder=folder)
     first, last = map(float, re.findall(r"\d\.\d+e-\d+", said))
     assert last < first
     assert said.count("the model finds 2") == 6
@@ -80,8 +89,8 @@ def test_tables_are_inferred_and_what_was_inferred_gets_sharper(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_pipeline_counts_without_labels_and_reads_from_few(tmp_path):
-    said = _run("counts_with_sklearn", "--labels=100", "--scenes=100", folder=tmp_path)
+def test_a_pipeline_counts_without_labels_and_reads_from_few(run, tmp_path):
+    said = run("counts_with_sklearn", "--labels=100", "--scenes=100")
     counted, by_air, by_pixels = map(float, re.findall(r"(\d+\.\d) %", said))
     assert counted > 90
     assert by_air > 60 > 30 > by_pixels
@@ -89,12 +98,12 @@ def test_a_pipeline_counts_without_labels_and_reads_from_few(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_the_page_on_scikit_learn_shows_runs():
+def test_what_the_page_on_scikit_learn_shows_runs(run, tmp_path):
     page = (EXAMPLES.parent / "docs" / "sklearn.md").read_text()
     program = "\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL))
     quick = program.replace("steps=1_000", "steps=2").replace("4_000", "40").replace("1_000", "20")
-    said = commands.spawn(program=(commands.PYTHON, "-c", quick + "\nprint(reader)"))
-    assert said.out.startswith("Pipeline"), said.err
+    (tmp_path / "page.py").write_text(quick + "\nprint(reader)")
+    assert run("page", within=tmp_path).startswith("Pipeline")
 
 
 def test_a_patch_model_of_ones_own_takes_less_than_40_lines():
@@ -104,31 +113,32 @@ def test_a_patch_model_of_ones_own_takes_less_than_40_lines():
 
 
 @pytest.mark.slow
-def test_a_first_training_is_scored_and_drawn(tmp_path):
-    said = _run("first_training", "--steps=4", "--scenes=100", "--held-out-scenes=20", folder=tmp_path)
+def test_a_first_training_is_scored_and_drawn(run, tmp_path):
+    said = run("first_training", "--steps=4", "--scenes=100", "--held-out-scenes=20")
     assert re.search(r"counted right: \d+\.\d%", said)
     assert _drawn(tmp_path) == ["first_training.png"]
 
 
 @pytest.mark.slow
 def test_pictures_of_ones_own_are_looked_at_learned_from_and_boxed(tmp_path):
-    said = _run("own_images", "--pictures=40", "--steps=2", folder=tmp_path)
+    program = (commands.PYTHON, str(EXAMPLES / "own_images.py"), "--pictures=40", "--steps=2")
+    said = commands.spawn(program=program, cwd=tmp_path).out
     assert re.findall(r"\$ airjax (\w+)", said) == ["doctor", "train", "infer"]
     assert "in colour\nbackground: constant" in said
     assert _drawn(tmp_path) == ["own_images.png"]
 
 
 @pytest.mark.slow
-def test_digits_pushed_together_are_first_two_then_one(tmp_path):
-    said = _run("count_posterior", "--samples=5", folder=tmp_path)
+def test_digits_pushed_together_are_first_two_then_one(run, tmp_path):
+    said = run("count_posterior", "--samples=5")
     posteriors = [np.fromstring(text, sep=" ") for text in re.findall(r"p \[(.*)\]", said)]
     assert [int(np.argmax(p)) for p in posteriors[:: len(posteriors) - 1]] == [2, 1]
     assert _drawn(tmp_path) == ["count_posterior.png"]
 
 
 @pytest.mark.slow
-def test_a_stopped_run_ends_in_the_same_weights_and_is_handed_over(tmp_path):
-    said = _run("resume_and_export", "--steps=60", folder=tmp_path)
+def test_a_stopped_run_ends_in_the_same_weights_and_is_handed_over(run, tmp_path):
+    said = run("resume_and_export", "--steps=60")
     assert re.search(r"stopped; the last checkpoint is of step 40", said)
     assert said.count("the same weights: True") == 2
     assert _drawn(tmp_path) == ["resume_and_export.png"]

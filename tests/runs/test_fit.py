@@ -16,9 +16,11 @@ from airjax.runs.record import read_record
 # Kills the process in the middle of writing its third checkpoint, when its hash is there and half of its data.
 KILLED = """
 import math, os, signal, sys
+from airjax.models import air
 from airjax.runs import checkpoint, fit
 from airjax.interfaces.cli import main
 
+air.UNROLL = 1  # as in the tests' own process, to the bit
 write, writes = checkpoint.write_atomically, []
 
 def write_or_die(path, content):
@@ -60,7 +62,7 @@ def _newest(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["marginal", "nvil", "vimco"])
+@pytest.mark.parametrize("objective", ["marginal", "nvil"])
 def test_a_killed_run_ends_like_an_uninterrupted_one(capsys, caplog, tmp_path, objective):
     settings = {"steps": 24, "chunk": 4, "checkpoint_every": 6, "evaluate_every": 10, "objective": objective}
     command = train_command(tmp_path / "killed", **settings)
