@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from airjax.interfaces import formats, infer_files
+from airjax.interfaces import formats, infer_files, output_files
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.runs.plots import STEP_COLOURS
 
@@ -48,7 +48,7 @@ def inference(model, root):
 
 @pytest.fixture
 def outputs(tmp_path):
-    return infer_files.Outputs(tmp_path / "found.json", tmp_path / "found.parquet", tmp_path / "shown")
+    return output_files.Outputs(tmp_path / "found.json", tmp_path / "found.parquet", tmp_path / "shown")
 
 
 def all_of(inference):
@@ -145,7 +145,7 @@ def check(outputs, inference):
 
 
 def test_every_format_holds_every_picture_once(inference, outputs, caplog):
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     check(outputs, inference)
     assert "left out 1 of 12 pictures: a/bad.png" in caplog.text
 
@@ -168,11 +168,11 @@ def test_killed_half_way_and_restarted_every_picture_is_there_once(inference, ou
     with monkeypatch.context() as patch:
         stop_after(patch, batches)
         with pytest.raises(KeyboardInterrupt):
-            infer_files.to_files(inference, outputs, progress=False)
+            output_files.to_files(inference, outputs, progress=False)
     assert not outputs.coco.exists()
     half = b'{"image": "a/00.png", "id"' * cut  # of the next batch
     outputs.journal.write_bytes(outputs.journal.read_bytes() + half)
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     check(outputs, inference)
 
 
@@ -180,11 +180,11 @@ def test_only_what_was_not_done_is_inferred_again(inference, outputs, monkeypatc
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
-            infer_files.to_files(inference, outputs, progress=False)
+            output_files.to_files(inference, outputs, progress=False)
     seen = []
     original = infer_files.Inference._describe
     monkeypatch.setattr(infer_files.Inference, "_describe", lambda s, b, i: (seen.append(i), original(s, b, i))[1])
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     assert seen == [2]
 
 
@@ -192,21 +192,21 @@ def test_a_journal_of_another_inference_is_refused(inference, outputs, model, ro
     infer_files.Journal(outputs.journal, inference)
     other = infer_files.Inference(model, infer_files.gather([root]), invert=True, samples=3, key=KEY)
     with pytest.raises(ValueError, match="another inference"):
-        infer_files.to_files(other, outputs, progress=False)
+        output_files.to_files(other, outputs, progress=False)
 
 
 def test_outputs_that_exist_are_kept_unless_asked(inference, outputs):
     outputs.coco.write_text("mine")
     with pytest.raises(ValueError, match=r"found\.json exists"):
-        infer_files.to_files(inference, outputs, progress=False)
+        output_files.to_files(inference, outputs, progress=False)
     assert outputs.coco.read_text() == "mine"
-    infer_files.to_files(inference, outputs, force=True, progress=False)
+    output_files.to_files(inference, outputs, force=True, progress=False)
     check(outputs, inference)
 
 
 def test_an_empty_folder_for_pictures_is_no_hindrance(inference, outputs):
     outputs.overlay.mkdir()
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     check(outputs, inference)
     assert any(outputs.overlay.rglob("*.png"))
 
@@ -235,7 +235,7 @@ def test_objects_become_detections_of_supervision():
 def test_without_pyarrow_nothing_is_begun(inference, outputs, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match=r"airjax\[parquet\]"):
-        infer_files.to_files(inference, outputs, progress=False)
+        output_files.to_files(inference, outputs, progress=False)
     assert os.listdir(outputs.coco.parent) == []
 
 
@@ -251,7 +251,7 @@ def test_a_file_that_was_half_written_is_not_there(tmp_path):
 
 
 def test_results_are_plain_json(inference, outputs):
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     results = json.loads(outputs.coco.read_text())
     assert {"image_id", "category_id", "bbox", "score"} == results[0].keys()
 
