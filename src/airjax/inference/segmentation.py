@@ -17,7 +17,8 @@ from scipy.optimize import linear_sum_assignment
 PAIRED = 0.5
 """IoU above which a found and a true object are a pair for the panoptic quality, as the paper of that score has it."""
 
-Labels = Integer[np.ndarray, "scenes h w"]
+Labels = Integer[np.ndarray, "_ _ _"]
+"""Label images [scenes, h, w]."""
 
 
 def ari_foreground(true: Labels, found: Labels) -> float | None:

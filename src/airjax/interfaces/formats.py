@@ -75,8 +75,9 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     """Write a Parquet file with one row per object, in the order of inference.
 
     Columns: `image`, `id`, `count` and `count_posterior` (p(n | x), n = 0..N) of the picture; `object` (1, 2, ...), its
-    box `x0`, `y0`, `x1`, `y1` and window `window_x0`, ... in the picture's pixels, `presence` and `code`. A picture
-    without objects has one row, in which the object's columns are null, so that no picture is missing.
+    box `x0`, `y0`, `x1`, `y1` and window `window_x0`, ... in the picture's pixels, `presence` and `code` (null in 3D,
+    where `write_table` has the pose). A picture without objects has one row, in which the object's columns are null,
+    so that no picture is missing.
 
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture; only `ROWS` rows are kept in memory.
@@ -111,8 +112,8 @@ def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> N
 
     Columns: `image`, `id` and `count` of the picture; `object` (1, 2, ...), the number in label images; `area`,
     `centroid_x` and `centroid_y` of the pixels that the object is seen in, and the picture's mean intensity there (see
-    `airjax.interfaces.regions.add_measurements`); its box `x0`, `y0`, `x1`, `y1`; `presence`; and in 3D `identity`. A
-    picture without objects has one row, in which the object's columns are empty, so that no picture is missing.
+    `airjax.interfaces.regions.add_measurements`); its box `x0`, `y0`, `x1`, `y1`; `presence`; and in 3D `identity`,
+    `position_x`, `position_y` (on the table) and `rotation_deg`. A picture without objects has one row, in which the object's columns are empty, so that no picture is missing.
 
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture, with measurements; only `ROWS` rows are
@@ -127,7 +128,8 @@ def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> N
     intensity = regions.GREY if model.image_shape[0] == 1 else regions.COLOUR
     floats = ["centroid_x", "centroid_y", *_named("", None), *intensity, "presence"]
     whole = ["id", "count", "object", "area"]
-    names = ["image", *whole, *floats, *(["identity"] if model.stage else [])]
+    pose = ["position_x", "position_y", "rotation_deg"] if model.stage else []
+    names = ["image", *whole, *floats, *(["identity", *pose] if pose else [])]
     rows = _chunks((row for one in found for row in _measured(one)), ROWS)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as file:
@@ -136,14 +138,15 @@ def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> N
         else:
             import pyarrow as pa
 
-            kinds = dict.fromkeys(whole, pa.int64()) | dict.fromkeys(floats, pa.float64())
+            kinds = dict.fromkeys(whole, pa.int64()) | dict.fromkeys(floats + pose, pa.float64())
             _write_rows(rows, file, pa.schema([(name, kinds.get(name, pa.string())) for name in names]))
 
 
 def _measured(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
     picture = {name: one[name] for name in ("image", "id", "count")}
     for place, found in enumerate(one["objects"], start=1):
-        about = {name: found[name] for name in ("presence", "identity") if name in found}
+        about = {name: found[name] for name in ("presence", "identity", "rotation_deg") if name in found}
+        about |= dict(zip(("position_x", "position_y"), found.get("position", ())))
         yield picture | {"object": place} | about | _named("", found["box"]) | regions.row(found)
     if not one["objects"]:
         yield picture
@@ -170,7 +173,7 @@ def _write_rows(chunks: Iterator[list[dict[str, Any]]], file: BinaryIO, schema: 
 def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
     picture = {name: one[name] for name in ("image", "id", "count", "count_posterior")}
     for place, found in enumerate(one["objects"], start=1):
-        about = {"object": place, "presence": found["presence"], "code": found["code"]}
+        about = {"object": place, "presence": found["presence"], "code": found.get("code")}
         yield picture | about | _named("", found["box"]) | _named("window_", found["window"])
     if not one["objects"]:
         yield picture
@@ -224,13 +227,14 @@ def to_supervision(one: dict[str, Any], labels: Integer[np.ndarray, "h w"] | Non
     objects = one["objects"]
     if not objects:
         return supervision.Detections.empty()
-    names = [name for name in ("code", "identity") if name in objects[0]]
+    kinds: dict[str, Any] = {"code": np.float32, "identity": str}
+    names = [name for name in kinds if name in objects[0]]
     return supervision.Detections(
         xyxy=np.array([found["box"] for found in objects], np.float32),
         mask=_masks(objects, labels),
         confidence=np.array([found["presence"] for found in objects], np.float32),
         class_id=np.zeros(len(objects), int),
-        data={name: np.array([found[name] for found in objects]) for name in names},
+        data={name: np.array([found[name] for found in objects], kinds[name]) for name in names},
     )
 
 
