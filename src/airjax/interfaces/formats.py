@@ -113,7 +113,8 @@ def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> N
     Columns: `image`, `id` and `count` of the picture; `object` (1, 2, ...), the number in label images; `area`,
     `centroid_x` and `centroid_y` of the pixels that the object is seen in, and the picture's mean intensity there (see
     `airjax.interfaces.regions.add_measurements`); its box `x0`, `y0`, `x1`, `y1`; `presence`; and in 3D `identity`,
-    `position_x`, `position_y` (on the table) and `rotation_deg`. A picture without objects has one row, in which the object's columns are empty, so that no picture is missing.
+    `position_x`, `position_y` (on the table) and `rotation_deg`. A picture without objects has one row, in which the
+    object's columns are empty, so that no picture is missing.
 
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture, with measurements; only `ROWS` rows are
