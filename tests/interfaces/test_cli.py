@@ -684,7 +684,7 @@ def test_every_package_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed, page = _names(project["dependencies"]), _names(extras["serve"])
-    optional = _names(sum((extras[name] for name in ("coco", "hub", "mujoco", "parquet", "supervision")), []))
+    optional = set.union(*(_names(extras[name]) for name in ("coco", "hub", "mujoco", "parquet", "supervision")))
     owners = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):
         declared = needed | (page if path.parent.name == "serve" else optional)

@@ -144,6 +144,8 @@ def test_the_image_of_a_picture_of_its_own_size_stays_and_pixels_are_repeated_in
     np.testing.assert_array_equal(regions.in_picture(labels, Placement((8, 6), 1.0, 0.0, 0.0)), labels)
     twice = regions.in_picture(labels, Placement((16, 12), 0.5, 0.0, 0.0))
     np.testing.assert_array_equal(twice, labels.repeat(2, 0).repeat(2, 1))
+    thrice = regions.in_picture(labels, Placement((2, 2), 3.0, 1.0, 0.0))
+    np.testing.assert_array_equal(thrice, labels[1::3, 2::3])  # the middle of three by three
     margins = regions.in_picture(labels, Placement((4, 6), 1.0, 2.0, 0.0))
     np.testing.assert_array_equal(margins, labels[:, 2:6])
 
