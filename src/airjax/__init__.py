@@ -21,6 +21,8 @@ from airjax.inference.infer import Bounds as Bounds
 from airjax.inference.infer import Found as Found
 from airjax.inference.infer import bound as bound
 from airjax.inference.infer import find as find
+from airjax.inference.masks import label_images as label_images
+from airjax.inference.masks import whole_masks as whole_masks
 from airjax.models.air import AIR as AIR
 from airjax.models.air import WherePrior as WherePrior
 from airjax.models.air3d.model import AIR3D as AIR3D

@@ -195,3 +195,39 @@ def test_scenes_are_well_formed(bank, seed, canvas, counts, scale):
 def test_invalid_arguments_are_refused(bank, change, message):
     with pytest.raises(ValueError, match=message):
         multi_digits(**({"bank": bank, "size": 5, "seed": 0} | change))
+
+
+@pytest.mark.parametrize("options", [{"counts": (0, 1, 2, 3)}, {"counts": (2, 5), "max_ink": None, "canvas": 60}])
+def test_a_segmentation_tells_the_digit_of_each_pixel_and_changes_nothing_else(bank, options):
+    plain, told = (multi_digits(bank, 150, seed=1, segmentation=on, **options) for on in (False, True))
+    assert_equal(plain, told)
+    assert plain.segmentation is None
+    assert (told.images[told.segmentation > 0] > INK_THRESHOLD).all()
+    assert (told.segmentation[told.images > told.counts.max() * (INK_THRESHOLD + 0.5)] > 0).all()
+    for i, k in np.argwhere(told.labels >= 0):
+        y, x = np.nonzero(told.segmentation[i] == k + 1)
+        x0, y0, x1, y1 = told.boxes[i, k]
+        assert (x0 <= x).all()
+        assert (x < x1).all()
+        assert (y0 <= y).all()
+        assert (y < y1).all()
+        if told.counts[i] == 1:
+            assert [x0, y0, x1, y1] == [x.min(), y.min(), x.max() + 1, y.max() + 1]
+
+
+def test_where_digits_overlap_the_brighter_one_is_told():
+    dark, bright = square_bank(100).images, square_bank(250).images
+    bank = DigitBank(np.concatenate([dark, bright]), np.array([0, 1], np.int32))
+    scenes = multi_digits(bank, 200, seed=0, counts=(2,), canvas=40, max_ink=None, segmentation=True)
+    overlaps = 0
+    for boxes, labels, segmentation in zip(scenes.boxes, scenes.labels, scenes.segmentation):
+        (x0, y0), (x1, y1) = boxes[:, :2].max(0).astype(int) + 2, boxes[:, 2:].min(0).astype(int) - 2
+        if labels[0] != labels[1] and x0 < x1 and y0 < y1:
+            overlaps += 1
+            assert (segmentation[y0:y1, x0:x1] == 1 + labels.argmax()).all()
+    assert overlaps > 20
+
+
+def test_more_digits_than_bytes_can_number_have_no_segmentation(bank):
+    with pytest.raises(ValueError, match="at most 255 for a segmentation, got 300"):
+        multi_digits(bank, 1, seed=0, counts=(300,), segmentation=True)

@@ -17,11 +17,12 @@ def make(n=3, channels=(), known=True) -> Scenes:
     counts = (np.arange(n) % 3).astype(np.int32)
     filled = np.arange(2) < counts[:, None]
     boxes = np.where(filled[..., None], rng.random((n, 2, 4)), np.nan).astype(np.float32)
-    return Scenes(images, counts, boxes, np.where(filled, 7, -1).astype(np.int32))
+    segmentation = np.minimum(images.reshape(n, 5, 6, -1)[..., 0] % 3, counts[:, None, None]).astype(np.uint8)
+    return Scenes(images, counts, boxes, np.where(filled, 7, -1).astype(np.int32), segmentation=segmentation)
 
 
 def parts(scenes: Scenes) -> dict:
-    return {name: getattr(scenes, name) for name in ("images", "counts", "boxes", "labels")}
+    return {name: getattr(scenes, name) for name in ("images", "counts", "boxes", "labels", "segmentation")}
 
 
 def assert_equal(a: Scenes, b: Scenes) -> None:
@@ -46,6 +47,9 @@ def assert_equal(a: Scenes, b: Scenes) -> None:
         ({"boxes": np.zeros((3, 2, 4), np.float32)}, "boxes must be filled .* NaN beyond"),
         ({"labels": np.full((3, 2), -1, np.int32)}, "labels must be filled .* -1 beyond"),
         ({"labels": np.zeros((3, 2, 1), np.int32)}, "labels"),
+        ({"segmentation": np.zeros((3, 5, 6), np.int32)}, "segmentation must be uint8 .* got int32"),
+        ({"segmentation": np.zeros((3, 6, 5), np.uint8)}, r"segmentation must be uint8 of shape \[3, 5, 6\]"),
+        ({"segmentation": np.full((3, 5, 6), 2, np.uint8)}, r"numbers up to counts\[i\], got a larger one in scene 0"),
     ],
 )
 def test_invalid_scenes_are_refused(change, message):
@@ -76,6 +80,7 @@ def test_npz_roundtrip(tmp_path, channels, known):
 def test_other_integer_and_float_widths_are_converted(tmp_path):
     scenes = make()
     wide = {"counts": scenes.counts.astype(np.uint8), "boxes": scenes.boxes.astype(np.float64)}
+    wide["segmentation"] = scenes.segmentation.astype(np.int64)
     np.savez(tmp_path / "wide.npz", **(parts(scenes) | wide), other=np.zeros(1))
     assert_equal(load_npz(tmp_path / "wide.npz"), scenes)
 

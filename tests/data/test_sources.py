@@ -41,3 +41,11 @@ def test_omniglot_is_scenes_of_the_canvas_asked_for(omniglot_dir):
 def test_settings_that_do_not_apply_are_refused(name, setting):
     with pytest.raises(ValueError, match=f"{next(iter(setting))} is a setting of .*, not of {name}"):
         load_scenes(DataConfig(name, data_dir=Path("none"), **setting), "train")
+
+
+@pytest.mark.parametrize("name", ["sprites", "multi-digits"])
+def test_only_held_out_scenes_tell_the_object_of_each_pixel(name):
+    config = DataConfig(name, **SMALL)
+    assert load_scenes(config, "train").segmentation is None
+    held_out = load_scenes(config, "held-out")
+    np.testing.assert_array_equal(held_out.segmentation.any((1, 2)), held_out.counts > 0)

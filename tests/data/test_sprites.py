@@ -97,3 +97,23 @@ def test_invalid_arguments_are_refused(change, message):
 def test_two_channels_are_refused():
     with pytest.raises((ValueError, TypeError), match="channels"):
         sprites(5, seed=0, channels=2)
+
+
+@pytest.mark.parametrize("counts", [(0, 1, 2, 3), (5,)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_segmentation_tells_the_sprite_of_each_pixel_and_changes_nothing_else(counts, channels):
+    settings = {"seed": 2, "counts": counts, "canvas": 60, "channels": channels}
+    plain, told = sprites(200, **settings), sprites(200, **settings, segmentation=True)
+    assert_equal(plain, told)
+    assert plain.segmentation is None
+    np.testing.assert_array_equal(told.segmentation > 0, told.images.reshape(*told.images.shape[:3], -1).any(-1))
+    for i, k in np.argwhere(told.labels >= 0):
+        y, x = np.nonzero(told.segmentation[i] == k + 1)
+        assert told.boxes[i, k].tolist() == [x.min(), y.min(), x.max() + 1, y.max() + 1]
+        assert len(np.unique(told.images[i, y, x], axis=0)) == 1
+
+
+def test_a_background_is_no_object():
+    settings = {"seed": 2, "canvas": 60, "segmentation": True}
+    on_black, on_texture = sprites(50, **settings), sprites(50, **settings, background="texture")
+    np.testing.assert_array_equal(on_black.segmentation, on_texture.segmentation)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from airjax.data.batches import channels_first
-from airjax.inference import infer
+from airjax.inference import boxes, infer
 from airjax.learning.bounds import importance_weighted, marginal
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.patches.mlp import MLPPatches
@@ -35,13 +35,13 @@ def test_a_tight_box_holds_what_has_half_the_strength_however_faint():
     drawn = np.zeros((2, 8, 10), np.float32)
     drawn[0, 2:5, 3:4], drawn[1, 4, 1:4], drawn[1, 7, 9] = 0.6, 1.0, 0.4
     for contrast in (1.0, 0.1):
-        np.testing.assert_array_equal(infer.tight_box(jnp.asarray(contrast * drawn), 0.5), [1, 2, 4, 5])
-        np.testing.assert_array_equal(infer.tight_box(jnp.asarray(contrast * drawn), 0.3), [1, 2, 10, 8])
+        np.testing.assert_array_equal(boxes.tight_box(jnp.asarray(contrast * drawn), 0.5), [1, 2, 4, 5])
+        np.testing.assert_array_equal(boxes.tight_box(jnp.asarray(contrast * drawn), 0.3), [1, 2, 10, 8])
 
 
 def test_what_darkens_has_a_box_too():
     change = jnp.zeros((1, 8, 10)).at[0, 2:5, 3:4].set(-0.2)
-    np.testing.assert_array_equal(infer.tight_box(change, 0.5), [3, 2, 4, 5])
+    np.testing.assert_array_equal(boxes.tight_box(change, 0.5), [3, 2, 4, 5])
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_boxes_and_canvases_are_those_of_objects_not_of_the_ground(tiny_model, t
     windows = np.clip(found.windows, 0, 12).reshape(-1, 4)
     faint = 0
     for box, change, window in zip(found.boxes.reshape(-1, 4), changes, windows):
-        if change.max() <= infer.FAINT:  # nothing shows: the window stands in for it
+        if change.max() <= boxes.FAINT:  # nothing shows: the window stands in for it
             faint += 1
             np.testing.assert_allclose(box, window, atol=1e-4)
             continue
@@ -65,11 +65,11 @@ def test_boxes_and_canvases_are_those_of_objects_not_of_the_ground(tiny_model, t
 
 
 def test_a_tight_box_reaches_the_borders():
-    np.testing.assert_array_equal(infer.tight_box(jnp.ones((1, 3, 7)), 0.5), [0, 0, 7, 3])
+    np.testing.assert_array_equal(boxes.tight_box(jnp.ones((1, 3, 7)), 0.5), [0, 0, 7, 3])
 
 
 def test_nothing_drawn_has_no_box():
-    assert np.isnan(infer.tight_box(jnp.full((1, 4, 4), infer.FAINT / 2), 0.5)).all()
+    assert np.isnan(boxes.tight_box(jnp.full((1, 4, 4), boxes.FAINT / 2), 0.5)).all()
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_nothing_drawn_has_no_box():
     ],
 )
 def test_a_window_box_has_the_windows_corners_in_pixels(where, box):
-    result = infer.window_box(jnp.asarray(where, jnp.float32), (20, 40))
+    result = boxes.window_box(jnp.asarray(where, jnp.float32), (20, 40))
     np.testing.assert_allclose(result, box, atol=1e-4)
 
 

@@ -24,6 +24,7 @@ from airjax.runs.record import read_record
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("scenes", "train", "evaluate", "infer", "sample", "figures", "serve")
+MASK_SCORES = ("ari_fg", "mask_mean_iou", "panoptic_quality", "mask_ap")
 SCORES = (
     "scenes",
     "count_accuracy_sampled",
@@ -32,6 +33,8 @@ SCORES = (
     "confusion",
     "mean_iou",
     "ap50",
+    "box_ap",
+    *MASK_SCORES,
     "elbo",
 )
 FLAGS = [
@@ -442,8 +445,10 @@ def test_scores_of_held_out_scenes(capsys, run):
     assert tuple(scores) == (*SCORES, "iw_bound_100")
     assert scores["scenes"] == np.sum(scores["confusion"]) == 32
     assert scores["iw_bound_100"] >= scores["elbo"]
-    shares = [value for name, value in scores.items() if name.startswith(("count_", "mean_iou", "ap50"))]
-    assert all(0 <= share <= 1 for share in shares)
+    assert scores["ari_fg"] is None  # no scene of the tiny run has two objects
+    shares = [name for name in SCORES if name.startswith(("count_", "mean_", "ap50", "box_", "mask_", "panoptic_"))]
+    assert len(shares) == 9
+    assert all(0 <= scores[name] <= 1 for name in shares)
     assert scores["count_accuracy_mode"] == np.trace(scores["confusion"]) / 32
 
 
@@ -471,6 +476,24 @@ def test_scores_that_a_file_does_not_allow_are_null(capsys, run, scenes):
     assert scores["mean_iou"] is None
     assert np.shape(scores["confusion"]) == (6, 6)
     assert np.sum(scores["confusion"]) == 6
+
+
+@pytest.mark.slow
+def test_masks_are_scored_on_files_that_hold_true_ones(capsys, run, scenes):
+    true = np.zeros((6, SIDE, SIDE), np.uint8)
+    true[:, 2:8, 2:8], true[:, 10:, 10:] = 1, 2
+    command = ("evaluate", run, "--samples=4", "--json", "--on")
+    scores = json.loads(call(capsys, *command, scenes(segmentation=true)).out)
+    known = {name for name, value in scores.items() if value is not None}
+    assert known == {"scenes", "elbo", "iw_bound_4", *MASK_SCORES}
+    assert refused(call(capsys, *command, scenes(segmentation=true[:, 1:])), "segmentation must be uint8")
+
+
+def test_without_pycocotools_only_its_scores_are_left_out(capsys, caplog, run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycocotools.mask", None)
+    scores = json.loads(call(capsys, "evaluate", run, "--samples=4", "--json").out)
+    assert {name for name in SCORES if scores[name] is None} == {"ari_fg", "box_ap", "mask_ap"}
+    assert caplog.text.count("pip install 'airjax[coco]'") == 2
 
 
 def test_the_former_name_of_a_flag_works_with_a_note(capsys, caplog, run, scenes):
@@ -661,7 +684,7 @@ def test_every_package_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed, page = _names(project["dependencies"]), _names(extras["serve"])
-    optional = _names(extras["hub"] + extras["mujoco"] + extras["parquet"] + extras["supervision"])
+    optional = set.union(*(_names(extras[name]) for name in ("coco", "hub", "mujoco", "parquet", "supervision")))
     owners = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):
         declared = needed | (page if path.parent.name == "serve" else optional)

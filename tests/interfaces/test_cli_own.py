@@ -119,12 +119,18 @@ def test_a_folder_is_inferred_into_files(capsys, tmp_path, run, folder):
         tmp_path / "o" / "p.parquet",
         "--overlay",
         tmp_path / "v",
+        "--labels",
+        tmp_path / "l",
+        "--table",
+        tmp_path / "o" / "t.csv",
     ]
     said = call(capsys, "infer", run, folder, *outputs, "--samples=2")
     assert said.code == 0
     assert "40/40" in said.err
     assert len(json.loads((tmp_path / "o" / "c.images.json").read_text())["images"]) == 40
-    assert len(list((tmp_path / "v").rglob("*.png"))) == 40
+    for folder_of_outputs in ("v", "l"):
+        assert len(list((tmp_path / folder_of_outputs).rglob("*.png"))) == 40
+    assert (tmp_path / "o" / "t.csv").read_text().startswith("image,id,count,object,area,")
     assert refused(call(capsys, "infer", run, folder, *outputs, "--samples=2"), "exists")
     assert call(capsys, "infer", run, folder, *outputs, "--samples=2", "--force", "--quiet") == (0, "", "")
     assert refused(call(capsys, "infer", run, folder, *outputs, "--json"), "--json")

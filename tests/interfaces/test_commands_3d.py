@@ -75,12 +75,12 @@ def test_an_image_is_told_by_identity_and_pose(capsys, run, tmp_path):
 
 
 def test_people_are_told_identity_pose_and_camera(capsys):
-    cup = {"identity": "cup", "position": [0.1, -0.2], "rotation_deg": 71.26, "box": None, "presence": 0.9}
+    cup = {"identity": "cup", "position": [0.1, -0.2], "rotation_deg": 71.26, "box": [1, 2, 3, 4], "presence": 0.9}
     image = {"image": "a.png", "count": 1, "count_posterior": [0, 1], "azimuth_deg": 12.34, "objects": [cup]}
     print_images([image], as_json=False)
     said = capsys.readouterr().out
     assert "camera at 12.3 degrees" in said
-    assert "cup at [0.1, -0.2], turned by 71.3 degrees, box None, presence 0.9000" in said
+    assert "cup at [0.1, -0.2], turned by 71.3 degrees, box [1, 2, 3, 4], presence 0.9000" in said
 
 
 @pytest.mark.slow

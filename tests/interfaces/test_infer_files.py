@@ -9,46 +9,18 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from airjax.interfaces import formats, infer_files
+from airjax.interfaces import formats, infer_files, output_files
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.runs.plots import STEP_COLOURS
 
 KEY = jax.random.PRNGKey(0)
 PICTURES = 11
-
-
-@pytest.fixture(autouse=True)
-def small_batches(monkeypatch):
-    monkeypatch.setattr(infer_files, "AHEAD", 4)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory, tiny_images):
-    """Eleven pictures of other sizes than the model's, in subfolders, one of them damaged."""
-    root = tmp_path_factory.mktemp("pictures")
-    for index in range(PICTURES):
-        picture = Image.fromarray(tiny_images[index % 10, 0]).resize((24 + 6 * (index % 2), 24))
-        path = root / "ab"[index % 2] / f"{index:02d}.png"
-        path.parent.mkdir(exist_ok=True)
-        picture.save(path)
-    (root / "a" / "bad.png").write_text("bad")
-    return root
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model):
-    """A model that finds from none to three objects."""
-    return tiny_model(rough=0.5, seed=3)
-
-
-@pytest.fixture
-def inference(model, root):
-    return infer_files.Inference(model, infer_files.gather([root]), invert=False, samples=3, key=KEY)
+pytestmark = pytest.mark.usefixtures("small_batches")
 
 
 @pytest.fixture
 def outputs(tmp_path):
-    return infer_files.Outputs(tmp_path / "found.json", tmp_path / "found.parquet", tmp_path / "shown")
+    return output_files.Outputs(tmp_path / "found.json", tmp_path / "found.parquet", tmp_path / "shown")
 
 
 def all_of(inference):
@@ -64,7 +36,7 @@ def test_pictures_are_described_in_their_own_pixels(inference):
             continue
         assert (one["width"], one["height"]) == ((24, 24), (30, 24))[name.startswith("b")]
         for described in one["objects"]:
-            for x0, y0, x1, y1 in filter(None, (described["box"], described["window"])):
+            for x0, y0, x1, y1 in (described["box"], described["window"]):
                 assert 0 <= x0 <= x1 <= one["width"]
                 assert 0 <= y0 <= y1 <= one["height"]
 
@@ -125,7 +97,7 @@ def check(outputs, inference):
     table = pd.read_parquet(outputs.parquet)
     assert list(dict.fromkeys(table.image)) == [one["image"] for one in found]
     for one in found:
-        boxes = [described["box"] for described in one["objects"] if described["box"]]
+        boxes = [described["box"] for described in one["objects"]]
         annotations = results.loadAnns(results.getAnnIds(imgIds=one["id"]))
         corners = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in annotations)]
         np.testing.assert_allclose(np.reshape(corners, (-1, 4)), np.reshape(boxes, (-1, 4)), atol=2e-3)
@@ -145,7 +117,7 @@ def check(outputs, inference):
 
 
 def test_every_format_holds_every_picture_once(inference, outputs, caplog):
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     check(outputs, inference)
     assert "left out 1 of 12 pictures: a/bad.png" in caplog.text
 
@@ -168,11 +140,11 @@ def test_killed_half_way_and_restarted_every_picture_is_there_once(inference, ou
     with monkeypatch.context() as patch:
         stop_after(patch, batches)
         with pytest.raises(KeyboardInterrupt):
-            infer_files.to_files(inference, outputs, progress=False)
+            output_files.to_files(inference, outputs, progress=False)
     assert not outputs.coco.exists()
     half = b'{"image": "a/00.png", "id"' * cut  # of the next batch
     outputs.journal.write_bytes(outputs.journal.read_bytes() + half)
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     check(outputs, inference)
 
 
@@ -180,39 +152,44 @@ def test_only_what_was_not_done_is_inferred_again(inference, outputs, monkeypatc
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
-            infer_files.to_files(inference, outputs, progress=False)
+            output_files.to_files(inference, outputs, progress=False)
     seen = []
     original = infer_files.Inference._describe
     monkeypatch.setattr(infer_files.Inference, "_describe", lambda s, b, i: (seen.append(i), original(s, b, i))[1])
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     assert seen == [2]
 
 
-def test_a_journal_of_another_inference_is_refused(inference, outputs, model, root):
-    infer_files.Journal(outputs.journal, inference)
+def test_a_journal_of_another_inference_is_refused(inference, outputs, model, root, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 0)
+        with pytest.raises(KeyboardInterrupt):
+            output_files.to_files(inference, outputs, progress=False)
     other = infer_files.Inference(model, infer_files.gather([root]), invert=True, samples=3, key=KEY)
     with pytest.raises(ValueError, match="another inference"):
-        infer_files.to_files(other, outputs, progress=False)
+        output_files.to_files(other, outputs, progress=False)
+    with pytest.raises(ValueError, match="another inference"):
+        output_files.to_files(inference, outputs._replace(overlay=None), progress=False)
 
 
 def test_outputs_that_exist_are_kept_unless_asked(inference, outputs):
     outputs.coco.write_text("mine")
     with pytest.raises(ValueError, match=r"found\.json exists"):
-        infer_files.to_files(inference, outputs, progress=False)
+        output_files.to_files(inference, outputs, progress=False)
     assert outputs.coco.read_text() == "mine"
-    infer_files.to_files(inference, outputs, force=True, progress=False)
+    output_files.to_files(inference, outputs, force=True, progress=False)
     check(outputs, inference)
 
 
 def test_an_empty_folder_for_pictures_is_no_hindrance(inference, outputs):
     outputs.overlay.mkdir()
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     check(outputs, inference)
     assert any(outputs.overlay.rglob("*.png"))
 
 
 def test_boxes_are_drawn_at_their_edges_in_the_colours_of_their_steps(tmp_path):
-    boxes = [[2.0, 3.0, 10.0, 12.0], None, [0.0, 0.0, 30.0, 20.0]]
+    boxes = [[2.0, 3.0, 10.0, 12.0], [20.0, 5.0, 25.0, 9.0], [0.0, 0.0, 30.0, 20.0]]
     one = {"objects": [{"box": box} for box in boxes]}
     formats.write_overlay(Image.new("L", (30, 20)), one, tmp_path / "new" / "a.png")
     pixels = np.asarray(Image.open(tmp_path / "new" / "a.png"))
@@ -223,19 +200,10 @@ def test_boxes_are_drawn_at_their_edges_in_the_colours_of_their_steps(tmp_path):
     assert pixels[12, 10].tolist() == [0, 0, 0]
 
 
-def test_objects_become_detections_of_supervision():
-    found = {"box": [1.0, 2.0, 3.0, 5.0], "presence": 0.9, "code": [0.5, -1.0]}
-    detections = formats.to_supervision({"objects": [found, found | {"box": None}]})
-    assert detections.xyxy.tolist() == [[1, 2, 3, 5]]
-    assert detections.confidence.tolist() == pytest.approx([0.9])
-    assert detections.data["code"].tolist() == [[0.5, -1.0]]
-    assert len(formats.to_supervision({"objects": []})) == 0
-
-
 def test_without_pyarrow_nothing_is_begun(inference, outputs, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match=r"airjax\[parquet\]"):
-        infer_files.to_files(inference, outputs, progress=False)
+        output_files.to_files(inference, outputs, progress=False)
     assert os.listdir(outputs.coco.parent) == []
 
 
@@ -251,9 +219,9 @@ def test_a_file_that_was_half_written_is_not_there(tmp_path):
 
 
 def test_results_are_plain_json(inference, outputs):
-    infer_files.to_files(inference, outputs, progress=False)
+    output_files.to_files(inference, outputs, progress=False)
     results = json.loads(outputs.coco.read_text())
-    assert {"image_id", "category_id", "bbox", "score"} == results[0].keys()
+    assert {"image_id", "category_id", "bbox", "score", "segmentation"} == results[0].keys()
 
 
 def test_counts_as_high_as_the_model_can_find_are_doubted(inference, caplog):

@@ -19,6 +19,9 @@ WHOLE_SCENE = 3
 PATIENCE = 30
 """Number of misfits in a row after which a scene of many objects is restarted."""
 
+MOST_SEGMENTED = 255
+"""Largest number of objects that a segmentation, in bytes, can tell apart."""
+
 _BLOCK_SCENES = 2048
 _BLOCK_PIXELS = 2**24
 
@@ -35,24 +38,31 @@ The object of a row must depend on the generator and the row alone, not on which
 
 @dataclass(frozen=True)
 class Draft:
-    """Scenes under construction. Counts are known, and objects are added one by one."""
+    """Scenes under construction. Counts are known, and objects are added one by one.
+
+    `segmentation` is None unless it is wanted.
+    """
 
     images: UInt8[np.ndarray, "n ..."]
     counts: Int32[np.ndarray, "n"]
     boxes: Float32[np.ndarray, "n k 4"]
     labels: Int32[np.ndarray, "n k"]
+    segmentation: UInt8[np.ndarray, "n h w"] | None = None
 
     def part(self, scenes: slice) -> "Draft":
         """Return a view of some scenes. Objects added to the view are added here too."""
-        return Draft(self.images[scenes], self.counts[scenes], self.boxes[scenes], self.labels[scenes])
+        seen = None if self.segmentation is None else self.segmentation[scenes]
+        return Draft(self.images[scenes], self.counts[scenes], self.boxes[scenes], self.labels[scenes], seen)
 
     def clear(self, rows: Int64[np.ndarray, " m"]) -> None:
         """Remove all objects from these scenes."""
         self.images[rows], self.boxes[rows], self.labels[rows] = 0, np.nan, -1
+        if self.segmentation is not None:
+            self.segmentation[rows] = 0
 
     def finish(self) -> Scenes:
         """Check and return the scenes."""
-        return Scenes(self.images, self.counts, self.boxes, self.labels)
+        return Scenes(self.images, self.counts, self.boxes, self.labels, segmentation=self.segmentation)
 
 
 @dataclass(frozen=True)
@@ -81,11 +91,15 @@ def blocks(seed: int, size: int, canvas: int) -> Iterator[Block]:
         yield Block(seed, index, length, slice(start, min(start + length, size)))
 
 
-def blank(seed: int, size: int, counts: Sequence[int], shape: tuple[int, ...]) -> Draft:
-    """Draw the counts uniformly and allocate arrays for the objects."""
+def blank(seed: int, size: int, counts: Sequence[int], shape: tuple[int, ...], segmentation: bool) -> Draft:
+    """Draw the counts uniformly and allocate arrays for the objects, and for the segmentation if it is wanted."""
+    if segmentation and max(counts) > MOST_SEGMENTED:
+        raise ValueError(f"counts must be at most {MOST_SEGMENTED} for a segmentation, got {max(counts)}")
     drawn = np.asarray(counts, np.int32)[stream(seed, 0).integers(len(counts), size=size)]
     boxes = np.full((size, max(counts), 4), np.nan, np.float32)
-    return Draft(np.zeros((size, *shape), np.uint8), drawn, boxes, np.full((size, max(counts)), -1, np.int32))
+    labels = np.full((size, max(counts)), -1, np.int32)
+    seen = np.zeros((size, *shape[:2]), np.uint8) if segmentation else None
+    return Draft(np.zeros((size, *shape), np.uint8), drawn, boxes, labels, seen)
 
 
 def place(attempt: Attempt, draft: Draft, block: Block) -> None:

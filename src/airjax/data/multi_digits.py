@@ -30,6 +30,7 @@ def multi_digits(
     digit_side: tuple[float, float] | None = None,
     max_ink: int | None = 255,
     background: BackgroundKind = "none",
+    segmentation: bool = False,
 ) -> Scenes:
     """Compose scenes of `n` digits, with `n` uniform over `counts`.
 
@@ -54,6 +55,8 @@ def multi_digits(
         digit_side: Smallest and largest side of a tile, in pixels. If given, it replaces `scale_mean` and `scale_sd`.
         max_ink: Largest sum of digits in a pixel, from 1 to 255; None allows any overlap and clips sums at 255.
         background: See `airjax.data.add_background`. It does not count towards `max_ink`.
+        segmentation: Whether to tell also which digit each pixel above `INK_THRESHOLD` shows: where several do, the
+            brightest. It changes nothing else.
 
     Returns:
         The scenes, with counts, and with boxes and labels in the order in which the digits were drawn.
@@ -66,17 +69,23 @@ def multi_digits(
     _check_scale(scale_mean, scale_sd, digit_side, canvas)
     if max_ink is not None:
         check_whole("max_ink", max_ink, 1, 255)
-    draft = blank(seed, size, counts, (canvas, canvas))
+    draft = blank(seed, size, counts, (canvas, canvas), segmentation)
     for block in blocks(seed, size, canvas):
         part = draft.part(block.scenes)
-        place(_Digits(part, bank, block.length, scale_mean, scale_sd, digit_side, max_ink).attempt, part, block)
+        brightest = np.zeros_like(part.images) if segmentation else None
+        digits = _Digits(part, bank, block.length, scale_mean, scale_sd, digit_side, max_ink, brightest)
+        place(digits.attempt, part, block)
     add_background(draft.images, background, seed=seed)
     return draft.finish()
 
 
 @dataclass(frozen=True)
 class _Digits:
-    """Adds digits to a draft. `length` is the number of scenes that share a random stream."""
+    """Adds digits to a draft.
+
+    `length` is the number of scenes that share a random stream. `brightest` holds the ink of the digit that each pixel
+    shows, if the draft is to have a segmentation.
+    """
 
     draft: Draft
     bank: DigitBank
@@ -85,6 +94,7 @@ class _Digits:
     scale_sd: float
     digit_side: tuple[float, float] | None
     max_ink: int | None
+    brightest: UInt8[np.ndarray, "n h w"] | None = None
 
     def attempt(
         self, rows: Int64[np.ndarray, " m"], slots: Int32[np.ndarray, " m"], rng: np.random.Generator
@@ -101,7 +111,20 @@ class _Digits:
         self.draft.images[tuple(index[fits] for index in window)] = np.minimum(total[fits], 255)
         self.draft.boxes[rows[fits], slots[fits]] = tight_boxes(ink[fits]) + np.tile(corner[fits, ::-1], 2)
         self.draft.labels[rows[fits], slots[fits]] = self.bank.labels[which[fits]]
+        self._segment(tuple(index[fits] for index in window), patch[fits], slots[fits])
         return fits
+
+    def _segment(
+        self, window: tuple[np.ndarray, ...], patch: UInt16[np.ndarray, "f w w"], slots: Int32[np.ndarray, " f"]
+    ) -> None:
+        """Give the pixels in which these digits are the brightest so far to them."""
+        segmentation, brightest = self.draft.segmentation, self.brightest
+        if segmentation is None or brightest is None:
+            return
+        before = np.where(segmentation[window] > 0, brightest[window], INK_THRESHOLD)  # a redrawn scene has none
+        wins = patch > before
+        segmentation[window] = np.where(wins, slots[:, None, None] + 1, segmentation[window])
+        brightest[window] = np.where(wins, patch, brightest[window])
 
     def _draw(self, rows: Int64[np.ndarray, " m"], rng: np.random.Generator):
         """Draw the index of a digit, its scale, the upper left corner `y, x` of its tile, and whether the tile fits."""

@@ -17,6 +17,7 @@ _DTYPES = {
     "labels": np.dtype(np.int32),
     "poses": np.dtype(np.float32),
     "azimuths": np.dtype(np.float32),
+    "segmentation": np.dtype(np.uint8),
 }
 
 
@@ -36,6 +37,8 @@ class Scenes:
         labels: Class of each object.
         poses: Position `x, y` on the table, and rotation in radians, of each object (`airjax.render3d`).
         azimuths: Azimuth of each scene's camera, in radians; None unless it differs between scenes.
+        segmentation: The object that each pixel shows: 1, ..., `counts[i]` in the order of the rows, or 0 for the
+            background. An object that is wholly hidden has no pixel.
 
     Raises:
         ValueError: If an array has the wrong shape or dtype, or disagrees with `counts`.
@@ -47,6 +50,7 @@ class Scenes:
     labels: Int32[np.ndarray, "n k"] | None = None
     poses: Float32[np.ndarray, "n k 3"] | None = None
     azimuths: Float32[np.ndarray, "n"] | None = None
+    segmentation: UInt8[np.ndarray, "n h w"] | None = None
 
     def __post_init__(self):
         _check_array("images", self.images, np.dtype(np.uint8), ("n", "h", "w"), ("n", "h", "w", 3))
@@ -66,6 +70,9 @@ class Scenes:
             _check_rows("poses", ~np.isnan(self.poses), self.counts, "NaN")
         if self.azimuths is not None:
             _check_array("azimuths", self.azimuths, _DTYPES["azimuths"], (n,))
+        if self.segmentation is not None:
+            _check_array("segmentation", self.segmentation, _DTYPES["segmentation"], self.images.shape[:3])
+            _check_segmentation(self.segmentation, self.counts)
 
     def __len__(self) -> int:
         """Count the scenes."""
@@ -91,8 +98,8 @@ class Scenes:
 def load_npz(path: str | os.PathLike) -> Scenes:
     """Read scenes from an npz file.
 
-    The file holds `images` and, where known, `counts`, `boxes`, `labels`, `poses` and `azimuths`. Other keys are
-    ignored. Integers and floats of another width are converted. Pickled objects are never loaded.
+    The file holds `images` and, where known, `counts`, `boxes`, `labels`, `poses`, `azimuths` and `segmentation`. Other
+    keys are ignored. Integers and floats of another width are converted. Pickled objects are never loaded.
 
     Args:
         path: Path of the file.
@@ -153,14 +160,18 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _same_kind(name: str, array: np.ndarray) -> np.ndarray:
-    """Convert integers of any width to int32 and floats to float32. `Scenes` refuses everything else."""
+    """Convert integers and floats of any width to the expected one. `Scenes` refuses everything else."""
     dtype = _DTYPES.get(name, array.dtype)
-    family = np.integer if dtype.kind == "i" else np.floating
+    family = np.integer if dtype.kind in "iu" else np.floating
     if array.dtype == dtype or not np.issubdtype(array.dtype, family):
         return array
-    if dtype.kind == "i" and array.size and not -(2**31) <= array.min() <= array.max() < 2**31:
+    if dtype.kind in "iu" and array.size and not _fits(array, np.iinfo(dtype)):
         return array
     return array.astype(dtype)
+
+
+def _fits(array: np.ndarray, limits: np.iinfo) -> bool:
+    return bool(limits.min <= array.min() and array.max() <= limits.max)
 
 
 def _check_array(name: str, array: object, dtype: np.dtype, *shapes: tuple[int | str, ...]) -> None:
@@ -187,3 +198,11 @@ def _check_rows(name: str, known: Shaped[np.ndarray, "n k d"], counts: np.ndarra
         raise ValueError(
             f"{name} must be filled for the first counts[i] objects and {blank} beyond, got otherwise in scene {bad[0]}"
         )
+
+
+def _check_segmentation(segmentation: np.ndarray, counts: np.ndarray | None) -> None:
+    """Check that no pixel shows an object beyond the count."""
+    if counts is None or not segmentation.size:
+        return
+    if bad := np.flatnonzero(segmentation.max((1, 2)) > counts).tolist():
+        raise ValueError(f"segmentation must hold numbers up to counts[i], got a larger one in scene {bad[0]}")

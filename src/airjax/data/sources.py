@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from airjax.config import DATA_SETS, DataConfig
+from airjax.data._placing import MOST_SEGMENTED
 from airjax.data.banks import DigitBank, embedded_digits
 from airjax.data.folder import fingerprint, load_folder
 from airjax.data.mnist import load_mnist
@@ -22,6 +23,8 @@ Split = Literal["train", "held-out"]
 
 def load_scenes(config: DataConfig, split: Split) -> Scenes:
     """Generate or read the scenes of a split: training or held-out scenes.
+
+    Held-out scenes of digits and sprites tell the object of each pixel (`Scenes.segmentation`), too.
 
     Raises:
         ValueError: the name is neither a data set, an .npz file nor a folder; a setting is out of range or does not
@@ -44,6 +47,7 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
                 canvas=config.canvas,
                 channels=config.channels,
                 background=config.background,
+                segmentation=_segmented(config, split),
             )
         case "solids" | "crockery" | "crockery-round":
             size, seed = _size_and_seed(config, split)
@@ -116,6 +120,11 @@ def _size_and_seed(config: DataConfig, split: Split) -> tuple[int, int]:
     return config.held_out_scenes, 2 * config.data_seed + 1
 
 
+def _segmented(config: DataConfig, split: Split) -> bool:
+    """Return whether scenes tell the object of each pixel: those to be scored, to save memory."""
+    return split == "held-out" and max(config.counts) <= MOST_SEGMENTED
+
+
 def _digits(config: DataConfig, bank: DigitBank, split: Split) -> Scenes:
     size, seed = _size_and_seed(config, split)
     return multi_digits(
@@ -129,6 +138,7 @@ def _digits(config: DataConfig, bank: DigitBank, split: Split) -> Scenes:
         digit_side=config.digit_side,
         max_ink=config.max_ink,
         background=config.background,
+        segmentation=_segmented(config, split),
     )
 
 

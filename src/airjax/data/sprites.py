@@ -28,6 +28,7 @@ def sprites(
     max_side: int = 16,
     channels: ChannelsKind = 1,
     background: BackgroundKind = "none",
+    segmentation: bool = False,
 ) -> Scenes:
     """Compose scenes of `n` circles, squares and diamonds, by default on black, with `n` uniform over `counts`.
 
@@ -48,6 +49,7 @@ def sprites(
         max_side: Largest side of a sprite's box, in pixels.
         channels: 1 for grey images `[n, h, w]`, 3 for colour `[n, h, w, 3]`.
         background: See `airjax.data.add_background`; grid and texture are darker than any sprite and lie behind.
+        segmentation: Whether to tell also which sprite each pixel shows. It changes nothing else.
 
     Returns:
         The scenes, with counts, tight boxes and labels (see `SHAPES`).
@@ -60,7 +62,7 @@ def sprites(
     check_whole("min_side", min_side, 1, max_side)
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
-    draft = blank(seed, size, counts, shape_of(channels, canvas, canvas))
+    draft = blank(seed, size, counts, shape_of(channels, canvas, canvas), segmentation)
     for block in blocks(seed, size, canvas):
         part = draft.part(block.scenes)
         place(_Sprites(part, block.length, min_side, max_side).attempt, part, block)
@@ -89,6 +91,8 @@ class _Sprites:
         window = windows(rows[fits], corner, self.max_side)
         scene, y, x = (index[mask] for index in np.broadcast_arrays(*window))
         self.draft.images[scene, y, x] = np.repeat(colour[fits], mask.sum((1, 2)), axis=0)
+        if self.draft.segmentation is not None:
+            self.draft.segmentation[scene, y, x] = np.repeat(slots[fits] + 1, mask.sum((1, 2)))
         self.draft.boxes[rows[fits], slots[fits]] = boxes[fits]
         self.draft.labels[rows[fits], slots[fits]] = label[fits]
         return fits

@@ -1,5 +1,6 @@
 """Score a model on scenes (docs/model.md says how each number is defined)."""
 
+import logging
 from dataclasses import replace
 
 import jax
@@ -8,11 +9,14 @@ from jaxtyping import PRNGKeyArray
 
 from airjax.data import Scenes
 from airjax.data.batches import channels_first
-from airjax.inference import infer, metrics
+from airjax.inference import infer, metrics, segmentation
+from airjax.inference.masks import label_images
 from airjax.inference.poses import pose_scores
 from airjax.models.base import Family
 from airjax.render3d.mujoco_renderer import MuJoCoRenderer
 from airjax.render3d.stage import Stage
+
+_logger = logging.getLogger(__name__)
 
 
 def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int = 100) -> dict:
@@ -20,7 +24,7 @@ def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int =
 
     Args:
         model: a trained model.
-        scenes: images, and counts and boxes where they are known.
+        scenes: images, and counts, boxes and segmentation where they are known.
         key: fixes the samples.
         samples: K of the importance-weighted bound and of the count posterior.
 
@@ -38,6 +42,7 @@ def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int =
         "count_accuracy_posterior": _accuracy(posterior_mode, scenes),
         "confusion": confusion(model, found.count, scenes),
         **box_scores(found, scenes),
+        **mask_scores(model, found, scenes),
         **(pose_scores(model.stage, found, scenes) if model.stage else {}),
         "elbo": float(np.mean(bounds.elbo, dtype=np.float64)),
         f"iw_bound_{samples}": float(np.mean(bounds.iw_bound, dtype=np.float64)),
@@ -85,12 +90,37 @@ def confusion(model: Family, predicted: np.ndarray, scenes: Scenes) -> list[list
 def box_scores(found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
     """Compare the boxes of the objects found, up to q's most likely count, with the true ones."""
     if scenes.boxes is None:
-        return {"mean_iou": None, "ap50": None}
+        return dict.fromkeys(("mean_iou", "ap50", "box_ap"))
     boxes = np.where(found.present[..., None], found.boxes, np.nan)
     return {
         "mean_iou": metrics.mean_iou(scenes.boxes, boxes),
         "ap50": metrics.average_precision(scenes.boxes, boxes, found.presence),
+        "box_ap": segmentation.box_precision(scenes.boxes, boxes, found.presence) if _can_score("box_ap") else None,
     }
+
+
+def mask_scores(model: Family, found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
+    """Compare the masks of the objects found, as far as they are seen, with the true ones.
+
+    The adjusted Rand index asks only which object a pixel belongs to, not how far objects reach. So its masks are not
+    cut off at the model's `edge`.
+    """
+    true = scenes.segmentation
+    if true is None:
+        return dict.fromkeys(("ari_fg", "mask_mean_iou", "panoptic_quality", "mask_ap"))
+    labels, scores = label_images(model, found), np.where(found.present, found.presence, np.nan)
+    return {
+        "ari_fg": segmentation.ari_foreground(true, label_images(model, found, edge=0.0)),
+        "mask_mean_iou": segmentation.mean_mask_iou(true, labels),
+        "panoptic_quality": segmentation.panoptic_quality(true, labels),
+        "mask_ap": segmentation.mask_precision(true, labels, scores) if _can_score("mask_ap") else None,
+    }
+
+
+def _can_score(name: str) -> bool:
+    if not (installed := segmentation.coco_installed()):
+        _logger.warning("%s is left out: it needs pycocotools: pip install 'airjax[coco]'", name)
+    return installed
 
 
 def quick_scores(model: Family, scenes: Scenes, found: infer.Found) -> dict[str, float]:

@@ -9,11 +9,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Float32, Int32, PRNGKeyArray, UInt8, UInt32
 
 from airjax.data.batches import in_batches
+from airjax.inference.boxes import inside, tight_box, window_box
 from airjax.learning import bounds
 from airjax.models.base import Family, Trajectory, View, rounded
-
-FAINT = 0.02
-"""Smallest change of a pixel, of 1, that counts for an object's box."""
 
 TOGETHER = 128
 """Number of trajectories sampled together on a CPU; the results of more would not fit into its cache."""
@@ -25,8 +23,7 @@ class Found(eqx.Module):
     Attributes:
         count: mode of q(n | x) along the central trajectory (`AIR.infer` without a key).
         count_probs: that q(n | x), n = 0..N.
-        boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; where it draws nothing, the window
-            (in 3D, NaN).
+        boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; where it draws nothing, the window.
         windows: corners of the attention windows, in pixels.
         presence: probability that each step is reached and present, `q(n >= t | x)`.
         where: (log scale, x, y) of the windows.
@@ -123,8 +120,19 @@ def view(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Found) -> V
 
 def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray) -> list[dict]:
     """Describe each image in plain numbers and lists: its count, the posterior over counts, and its objects."""
+    return describe_found(model, *find_and_count(model, images, samples=samples, key=key))
+
+
+def find_and_count(
+    model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray
+) -> tuple[Found, Float32[np.ndarray, "n counts"]]:
+    """Return what `find` finds, and p(n | x) as `bound` estimates it."""
     found = find(model, images, batch=min(len(images), 256))
-    posterior = bound(model, images, samples=samples, key=key, batch=min(len(images), 100)).count_posterior
+    return found, bound(model, images, samples=samples, key=key, batch=min(len(images), 100)).count_posterior
+
+
+def describe_found(model: Family, found: Found, posterior: Float32[np.ndarray, "n counts"]) -> list[dict]:
+    """Describe what `find` found in each image; `posterior` is p(n | x)."""
     return [
         {
             "count": int(found.count[i]),
@@ -132,7 +140,7 @@ def describe(model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: in
             **model.describe_scene(found.scene[i]),
             "objects": describe_objects(model, found, i),
         }
-        for i in range(len(images))
+        for i in range(len(found.count))
     ]
 
 
@@ -143,7 +151,7 @@ def describe_objects(model: Family, found: Found, i: int) -> list[dict]:
 
 def _describe_object(model: Family, found: Found, i: int, t: int) -> dict:
     return {
-        "box": None if np.isnan(found.boxes[i, t]).any() else rounded(found.boxes[i, t]),
+        "box": rounded(found.boxes[i, t]),
         "window": rounded(found.windows[i, t]),
         "presence": round(float(found.presence[i, t]), 6),
         **model.describe(found.what[i, t]),
@@ -165,9 +173,7 @@ def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
     return dict(
         count=jnp.argmax(log_probs).astype(jnp.int32),
         count_probs=jnp.exp(log_probs),
-        boxes=boxes
-        if model.glimpse_side is None
-        else jnp.where(jnp.isnan(boxes), _inside(corners, image.shape), boxes),
+        boxes=jnp.where(jnp.isnan(boxes), inside(corners, image.shape), boxes),
         windows=corners,
         presence=jnp.cumsum(jnp.exp(log_probs)[::-1])[::-1][1:],
         where=steps.where,
@@ -186,37 +192,6 @@ def _view(
     canvases: Float[Array, "n counts c h w"],
 ) -> View:
     return jax.vmap(lambda image, *found: model.view(image / 255.0, *found))(images, where, what, canvases)
-
-
-def tight_box(change: Float[Array, "c h w"], edge: float) -> Float[Array, "4"]:
-    """Return the smallest box (x0, y0, x1, y1), in pixels, around what an object changes; NaN if that is nothing.
-
-    Pixels count from the share `edge` of the largest change on, so that a faint object is measured by its own contrast.
-    """
-    strength = jnp.max(jnp.abs(change), axis=0)
-    visible = strength > jnp.maximum(edge * jnp.max(strength), FAINT)
-    edges = []
-    for axis in (0, 1):
-        hit = jnp.any(visible, axis=axis)
-        index = jnp.arange(hit.size)
-        edges.append((jnp.min(index, initial=hit.size, where=hit), jnp.max(index + 1, initial=0, where=hit)))
-    (x0, x1), (y0, y1) = edges
-    box = jnp.stack([x0, y0, x1, y1]).astype(jnp.float32)
-    return jnp.where(jnp.any(visible), box, jnp.nan)
-
-
-def window_box(where: Float[Array, "3"], shape: tuple[int, ...]) -> Float[Array, "4"]:
-    """Return the corners (x0, y0, x1, y1) of an attention window, in pixels of an image of `shape`."""
-    height, width = shape[-2:]
-    size = jnp.array([width, height])
-    centre, half = (where[1:] + 1.0) * size / 2, jnp.exp(where[0]) * max(height, width) / 2
-    return jnp.concatenate([centre - half, centre + half])
-
-
-def _inside(corners, shape):
-    """Clip a window to the image."""
-    height, width = shape[-2:]
-    return jnp.clip(corners, 0.0, jnp.array([width, height, width, height], jnp.float32))
 
 
 @eqx.filter_jit

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from airjax.inference.infer import tight_box
+from airjax.inference.boxes import tight_box
 from airjax.models.base import Family, Scene
 
 OBJECTS = 64

@@ -19,6 +19,7 @@ from scipy.optimize import linear_sum_assignment
 from airjax.data import load_scenes
 from airjax.data.batches import channels_first
 from airjax.inference import infer
+from airjax.inference.boxes import window_box
 from airjax.inference.metrics import box_iou
 from airjax.learning.pasting import paste
 from airjax.learning.pieces import MARGIN, sides_of
@@ -132,7 +133,7 @@ def _known(model: Family, images, found: infer.Found) -> float | None:
     if pasted is None:
         return None
     height, width = images.shape[2:]
-    windows = jax.vmap(jax.vmap(lambda where: infer.window_box(where, (height, width))))(jnp.asarray(pasted.where))
+    windows = jax.vmap(jax.vmap(lambda where: window_box(where, (height, width))))(jnp.asarray(pasted.where))
     true = [boxes[:count] for boxes, count in zip(np.asarray(windows), pasted.counts)]
     right = _same(true, _boxes(infer.find(model, pasted.images)), np.array([width, height]))
     numbers = np.unique(pasted.counts)

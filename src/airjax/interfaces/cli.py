@@ -119,7 +119,7 @@ def evaluate(
 
     Args:
         run: A run's folder.
-        on: An .npz file to score instead: `images`, and where known `counts` and `boxes`.
+        on: An .npz file to score instead: `images`, and where known `counts`, `boxes` and `segmentation`.
         scenes: The former name of `--on`.
         renderer: First draw the scenes again with another renderer than the model's (scenes in 3D only).
         samples: Trajectories per image for the importance-weighted bound and the count posterior.
@@ -153,6 +153,8 @@ def infer(
     coco: Path | None = None,
     parquet: Path | None = None,
     overlay: Path | None = None,
+    labels: Path | None = None,
+    table: Path | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -166,16 +168,19 @@ def infer(
         polarity: Whether objects are lighter or darker than the background; by default as in training.
         levels: Values of the pictures that become black and white, and gamma; by default as in training.
         json: Print one JSON object.
-        coco: Write COCO results (and NAME.images.json, the images they refer to).
+        coco: Write COCO results (and NAME.images.json, the images they refer to): boxes, and masks if pycocotools is
+            installed.
         parquet: Write a table with one row per object.
         overlay: Folder for copies of the pictures with boxes drawn in.
+        labels: Folder for label images: 16-bit PNG, 0 for the background, 1, 2, ... for the objects.
+        table: Write a .csv or .parquet file of measurements: area, centroid, mean intensity of every object.
         force: Replace outputs that exist.
         quiet: Show no progress bar.
     """
-    from airjax.interfaces import infer_files
+    from airjax.interfaces import infer_files, output_files
     from airjax.runs.pretrained import from_pretrained
 
-    pictures, outputs = infer_files.gather(images), infer_files.Outputs(coco, parquet, overlay)
+    pictures, outputs = infer_files.gather(images), output_files.Outputs(coco, parquet, overlay, labels, table)
     trained, random = from_pretrained(run), key(seed)
     invert = (polarity or trained.polarity) == "dark"
     inference = infer_files.Inference(
@@ -184,9 +189,9 @@ def infer(
     if not outputs.paths:
         print_images(infer_files.readable(inference), json)
     elif json:
-        raise ValueError("--json prints to the terminal and can't be combined with --coco, --parquet or --overlay")
+        raise ValueError("--json prints to the terminal and can't be combined with outputs such as --coco")
     else:
-        infer_files.to_files(inference, outputs, force=force, progress=not quiet)
+        output_files.to_files(inference, outputs, force=force, progress=not quiet)
 
 
 @app.command

@@ -1,15 +1,19 @@
-"""Inferred objects in formats for other software: COCO, Parquet, pictures with boxes, and supervision."""
+"""Inferred objects in formats for other software: COCO, Parquet, CSV, pictures with boxes, and supervision."""
 
+import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+from jaxtyping import Bool, Integer
 from PIL import Image, ImageDraw
 
 from airjax.files import atomically, write_atomically
+from airjax.interfaces import regions
+from airjax.models.base import Family
 from airjax.runs.plots import STEP_COLOURS
 
 CATEGORY = {"id": 1, "name": "object"}
@@ -24,12 +28,13 @@ def images_path(coco: Path) -> Path:
 
 
 def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write COCO results (a list of boxes with scores) to `path`, and the images they refer to beside it.
+    """Write COCO results (a list of boxes with scores, and masks) to `path`, and the images they refer to beside it.
 
     The second file, `NAME.images.json`, is a COCO data set without annotations: names, sizes, ids, and for every image
-    its count and p(n | x). To load both with pycocotools: `COCO(images).loadRes(results)`. Boxes are [x, y, width,
-    height] in pixels of the picture. Scores are probabilities of presence. Objects of a 3D model that draw nothing
-    have no box and are left out.
+    its count and p(n | x). To load both with pycocotools: `COCO(images).loadRes(results)`; it can't load results that
+    hold no object at all. Boxes are [x, y, width, height] in pixels of the picture. Scores are probabilities of
+    presence. A `segmentation` (`airjax.interfaces.regions.add_masks`) is written where objects have one. There are as
+    many results for an image as its count says.
 
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture; none is kept in memory.
@@ -49,11 +54,11 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
             about = {"id": one["id"], "file_name": one["image"]}
             write(images, about | {name: one[name] for name in ("width", "height", "count", "count_posterior")})
             for described in one["objects"]:
-                if described["box"] is not None:
-                    x0, y0, x1, y1 = described["box"]
-                    box = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
-                    ids = {"image_id": one["id"], "category_id": CATEGORY["id"]}
-                    write(results, ids | {"bbox": box, "score": described["presence"]})
+                x0, y0, x1, y1 = described["box"]
+                box = [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)]
+                ids = {"image_id": one["id"], "category_id": CATEGORY["id"]}
+                mask = {name: described[name] for name in ("segmentation",) if name in described}
+                write(results, ids | {"bbox": box, "score": described["presence"]} | mask)
         results.write(b"\n]\n")
         images.write(b"\n]}\n")
 
@@ -70,8 +75,9 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     """Write a Parquet file with one row per object, in the order of inference.
 
     Columns: `image`, `id`, `count` and `count_posterior` (p(n | x), n = 0..N) of the picture; `object` (1, 2, ...), its
-    box `x0`, `y0`, `x1`, `y1` and window `window_x0`, ... in the picture's pixels, `presence` and `code`. A picture
-    without objects has one row, in which the object's columns are null, so that no picture is missing.
+    box `x0`, `y0`, `x1`, `y1` and window `window_x0`, ... in the picture's pixels, `presence` and `code` (null in 3D,
+    where `write_table` has the pose). A picture without objects has one row, in which the object's columns are null,
+    so that no picture is missing.
 
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture; only `ROWS` rows are kept in memory.
@@ -82,7 +88,6 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     """
     check_parquet()
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     floats = [*_named("", None), *_named("window_", None), "presence"]
     fields: list[tuple[str, Any]] = [("image", pa.string()), ("id", pa.int64()), ("count", pa.int32())]
@@ -90,15 +95,86 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     fields += [(name, pa.float32()) for name in floats] + [("code", pa.list_(pa.float32()))]
     schema = pa.schema(fields)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomically(path) as file, pq.ParquetWriter(file, schema) as writer:
-        for rows in _chunks((row for one in found for row in _rows(one)), ROWS):
+    with atomically(path) as file:
+        _write_rows(_chunks((row for one in found for row in _rows(one)), ROWS), file, schema)
+
+
+def check_table(path: Path) -> None:
+    """Raise ValueError unless a table of this name can be written."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"table must be a .csv or .parquet file, got {path}")
+    if path.suffix == ".parquet":
+        check_parquet()
+
+
+def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> None:
+    """Write a table of measurements with one row per object, in the order of inference, as CSV or Parquet.
+
+    Columns: `image`, `id` and `count` of the picture; `object` (1, 2, ...), the number in label images; `area`,
+    `centroid_x` and `centroid_y` of the pixels that the object is seen in, and the picture's mean intensity there (see
+    `airjax.interfaces.regions.add_measurements`); its box `x0`, `y0`, `x1`, `y1`; `presence`; and in 3D `identity`,
+    `position_x`, `position_y` (on the table) and `rotation_deg`. A picture without objects has one row, in which the
+    object's columns are empty, so that no picture is missing.
+
+    Args:
+        found: dictionaries as `Inference.batches` yields them, one per picture, with measurements; only `ROWS` rows are
+            kept in memory.
+        path: the file to write, completely or not at all: .csv or .parquet.
+        model: the model that has found the objects.
+
+    Raises:
+        ValueError: see `check_table`.
+    """
+    check_table(path)
+    intensity = regions.GREY if model.image_shape[0] == 1 else regions.COLOUR
+    floats = ["centroid_x", "centroid_y", *_named("", None), *intensity, "presence"]
+    whole = ["id", "count", "object", "area"]
+    pose = ["position_x", "position_y", "rotation_deg"] if model.stage else []
+    names = ["image", *whole, *floats, *(["identity", *pose] if pose else [])]
+    rows = _chunks((row for one in found for row in _measured(one)), ROWS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomically(path) as file:
+        if path.suffix == ".csv":
+            _write_csv(rows, file, names)
+        else:
+            import pyarrow as pa
+
+            kinds = dict.fromkeys(whole, pa.int64()) | dict.fromkeys(floats + pose, pa.float64())
+            _write_rows(rows, file, pa.schema([(name, kinds.get(name, pa.string())) for name in names]))
+
+
+def _measured(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    picture = {name: one[name] for name in ("image", "id", "count")}
+    for place, found in enumerate(one["objects"], start=1):
+        about = {name: found[name] for name in ("presence", "identity", "rotation_deg") if name in found}
+        about |= dict(zip(("position_x", "position_y"), found.get("position", ())))
+        yield picture | {"object": place} | about | _named("", found["box"]) | regions.row(found)
+    if not one["objects"]:
+        yield picture
+
+
+def _write_csv(chunks: Iterator[list[dict[str, Any]]], file: BinaryIO, names: list[str]) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    for rows in chunks:
+        writer.writerows(rows)
+    text.detach()
+
+
+def _write_rows(chunks: Iterator[list[dict[str, Any]]], file: BinaryIO, schema: Any) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetWriter(file, schema) as writer:
+        for rows in chunks:
             writer.write_table(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
     picture = {name: one[name] for name in ("image", "id", "count", "count_posterior")}
     for place, found in enumerate(one["objects"], start=1):
-        about = {"object": place, "presence": found["presence"], "code": found["code"]}
+        about = {"object": place, "presence": found["presence"], "code": found.get("code")}
         yield picture | about | _named("", found["box"]) | _named("window_", found["window"])
     if not one["objects"]:
         yield picture
@@ -124,33 +200,50 @@ def write_overlay(picture: Image.Image, one: dict[str, Any], path: Path) -> None
     shown = picture.convert("RGB")
     draw, width = ImageDraw.Draw(shown), max(1, round(max(shown.size) / 200))
     for step, found in enumerate(one["objects"]):
-        if found["box"] is not None:
-            x0, y0, x1, y1 = found["box"]
-            corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))  # Pillow's corners are pixels, ours are pixel edges
-            draw.rectangle(corners, outline=STEP_COLOURS[step % len(STEP_COLOURS)], width=width)
+        x0, y0, x1, y1 = found["box"]
+        corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))  # Pillow's corners are pixels, ours are pixel edges
+        draw.rectangle(corners, outline=STEP_COLOURS[step % len(STEP_COLOURS)], width=width)
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     shown.save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())
 
 
-def to_supervision(one: dict[str, Any]) -> Any:
+def to_supervision(one: dict[str, Any], labels: Integer[np.ndarray, "h w"] | None = None) -> Any:
     """Convert the objects of a picture (an entry of `airjax infer --json`) to `supervision.Detections`.
 
-    `xyxy` holds the boxes in pixels, `confidence` the probabilities of presence, `class_id` zeros, and `data["code"]`
-    the codes. Objects that draw nothing are left out.
+    `xyxy` holds the boxes in pixels, `mask` the pixels that objects are seen in, if they are known, `confidence` the
+    probabilities of presence, `class_id` zeros, and `data["code"]` the codes (in 3D `data["identity"]`).
+
+    Args:
+        one: the entry. If its objects have a `segmentation`, as in COCO results, masks come from there.
+        labels: the picture's label image, as `airjax infer --labels` writes it: masks come from there instead.
 
     Raises:
-        ModuleNotFoundError: supervision is not installed (`pip install supervision`).
+        ModuleNotFoundError: supervision is not installed (`pip install 'airjax[supervision]'`), or pycocotools, which
+            a `segmentation` needs (`pip install 'airjax[coco]'`).
     """
     import supervision
 
-    boxed = [found for found in one["objects"] if found["box"] is not None]
-    if not boxed:
+    objects = one["objects"]
+    if not objects:
         return supervision.Detections.empty()
+    kinds: dict[str, Any] = {"code": np.float32, "identity": str}
+    names = [name for name in kinds if name in objects[0]]
     return supervision.Detections(
-        xyxy=np.array([found["box"] for found in boxed], np.float32),
-        confidence=np.array([found["presence"] for found in boxed], np.float32),
-        class_id=np.zeros(len(boxed), int),
-        data={"code": np.array([found["code"] for found in boxed], np.float32)},
+        xyxy=np.array([found["box"] for found in objects], np.float32),
+        mask=_masks(objects, labels),
+        confidence=np.array([found["presence"] for found in objects], np.float32),
+        class_id=np.zeros(len(objects), int),
+        data={name: np.array([found[name] for found in objects], kinds[name]) for name in names},
     )
+
+
+def _masks(objects: list[dict[str, Any]], labels: np.ndarray | None) -> Bool[np.ndarray, "n h w"] | None:
+    if labels is not None:
+        return labels == np.arange(1, len(objects) + 1)[:, None, None]
+    if "segmentation" not in objects[0]:
+        return None
+    from pycocotools import mask as coco
+
+    return np.stack([coco.decode(found["segmentation"]).astype(bool) for found in objects])

@@ -1,15 +1,8 @@
-"""Inference over any number of pictures, in little memory, resumable after a stop.
+"""Inference over any number of pictures, in batches, in little memory."""
 
-Results go to a journal, one line per picture, batch by batch. When all pictures are done, the journal is converted to
-the requested formats (`airjax.interfaces.formats`).
-"""
-
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,19 +11,20 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_frames, report_unreadable
 from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox
-from airjax.files import append
-from airjax.inference.infer import describe
-from airjax.interfaces import formats
+from airjax.inference.infer import Found, describe_found, find_and_count
+from airjax.inference.masks import label_images
+from airjax.interfaces import regions
 from airjax.models.base import Family
 
 FULL = 0.05
 """Share of pictures with the largest count from which on that is doubted."""
 _logger = logging.getLogger(__name__)
+
+Watch = Callable[[Image.Image, dict[str, Any], np.ndarray], None]
+"""A function of a picture, its results, which it may add to, and its label image, in the picture's own pixels."""
 
 
 class Pictures(NamedTuple):
@@ -94,14 +88,12 @@ class Inference:
     key: PRNGKeyArray
     levels: Levels | None = None
 
-    def batches(
-        self, first: int = 0, watch: Callable[[Image.Image, dict[str, Any]], None] | None = None
-    ) -> Iterator[list[dict[str, Any]]]:
+    def batches(self, first: int = 0, watch: Watch | None = None) -> Iterator[list[dict[str, Any]]]:
         """Infer batch by batch, from batch `first` on.
 
         Args:
             first: number of batches to skip.
-            watch: called with every picture and its results.
+            watch: called with every picture; without it, no label images are made.
 
         Yields:
             For each batch, a dictionary a picture: its `image` (name), `id` (place in the list, from 1), and either
@@ -117,12 +109,11 @@ class Inference:
             batch = list(islice(read, AHEAD))
             if index == first:
                 self._doubt_polarity([one.picture for one in batch if one.picture])
-            lines = self._describe(batch, index)
-            counts += [line["count"] for line in lines if "count" in line]
-            for one, line in zip(batch, lines):
-                if watch and one.picture:
-                    watch(one.picture, line)
-            yield lines
+            inferred = self._describe(batch, index)
+            counts += [line["count"] for line in inferred.lines if "count" in line]
+            if watch:
+                self._show(batch, inferred, watch)
+            yield inferred.lines
         self._doubt_counts(np.array(counts))
 
     def _doubt_counts(self, counts: np.ndarray) -> None:
@@ -147,26 +138,42 @@ class Inference:
                 *(seen, other),
             )
 
-    def _describe(self, batch: list[Read], index: int) -> list[dict[str, Any]]:
+    def _show(self, batch: list[Read], inferred: "_Inferred", watch: Watch) -> None:
+        """Call `watch` with every readable picture of a batch; its label images are made one by one."""
+        readable = [(one.picture, line) for one, line in zip(batch, inferred.lines) if one.picture]
+        for (picture, line), labels in zip(readable, label_images(self.model, inferred.found)):
+            watch(picture, line, regions.in_picture(labels, inferred.fitted[line["image"]].placement))
+
+    def _describe(self, batch: list[Read], index: int) -> "_Inferred":
         problems = [one.problem for one in batch if one.problem]
         if problems and self.pictures.strict:
             raise ValueError(problems[0])
         shape = self.model.image_shape
         fitted = {one.name: letterbox(one.picture, shape, invert=self.invert) for one in batch if one.picture}
-        described = self._infer([one.pixels for one in fitted.values()], index)
-        found = {name: _placed(told, fitted[name]) for name, told in zip(fitted, described)}
+        found, posterior = self._infer([one.pixels for one in fitted.values()], index)
+        described = describe_found(self.model, found, posterior)
+        placed = {name: _placed(told, fitted[name]) for name, told in zip(fitted, described)}
         places = range(index * AHEAD + 1, (index + 1) * AHEAD + 1)
-        return [
-            {"image": one.name, "id": place, **found.get(one.name, {"problem": one.problem})}
+        lines = [
+            {"image": one.name, "id": place, **placed.get(one.name, {"problem": one.problem})}
             for one, place in zip(batch, places)
         ]
+        return _Inferred(lines, fitted, found)
 
-    def _infer(self, pixels: list[np.ndarray], index: int) -> list[dict[str, Any]]:
-        """Infer a batch, padded to a fixed size so that one compiled program serves all."""
+    def _infer(self, pixels: list[np.ndarray], index: int) -> tuple[Found, np.ndarray]:
+        """Infer a batch, padded to a fixed size so that one compiled program serves all; results are padded, too."""
         size = min(AHEAD, len(self.pictures.names))
         blank = np.zeros((size - len(pixels), *self.model.image_shape), np.uint8)
         stacked, key = np.stack([*pixels, *blank]), jax.random.fold_in(self.key, index)
-        return describe(self.model, stacked, samples=self.samples, key=key)[: len(pixels)]
+        return find_and_count(self.model, stacked, samples=self.samples, key=key)
+
+
+class _Inferred(NamedTuple):
+    """A batch: its lines, its readable pictures by name, and what was found in those, in their order."""
+
+    lines: list[dict[str, Any]]
+    fitted: dict[str, Letterboxed]
+    found: Found
 
 
 def _placed(found: dict[str, Any], fitted: Letterboxed) -> dict[str, Any]:
@@ -180,9 +187,8 @@ def to_own_pixels(described: dict[str, Any], placement: Placement) -> dict[str, 
     """Convert the box and window of an object, as `describe` gives them, to its picture's own pixels."""
     moved = dict(described)
     for name in ("box", "window"):
-        if moved[name] is not None:
-            corners = placement.to_picture(np.array(moved[name]))
-            moved[name] = [round(float(value), 3) for value in corners]
+        corners = placement.to_picture(np.array(moved[name]))
+        moved[name] = [round(float(value), 3) for value in corners]
     return moved
 
 
@@ -194,137 +200,3 @@ def readable(inference: Inference) -> Iterator[dict[str, Any]]:
         total += len(batch)
         yield from (one for one in batch if "problem" not in one)
     report_unreadable(problems, total)
-
-
-class Outputs(NamedTuple):
-    """Files to write.
-
-    Attributes:
-        coco: COCO results (`airjax.interfaces.formats.write_coco`).
-        parquet: a table (`airjax.interfaces.formats.write_parquet`).
-        overlay: a folder for pictures with boxes.
-    """
-
-    coco: Path | None = None
-    parquet: Path | None = None
-    overlay: Path | None = None
-
-    @property
-    def paths(self) -> list[Path]:
-        """List the requested outputs."""
-        return [path for path in self if path is not None]
-
-    @property
-    def journal(self) -> Path:
-        """Path of the journal of an unfinished job, beside the first output."""
-        return self.paths[0].with_name(f".{self.paths[0].name}.partial")
-
-
-def to_files(inference: Inference, outputs: Outputs, *, force: bool = False, progress: bool = True) -> None:
-    """Infer all pictures into files. The same call resumes after a stop.
-
-    Args:
-        inference: the job.
-        outputs: the files to write.
-        force: whether to replace files that exist.
-        progress: whether to show a progress bar on stderr.
-
-    Raises:
-        ValueError: an output exists, or a journal of another inference; see `Inference.batches` and
-            `airjax.interfaces.formats.check_parquet`.
-    """
-    taken = [path for path in outputs.paths if path.exists() and not (path == outputs.overlay and _is_empty(path))]
-    if taken and not force and not outputs.journal.exists():
-        raise ValueError(f"{taken[0]} exists; choose another name or give --force")
-    if outputs.parquet:
-        formats.check_parquet()
-    watch = None if outputs.overlay is None else partial(_overlay, outputs.overlay, inference.pictures)
-    journal = Journal(outputs.journal, inference)
-    columns = TextColumn("inferring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("", total=len(inference.pictures.names), completed=journal.batches * AHEAD)
-        for batch in inference.batches(journal.batches, watch):
-            journal.write(batch)
-            bar.advance(task, len(batch))
-    if outputs.coco:
-        formats.write_coco(journal, outputs.coco)
-    if outputs.parquet:
-        formats.write_parquet(journal, outputs.parquet)
-    journal.report()
-    journal.path.unlink()
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
-
-
-def _overlay(folder: Path, pictures: Pictures, picture: Image.Image, found: dict[str, Any]) -> None:
-    name = Path(found["image"]).name if pictures.strict else found["image"]
-    formats.write_overlay(picture, found, folder / (name if name.endswith(".png") else f"{name}.png"))
-
-
-class Journal:
-    """The journal of a job: finished batches in a file that stays usable after a kill at any moment."""
-
-    def __init__(self, path: Path, inference: Inference):
-        """Open the journal of this job, or begin a new one.
-
-        Raises:
-            ValueError: the file is the journal of another job.
-        """
-        header = _describe_inference(inference)
-        self.path, self.batches = Path(path), 0
-        if self.path.exists():
-            self._go_on(header)
-        else:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._append([header])
-        if self.batches:
-            _logger.info("going on after %d pictures", self.batches * AHEAD)
-
-    def _go_on(self, header: dict[str, Any]) -> None:
-        """Check that the job is the same, and cut off an incomplete last batch."""
-        with self.path.open("r+b") as file:
-            first = file.readline()
-            if first.rstrip(b"\n") != json.dumps(header).encode():
-                raise ValueError(f"{self.path} holds part of another inference; remove it or choose another output")
-            end = file.tell()
-            while len(batch := list(islice(file, AHEAD))) == AHEAD and batch[-1].endswith(b"\n"):
-                end, self.batches = end + sum(map(len, batch)), self.batches + 1
-            file.truncate(end)
-
-    def write(self, batch: list[dict[str, Any]]) -> None:
-        """Append a batch and sync it to disk."""
-        self._append(batch)
-        self.batches += 1
-
-    def _append(self, lines: list[dict[str, Any]]) -> None:
-        append(self.path, b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the results of all readable pictures."""
-        with self.path.open() as file:
-            for text in islice(file, 1, None):
-                line = json.loads(text)
-                if "problem" not in line:
-                    yield line
-
-    def report(self) -> None:
-        """Warn about skipped pictures."""
-        with self.path.open() as file:
-            lines = [json.loads(text).get("problem") for text in islice(file, 1, None)]
-        report_unreadable([problem for problem in lines if problem], len(lines))
-
-
-def _describe_inference(inference: Inference) -> dict[str, Any]:
-    """Describe a job so that it can be told from any other."""
-    weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inference.model))
-    pictures = json.dumps([str(inference.pictures.root.resolve()), inference.pictures.names]).encode()
-    return {
-        "model": hashlib.sha256(weights).hexdigest(),
-        "pictures": hashlib.sha256(pictures).hexdigest(),
-        "invert": inference.invert,
-        "samples": inference.samples,
-        "key": np.asarray(inference.key).tolist(),
-        "levels": inference.levels,
-    }

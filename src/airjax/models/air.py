@@ -158,6 +158,11 @@ class AIR(Family):
         return self.window
 
     @property
+    def covers(self) -> bool:
+        """Whether an object hides what is behind it, instead of being added to it."""
+        return self.compositor.covers
+
+    @property
     def on_black(self) -> bool:
         """Whether the background is black."""
         return isinstance(self.background, BlackBackground)

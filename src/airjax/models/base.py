@@ -136,6 +136,11 @@ class Family(eqx.Module):
         return None
 
     @property
+    def covers(self) -> bool:
+        """Whether an object hides what is behind it, instead of being added to it."""
+        return False
+
+    @property
     @abc.abstractmethod
     def mean_background(self) -> Float[Array, "c h w"]:
         """The canvas of a scene without objects, at the mean of the scene's own latent."""

@@ -5,7 +5,7 @@ how a placed object joins the others, and the input of the patch encoder.
 """
 
 import math
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -18,7 +18,13 @@ from airjax.models.layers import largest_channel
 
 @runtime_checkable
 class Compositor(Protocol):
-    """The protocol of compositors: Equinox modules without arrays, which act on one image."""
+    """The protocol of compositors: Equinox modules without arrays, which act on one image.
+
+    Attributes:
+        covers: whether an object hides what is behind it.
+    """
+
+    covers: ClassVar[bool]
 
     def patch_channels(self, channels: int) -> int:
         """Return the number of channels of patches, for images with `channels`."""
@@ -56,6 +62,8 @@ class Compositor(Protocol):
 class Add(eqx.Module):
     """Add patches to the canvas (the paper)."""
 
+    covers: ClassVar[bool] = False
+
     def patch_channels(self, channels: int) -> int:
         """Return the number of channels of images."""
         return channels
@@ -86,6 +94,8 @@ class Add(eqx.Module):
 
 class Over(eqx.Module):
     """Let objects cover the background and the objects before them; the last channel of patches is their mask."""
+
+    covers: ClassVar[bool] = True
 
     def patch_channels(self, channels: int) -> int:
         """Return one channel more than images have."""

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, UInt8
 from airjax.data import load_scenes
 from airjax.data.batches import channels_first
 from airjax.inference import infer, sampling
+from airjax.inference.boxes import window_box
 from airjax.inference.infer import Found
 from airjax.interfaces.serve.pictures import as_bytes, encoded, picture, signed
 from airjax.models.base import Family
@@ -136,4 +137,4 @@ class Answers:
 
 @eqx.filter_jit
 def _corners(where: Float[Array, "n N 3"], shape: tuple[int, int, int]) -> Float[Array, "n N 4"]:
-    return jax.vmap(jax.vmap(lambda window: infer.window_box(window, shape)))(where)
+    return jax.vmap(jax.vmap(lambda window: window_box(window, shape)))(where)

@@ -111,6 +111,11 @@ class AIR3D(Family):
         return self._stage
 
     @property
+    def covers(self) -> bool:
+        """Solids hide what is behind them."""
+        return True
+
+    @property
     def mean_background(self) -> Float[Array, "3 h w"]:
         """The empty table, seen from the middle of the camera's azimuths."""
         rays = self.stage.camera(jnp.asarray(self.stage.azimuth)).rays(self.image_shape[1:])
