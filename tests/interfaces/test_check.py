@@ -9,6 +9,7 @@ from PIL import Image
 
 from airjax.inference import infer
 from airjax.inference.infer import Found
+from airjax.inference.unexplained import unexplained
 from airjax.interfaces import check as checks
 
 SIDE = 16
@@ -50,9 +51,9 @@ def test_what_no_object_explains_is_seen(tiny_model):
     images[2, :, ::3, ::3] += 20  # only noise
     canvases = np.zeros((3, 4, 1, SIDE, SIDE), np.float32)
     canvases[:, 1:, :, 2:7, 2:7] = 200 / 255
-    marks = checks._unexplained(model, images, found_with([box, box, box], canvases))
+    marks = unexplained(model, images, found_with([box, box, box], canvases))
     np.testing.assert_array_equal(marks, [False, True, False])
-    marks = checks._unexplained(model, images, found_with([[], [], []], canvases))
+    marks = unexplained(model, images, found_with([[], [], []], canvases))
     np.testing.assert_array_equal(marks, [True, True, True])
 
 

@@ -54,9 +54,10 @@ def test_size_and_number_of_objects_are_those_of_the_generator(tmp_path, kind, r
 
 
 def test_images_in_memory_look_like_those_of_files(tmp_path, digits):
-    expected = doctor.propose(write(tmp_path / "a", digits.images))
-    assert doctor.propose_for(digits.images) == expected
-    assert doctor.propose_for([Image.fromarray(image).convert("LA") for image in digits.images]) == expected
+    images = digits.images[:60]
+    expected = doctor.propose(write(tmp_path / "a", images))
+    assert doctor.propose_for(images) == expected
+    assert doctor.propose_for([Image.fromarray(image).convert("LA") for image in images]) == expected
     with pytest.raises(ValueError, match="picture 1 has 32 bits"):
         doctor.propose_for([Image.new("L", (8, 8)), Image.new("F", (8, 8))])
     with pytest.raises(ValueError, match="images holds no picture"):
@@ -64,9 +65,8 @@ def test_images_in_memory_look_like_those_of_files(tmp_path, digits):
 
 
 def test_dark_objects_on_white_are_to_be_inverted(tmp_path, digits):
-    light, dark = (
-        doctor.propose(write(tmp_path / name, x)) for name, x in (("a", digits.images), ("b", 255 - digits.images))
-    )
+    images = digits.images[:60]
+    light, dark = (doctor.propose(write(tmp_path / name, x)) for name, x in (("a", images), ("b", 255 - images)))
     assert dark.polarity == dark.settings["polarity"] == "dark"
     assert dark.side == light.side
     assert (dark.settings["background_model"], dark.settings["compose"]) == ("none", "add")

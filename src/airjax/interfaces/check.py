@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
-from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 from airjax.data import load_scenes
@@ -21,10 +20,10 @@ from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.inference.boxes import window_box
 from airjax.inference.metrics import box_iou
+from airjax.inference.unexplained import unexplained
 from airjax.learning.pasting import paste
-from airjax.learning.pieces import MARGIN, sides_of
+from airjax.learning.pieces import sides_of
 from airjax.models.base import Family
-from airjax.models.likelihood import NormalLikelihood
 from airjax.runs import plots
 from airjax.runs.record import RunError, load_model, read_record
 
@@ -39,8 +38,6 @@ NEAR, BORDER = 0.5, 2
 border, in pixels, within which an object may be cut by it, so that it may be found or not."""
 SAME_PLACE = 0.6
 """Two objects are in one place if more than this share of the smaller box lies in the other."""
-ANOTHER = 5.0
-"""Evidence above which something counts as unexplained, in multiples of the prior's price of an object."""
 LEAST = {"known": 0.6, "steady": 0.9, "agreeing": 0.95}
 """Least shares with which counts are trusted. Pasted scenes are more crowded than the pictures: fewer are right."""
 LARGEST = {"stacked": 0.03, "unexplained": 0.1, "full": 0.05}
@@ -108,18 +105,18 @@ def check_model(
     size, own = np.array(images.shape[:1:-1]), _boxes(found)
     steady = _same(own, _boxes(infer.find(model, moved)), size)
     agreeing = [_same(own, _boxes(infer.find(other, images)), size) for other in others]
-    stacked, unexplained = _stacked(found), _unexplained(model, images, found)
+    stacked, left = _stacked(found), unexplained(model, images, found)
     full = found.count == model.max_objects
     shares = {
         "known": _known(model, images, found),
         "steady": float(np.mean(steady)),
         "agreeing": float(np.mean(np.all(agreeing, axis=0))) if others else None,
         "stacked": float(np.mean(stacked)),
-        "unexplained": float(np.mean(unexplained)),
+        "unexplained": float(np.mean(left)),
         "full": float(np.mean(full)),
     }
     if figure is not None:
-        doubts = np.sum([stacked, unexplained, full, ~steady, *(~same for same in agreeing)], axis=0)
+        doubts = np.sum([stacked, left, full, ~steady, *(~same for same in agreeing)], axis=0)
         _draw(images, found, np.argsort(-doubts, kind="stable")[:SHOWN], figure)
     trusted, sentence = _verdict(shares)
     if len(images) < FEW:
@@ -172,19 +169,6 @@ def _stacked(found: infer.Found) -> Bool[np.ndarray, " n"]:
         inside = shared / np.maximum(np.minimum(area[:, None], area), 1e-6)
         marks.append(bool((inside[np.triu_indices(len(own), 1)] > SAME_PLACE).any()))
     return np.array(marks)
-
-
-def _unexplained(model: Family, images, found: infer.Found) -> Bool[np.ndarray, " n"]:
-    """Mark the pictures in which a place as large as objects holds much more evidence than another object costs."""
-    if not isinstance(model.likelihood, NormalLikelihood):
-        return np.zeros(len(images), bool)
-    canvases = found.canvases[np.arange(len(images)), found.count]
-    widened = np.asarray(jax.vmap(model.likelihood.widened)(jnp.asarray(canvases - found.canvases[:, 0])))[:, 0]
-    evidence = 0.5 * float(model.likelihood.precision) * np.sum((images / 255.0 - canvases) ** 2, axis=1) / widened
-    side = max(1, round(float(np.median(sides_of(found.windows.reshape(-1, 4)))) / MARGIN))
-    within = side**2 * ndimage.uniform_filter(evidence, side, axes=(1, 2), mode="constant")
-    price = -float(np.diff(np.asarray(model.count_log_prior)).mean())
-    return within.max(axis=(1, 2)) > ANOTHER * max(price, 1.0)
 
 
 def _verdict(shares: dict[str, float | None]) -> tuple[bool, str]:

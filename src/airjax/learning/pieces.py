@@ -83,19 +83,29 @@ def find_pieces(images: Float32[np.ndarray, "n h w c"]) -> Pieces:
     """Estimate the background of images, and find connected pieces of pixels that differ from it."""
     kind, background = _background(images)
     away = (images - background).astype(np.float32)
-    steps = np.abs(np.diff(away, axis=2))
-    noise = float(np.quantile(steps, 0.683)) / np.sqrt(2) if steps.size else 0.0  # right even if noise ends at black
+    noise = _noise(away)
     smooth = ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))  # grains of noise would form pieces
     differs = np.abs(smooth).max(axis=-1)
-    least = max(5 * noise / (2 * np.sqrt(np.pi) * BLUR), FAINTEST[kind == "linear"])  # 5 deviations of blurred noise
+    least = least_difference(away, FAINTEST[kind == "linear"])
     threshold = _threshold(differs[spread_over(len(differs), TRIED_ON)], least)
-    boxes, labels = _label(differs, threshold)
+    boxes, labels = label_pieces(differs, threshold)
     mask = labels > 0
     standing = smooth[mask] if mask.any() else np.zeros((1, images.shape[-1]))
     pattern = deviation(smooth[~mask]) if not mask.all() else 0.0
     darker, lighter = (float(np.mean((sign * standing).max(axis=-1) > 0.05)) for sign in (-1, 1))
     level = common_colour(background)
     return Pieces(boxes, labels, away, differs / threshold, kind, level, noise, pattern, darker, lighter)
+
+
+def least_difference(away: Float[np.ndarray, "n h w c"], faintest: float = FAINTEST[0]) -> float:
+    """Return the least difference from the background, after smoothing, that is no noise: five deviations."""
+    return float(max(5 * _noise(away) / (2 * np.sqrt(np.pi) * BLUR), faintest))
+
+
+def _noise(away: np.ndarray) -> float:
+    """Estimate the standard deviation of noise from the steps between neighbouring pixels."""
+    steps = np.abs(np.diff(away, axis=2))
+    return float(np.quantile(steps, 0.683)) / np.sqrt(2) if steps.size else 0.0  # right even if noise ends at black
 
 
 def _threshold(differs: Float32[np.ndarray, "n h w"], least: float) -> float:
@@ -113,7 +123,7 @@ def _threshold(differs: Float32[np.ndarray, "n h w"], least: float) -> float:
 
 
 def _alike(differs, threshold):
-    sides = sides_of(np.concatenate(_label(differs, threshold)[0]))
+    sides = sides_of(np.concatenate(label_pieces(differs, threshold)[0]))
     if not len(sides):
         return 0.0
     near = np.abs(np.log(sides / np.median(sides))) < 0.5
@@ -153,7 +163,7 @@ def _error(images, background):
     return float(np.mean(np.minimum(np.abs(images - background), CAP)))
 
 
-def _label(
+def label_pieces(
     differs: Float32[np.ndarray, "n h w"], threshold: float
 ) -> tuple[list[np.ndarray], Int32[np.ndarray, "n h w"]]:
     """Find connected pieces above a threshold, without specks: their boxes, and the number of each pixel's piece.
@@ -167,7 +177,7 @@ def _label(
         body = np.where(one > BODY * highest[into], into, 0)
         corners = [[x.start, y.start, x.stop, y.stop] for y, x in ndimage.find_objects(body)]
         found.append(np.array(corners, float).reshape(-1, 4))
-    least = max(3.0, SPECK * _common_side(np.concatenate(found)))
+    least = max(3.0, SPECK * common_side(np.concatenate(found)))
     boxes = []
     for one, into in zip(found, labels):
         kept = sides_of(one) >= least
@@ -181,7 +191,7 @@ def sides_of(boxes: Float[np.ndarray, "k 4"]) -> Float[np.ndarray, " k"]:
     return (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
 
 
-def _common_side(boxes: np.ndarray) -> float:
+def common_side(boxes: np.ndarray) -> float:
     """Return the median of the boxes' sides, each weighed by its box's area, so that specks don't count."""
     sides = sides_of(boxes)
     order = np.argsort(sides)
