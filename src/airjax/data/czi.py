@@ -48,8 +48,8 @@ class CziPictures:
         plane = {axis: start + place for axis, start, place in zip(self._axes, self._starts, where)}
         try:
             chosen = self._scenes[scene]
-            area = self._reader.total_bounding_rectangle if chosen is None else None
-            area = area or self._reader.scenes_bounding_rectangle[chosen]
+            whole, parts = self._reader.total_bounding_rectangle, self._reader.scenes_bounding_rectangle
+            area = whole if chosen is None else parts[chosen]
             if area.w * area.h > self._max_pixels:
                 raise ValueError(f"it has {area.w} x {area.h} pixels, too many to read")
             parts = [self._reader.read(plane={**plane, "C": c}, scene=chosen) for c in self._channels]

@@ -44,7 +44,8 @@ class DicomPictures:
 
     def read(self, index: int, name: str) -> Raw:
         """Read one frame; raise ValueError if it is damaged or of a kind that is not read."""
-        from pydicom.pixels import apply_color_lut, pixel_array
+        from pydicom.pixels.processing import apply_color_lut
+        from pydicom.pixels.utils import pixel_array
 
         kind = self._file.get("PhotometricInterpretation")
         if kind not in (*_GREY, "PALETTE COLOR", "RGB") and not str(kind).startswith("YBR"):
@@ -76,7 +77,7 @@ class DicomPictures:
 
     def _in_units(self, values: np.ndarray, index: int) -> tuple[np.ndarray, bool]:
         """Apply the file's own conversion of stored values, and say whether it has one that changes them."""
-        from pydicom.pixels import apply_modality_lut
+        from pydicom.pixels.processing import apply_modality_lut
 
         holder = self._holder(index)
         if "ModalityLUTSequence" in holder:

@@ -203,22 +203,26 @@ def _meaning(page: Any, values: Shaped[np.ndarray, "h w c"]) -> Raw:
     photometric, kind, bits = _photometric(page), values.dtype.kind, page.bitspersample
     if photometric == _PALETTE:
         return _with_palette(page, values)
+    values, alpha = _without_alpha(page, values)
     most = 2**bits - 1 if kind in "bu" else None
-    alpha = None
-    extra = list(page.extrasamples) if values.shape[2] == page.samplesperpixel else []
-    for place, sort in enumerate(extra, values.shape[2] - len(extra)):
-        if sort in (_ASSOCIATED, _UNASSOCIATED):
-            top = most or (1 if kind == "f" else np.iinfo(values.dtype).max)
-            alpha = np.clip(values[..., place].astype(np.float32) / top, 0, 1)
-            values = np.delete(values, place, axis=2)
-            values = _divided(values, alpha) if sort == _ASSOCIATED else values
-            break
     if photometric == _WHITE:
-        values = most - values if kind == "u" else ~values
+        values = ~values if most is None or kind == "b" else most - values
     if most is not None and bits <= 8:
-        values, most = np.rint(values * (255 / most)).astype(np.uint8), 255
-    known = most is not None and bits <= 16
-    return Raw(values.astype(values.dtype.newbyteorder("=")), float(most) if known else None, alpha)
+        return Raw(np.rint(values * (255 / most)).astype(np.uint8), 255.0, alpha)
+    native = values.astype(values.dtype.newbyteorder("="))
+    return Raw(native, float(most) if most is not None and bits <= 16 else None, alpha)
+
+
+def _without_alpha(page: Any, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Split values from their opacity, from 0 to 1, if one of the extra samples is that."""
+    extra = list(page.extrasamples) if values.shape[2] == page.samplesperpixel else []
+    for place, kind in enumerate(extra, values.shape[2] - len(extra)):
+        if kind in (_ASSOCIATED, _UNASSOCIATED):
+            top = {"f": 1, "b": 1, "i": 2 ** (page.bitspersample - 1) - 1}
+            alpha = values[..., place].astype(np.float32) / top.get(values.dtype.kind, 2**page.bitspersample - 1)
+            alpha, values = np.clip(alpha, 0, 1), np.delete(values, place, axis=2)
+            return (_divided(values, alpha) if kind == _ASSOCIATED else values), alpha
+    return values, None
 
 
 def _photometric(page: Any) -> int:

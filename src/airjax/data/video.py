@@ -21,15 +21,17 @@ class VideoPictures:
         """
         try:
             import av
+            from av.error import FFmpegError
         except ModuleNotFoundError:
             raise ValueError(f"{name} is a video, which needs PyAV: pip install 'airjax[video]'") from None
-        self._av, self._path, self._max_pixels = av, path, max_pixels
+        self._open, self._max_pixels = lambda: av.open(str(path)), max_pixels
+        self._damage = (FFmpegError, IndexError, ValueError)
         self._file, self._frames, self._next = None, iter(()), 0
         try:
-            with av.open(str(path)) as file:
+            with self._open() as file:
                 # The number in the header is absent from many files.
                 self._count = sum(packet.size > 0 for packet in file.demux(file.streams.video[0]))
-        except (av.FFmpegError, IndexError, ValueError) as error:
+        except self._damage as error:
             raise _damaged(name, error) from None
         if not self._count:
             raise ValueError(f"{name} holds no frame")
@@ -53,7 +55,7 @@ class VideoPictures:
             frame = self._frame(index)
             if frame is not None and frame.width * frame.height > self._max_pixels:
                 raise ValueError(f"it has {frame.width} x {frame.height} pixels, too many to read")
-        except (self._av.FFmpegError, IndexError, ValueError) as error:
+        except self._damage as error:
             raise _damaged(name, error) from None
         if frame is None:
             raise ValueError(f"{name} is missing: the video ends after {self._next} frames")
@@ -62,7 +64,7 @@ class VideoPictures:
     def _frame(self, index: int) -> Any:
         if self._file is None or index < self._next:
             self.close()
-            self._file, self._next = self._av.open(str(self._path)), 0
+            self._file, self._next = self._open(), 0
             self._frames: Iterator[Any] = self._file.decode(self._file.streams.video[0])
         for frame in self._frames:
             self._next += 1
