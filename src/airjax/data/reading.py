@@ -11,16 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from airjax.data import tiff
 from airjax.data.images import Levels, Raw, pick, plain
+from airjax.data.rasters import FORMATS as FORMATS
+from airjax.data.rasters import NetpbmPicture, PillowPictures, start_of
 
 MAX_PIXELS = 64_000_000
 """Most pixels of a picture. Larger ones are refused before they are decoded."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Formats that are accepted for pictures that don't come from a file."""
 VIDEOS = frozenset((".avi", ".mkv", ".mov", ".mp4", ".webm"))
 """Suffixes of videos."""
 SEVERAL = VIDEOS | {".apng", ".czi", ".dcm", ".gif", ".tif", ".tiff", ".webp"}
@@ -28,8 +27,6 @@ SEVERAL = VIDEOS | {".apng", ".czi", ".dcm", ".gif", ".tif", ".tiff", ".webp"}
 SUFFIXES = SEVERAL | {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm"}
 """Suffixes of pictures, in lower or upper case."""
 
-_PILLOW = (*FORMATS, "PPM")
-_DAMAGED = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, EOFError)
 _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,8})")
 
 
@@ -150,7 +147,7 @@ def open_file(
     """
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist or is not a file")
-    start, suffix = _start(source), source.suffix.lower() if isinstance(source, Path) else ""
+    start, suffix = start_of(source), source.suffix.lower() if isinstance(source, Path) else ""
     if formats is None:
         if start.startswith(tiff.MAGIC):
             return tiff.TiffPictures(source, name, max_pixels)
@@ -169,116 +166,3 @@ def open_file(
         if start[:2] in (b"P2", b"P3", b"P5", b"P6"):
             return NetpbmPicture(source, name, max_pixels)
     return PillowPictures(source, name, max_pixels, formats)
-
-
-def _start(source: Path | io.BytesIO) -> bytes:
-    if isinstance(source, io.BytesIO):
-        return source.getvalue()[:132]
-    with source.open("rb") as file:
-        return file.read(132)
-
-
-class PillowPictures:
-    """The pictures of a PNG, JPEG, WebP, GIF or BMP file; only PNG may have more than 8 bits."""
-
-    def __init__(self, source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[str, ...] | None = None):
-        """Open a file; raise ValueError if it is none of these kinds."""
-        self._source, self._formats = source, formats
-        try:
-            self._file = Image.open(source, formats=formats or _PILLOW)
-            # The other pictures in a camera's JPEG are previews.
-            self._several = 1 if self._file.format == "MPO" else getattr(self._file, "n_frames", 1)
-        except _DAMAGED as error:
-            raise self._damaged(name, error) from None
-        width, height = self._file.size
-        if width * height > max_pixels:
-            self.close()
-            raise ValueError(f"{name} has {width} x {height} pixels, too many to read")
-
-    def __len__(self) -> int:
-        return self._several
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def read(self, index: int, name: str) -> Image.Image | Raw:
-        """Read one picture, turned as its EXIF orientation says; raise ValueError if it is damaged."""
-        try:
-            if self._file.format == "PNG" and _start(self._source)[24] == 16:
-                return self._deep()
-            self._file.seek(index)
-            turned = ImageOps.exif_transpose(self._file)
-            turned.load()
-        except _DAMAGED as error:
-            raise self._damaged(name, error) from None
-        return turned
-
-    def _deep(self) -> Raw:
-        """Read a PNG of 16 bits, of which Pillow keeps 8 where there are colours or transparent parts."""
-        import imagecodecs
-
-        if self._several > 1:
-            raise ValueError("moving pictures of 16 bits are not read")
-        self._file.load()  # finds damage that the other library doesn't
-        data = self._source.getvalue() if isinstance(self._source, io.BytesIO) else self._source.read_bytes()
-        try:
-            values = imagecodecs.png_decode(data)
-        except RuntimeError as error:  # imagecodecs' own
-            raise ValueError(str(error)) from None
-        values = values if values.ndim == 3 else values[..., None]
-        opaque = values.shape[2] in (1, 3)
-        alpha = None if opaque else values[..., -1].astype(np.float32) / (2**16 - 1)
-        orientation = self._file.getexif().get(tiff.ORIENTATION, 1)
-        return tiff.turned(Raw(values if opaque else values[..., :-1], 2.0**16 - 1, alpha), orientation)
-
-    def _damaged(self, name: str, error: BaseException) -> ValueError:
-        if self._formats:
-            return ValueError(f"{name} is damaged, or none of {', '.join(self._formats)}")
-        return ValueError(f"{name} is not a picture that can be read: {error}")
-
-
-class NetpbmPicture:
-    """The picture of a PGM or PPM file, whose header says which value is white."""
-
-    def __init__(self, source: Path | io.BytesIO, name: str, max_pixels: int):
-        """Open a file; raise ValueError if it is damaged, too large, or holds several pictures."""
-        import netpbmfile
-
-        try:
-            self._file = netpbmfile.NetpbmFile(source)
-        except Exception as error:  # its errors have no common base class
-            raise self._damaged(name, error) from None
-        width, height = self._file.width, self._file.height
-        problem = None
-        if width * height > max_pixels:
-            problem = f"has {width} x {height} pixels, too many to read"
-        elif self._file.frames > 1:
-            problem = "holds more than one picture, which is not read"
-        if problem:
-            self.close()
-            raise ValueError(f"{name} {problem}")
-
-    def __len__(self) -> int:
-        return 1
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def read(self, index: int, name: str) -> Raw:
-        """Read the picture; raise ValueError if it is damaged."""
-        del index  # there is one
-        try:
-            values = self._file.asarray()
-        except Exception as error:  # its errors have no common base class
-            raise self._damaged(name, error) from None
-        most = self._file.maxval
-        if most <= 255:
-            scaled = np.rint(values * (255 / most))
-            return Raw(np.clip(scaled, 0, 255).astype(np.uint8), 255.0)
-        return Raw(values.astype(np.uint16), float(most))
-
-    def _damaged(self, name: str, error: BaseException) -> ValueError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return ValueError(f"{name} is not a picture that can be read: {reason}")
