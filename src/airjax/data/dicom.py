@@ -29,10 +29,10 @@ class DicomPictures:
             self._file = pydicom.dcmread(source, force=True)
             self._count = int(self._file.get("NumberOfFrames") or 1)
             width, height = int(self._file.get("Columns") or 0), int(self._file.get("Rows") or 0)
+            if not width * height or not self._file.get("PixelData"):
+                raise ValueError("it holds no picture")
         except Exception as error:  # its errors have no common base class
             raise _damaged(name, error) from None
-        if not width * height or "PixelData" not in self._file:
-            raise ValueError(f"{name} is not a DICOM file that holds a picture")
         if width * height > max_pixels:
             raise ValueError(f"{name} has {width} x {height} pixels, too many to read")
 
@@ -47,10 +47,10 @@ class DicomPictures:
         from pydicom.pixels.processing import apply_color_lut
         from pydicom.pixels.utils import pixel_array
 
-        kind = self._file.get("PhotometricInterpretation")
-        if kind not in (*_GREY, "PALETTE COLOR", "RGB") and not str(kind).startswith("YBR"):
-            raise ValueError(f"{name} has colours of kind {kind}, which is not read")
         try:
+            kind = self._file.get("PhotometricInterpretation")
+            if kind not in (*_GREY, "PALETTE COLOR", "RGB") and not str(kind).startswith("YBR"):
+                raise ValueError(f"it has colours of kind {kind}")
             values = pixel_array(self._file, index=index)  # turns YBR into RGB
             values = apply_color_lut(values, self._file) if kind == "PALETTE COLOR" else values
             return self._grey(values, index) if kind in _GREY else self._coloured(values)

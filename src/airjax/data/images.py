@@ -18,6 +18,8 @@ SKEWED = 2.0
 Levels = tuple[float, float, float]
 """The values of a picture that become black and white, and gamma."""
 
+MAX_PICTURES = 1_000_000
+"""Most pictures of a file. Files that claim more are refused."""
 PART_OF_16 = (8, 10, 12, 14)
 """Numbers of bits that cameras fill of 16."""
 

@@ -114,13 +114,13 @@ class NetpbmPicture:
         """Read the picture; raise ValueError if it is damaged."""
         del index  # there is one
         try:
-            values = self._file.asarray()
+            values, most = self._file.asarray(), int(self._file.maxval)
+            if not 0 < most < 2**16:
+                raise ValueError(f"its largest value is {most}")
         except Exception as error:  # its errors have no common base class
             raise self._damaged(name, error) from None
-        most = self._file.maxval
         if most <= 255:
-            scaled = np.rint(values * (255 / most))
-            return Raw(np.clip(scaled, 0, 255).astype(np.uint8), 255.0)
+            return Raw(np.clip(np.rint(values * (255 / most)), 0, 255).astype(np.uint8), 255.0)
         return Raw(values.astype(np.uint16), float(most))
 
     def _damaged(self, name: str, error: BaseException) -> ValueError:

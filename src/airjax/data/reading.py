@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 from PIL import Image
 
 from airjax.data import tiff
-from airjax.data.images import Levels, Raw, pick, plain
+from airjax.data.images import MAX_PICTURES, Levels, Raw, pick, plain
 from airjax.data.rasters import FORMATS as FORMATS
 from airjax.data.rasters import NetpbmPicture, PillowPictures, start_of
 
@@ -143,10 +143,18 @@ def open_file(
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: it is not a picture, or a package that reads it is missing.
+        ValueError: it is not a picture, claims to hold too many, or a package that reads it is missing.
     """
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist or is not a file")
+    opened = _open(source, name, max_pixels, formats)
+    if len(opened) > MAX_PICTURES:
+        opened.close()
+        raise ValueError(f"{name} claims to hold {len(opened)} pictures, too many to read")
+    return opened
+
+
+def _open(source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[str, ...] | None) -> Opened:
     start, suffix = start_of(source), source.suffix.lower() if isinstance(source, Path) else ""
     if formats is None:
         if start.startswith(tiff.MAGIC):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from airjax.data.images import Raw
+from airjax.data.images import MAX_PICTURES, Raw
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF."""
@@ -134,7 +134,10 @@ def _places(file: Any) -> list[_Place]:
             raise _UnknownKindError(f"has axes {series.axes}, without height and width")
         if not int(series.keyframe.subfiletype) & (_REDUCED | _MASK):
             outer = [axis for axis, kind in enumerate(series.axes) if kind not in _IN_A_PICTURE]
-            indices = np.ndindex(*(series.shape[axis] for axis in outer))
+            lengths = [series.shape[axis] for axis in outer]
+            if math.prod(lengths) > MAX_PICTURES:
+                raise _UnknownKindError(f"claims to hold {math.prod(lengths)} pictures, too many to read")
+            indices = np.ndindex(*lengths)
             places += [_Place(series, dict(zip(outer, where))) for where in indices]
     if not places:
         raise _UnknownKindError("holds no picture")
