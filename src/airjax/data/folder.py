@@ -22,7 +22,7 @@ from airjax.files import atomically, write_atomically
 
 READER = 2
 """Counts changes of what is read of a file, which make cached arrays stale."""
-_NAMED = 5
+_NAMED, _COUNTING = 5, 4
 _logger = logging.getLogger(__name__)
 
 
@@ -70,7 +70,7 @@ def list_numbers(root: Path, files: Sequence[str], every: int = 1) -> list[str]:
     if every < 1:
         raise ValueError(f"every must be at least 1, got {every}")
     opened = [file for file in files if Path(file).suffix.lower() in SEVERAL]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(_COUNTING) as pool:
         counts = dict(zip(opened, pool.map(lambda file: _count(root / file), opened)))
     names = []
     for file in files:
