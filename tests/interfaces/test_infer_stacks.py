@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from commands import call, refused
 from PIL import Image
 
-from airjax.interfaces import formats, infer_files
+from airjax.interfaces import doctor, formats, infer_files
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +77,23 @@ def test_levels_that_nobody_knows_are_chosen_and_logged(stack, infer, caplog, ti
     assert infer_files.choose_levels(infer_files.gather([tmp_path])) is None
     counts = lambda pictures, **given: [one["count"] for one in infer_files.readable(infer(pictures, **given))]
     assert counts(pictures, channels=(2,), levels=levels) == counts(infer_files.gather([tmp_path]))
+
+
+def test_the_doctor_picks_channels_and_leaves_out_frames(capsys, stack):
+    report = json.loads(call(capsys, "doctor", stack.parent, "--pick-channels", 2, "--every", 2, "--json").out)
+    assert report["pictures"] == 3
+    assert refused(call(capsys, "doctor", stack.parent), "has 2 channels; choose")
+    assert refused(call(capsys, "doctor", stack.parent, "--pick-channels", 0), "pick_channels must be one to three")
+    assert refused(call(capsys, "doctor", stack.parent, "--pick-channels", 1.5), "1.5")
+
+
+def test_training_looks_at_the_picked_channels(capsys, stack, tmp_path, monkeypatch):
+    def look(source, **reading):
+        raise ValueError(f"looked with {reading}")
+
+    monkeypatch.setattr(doctor, "propose", look)
+    (tmp_path / "own.toml").write_text("pick-channels = [2]\nevery = 3\n")
+    train = "train", stack.parent, "--out", tmp_path / "run"
+    assert refused(call(capsys, *train, "--pick-channels", 2, 1), "looked with {'channels': (2, 1), 'every': 1}")
+    by_file = call(capsys, *train, "--config", tmp_path / "own.toml")
+    assert refused(by_file, "looked with {'channels': (2,), 'every': 3}")

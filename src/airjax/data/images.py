@@ -20,7 +20,7 @@ Levels = tuple[float, float, float]
 
 MAX_PICTURES = 1_000_000
 """Most pictures of a file. Files that claim more are refused."""
-PART_OF_16 = (8, 10, 12, 14)
+PART_OF_16 = (10, 12, 14)
 """Numbers of bits that cameras fill of 16."""
 
 
@@ -170,7 +170,7 @@ def find_levels(pictures: Iterable[Image.Image | Raw]) -> Levels | None:
 
 
 def levels_of_16_bits(pictures: Iterable[Image.Image | Raw]) -> Levels | None:
-    """Choose levels for pictures of 16 bits that use only 8, 10, 12 or 14 of them, as cameras do.
+    """Choose levels for pictures of 16 bits that use only 10, 12 or 14 of them, as cameras do.
 
     Returns:
         0, the most that these bits can hold, and 1; None if they use more, or if any picture is of another kind.

@@ -211,7 +211,7 @@ def _meaning(page: Any, values: Shaped[np.ndarray, "h w c"]) -> Raw:
     if photometric == _WHITE:
         values = ~values if most is None or kind == "b" else most - values
     if most is not None and bits <= 8:
-        return Raw(np.rint(values * (255 / most)).astype(np.uint8), 255.0, alpha)
+        return Raw(values if bits == 8 else np.rint(values * (255 / most)).astype(np.uint8), 255.0, alpha)
     native = values.astype(values.dtype.newbyteorder("="))
     return Raw(native, float(most) if most is not None and bits <= 16 else None, alpha)
 
