@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from airjax.data.images import Raw
-from airjax.data.tiff import ORIENTATION, turned
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Formats that are accepted for pictures that don't come from a file."""
+ORIENTATION = 274
+"""Tag that says which way up a picture is, in EXIF and TIFF."""
 _PILLOW = (*FORMATS, "PPM")
 
 
@@ -126,3 +127,15 @@ class NetpbmPicture:
     def _damaged(self, name: str, error: BaseException) -> ValueError:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         return ValueError(f"{name} is not a picture that can be read: {reason}")
+
+
+def turned(raw: Raw, orientation: int) -> Raw:
+    """Turn a picture as its orientation, from 1 to 8 as in EXIF, says."""
+
+    def turn(pixels):
+        if orientation in (5, 6, 7, 8):
+            pixels = np.swapaxes(pixels, 0, 1)
+        pixels = pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
+        return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+
+    return raw._replace(values=turn(raw.values), alpha=None if raw.alpha is None else turn(raw.alpha))

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from airjax.data.images import MAX_PICTURES, Raw
+from airjax.data.rasters import ORIENTATION, turned
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF."""
@@ -25,8 +26,6 @@ _IN_A_PICTURE = "YXSC"
 """Axes that belong to one picture: height, width, samples, channels. Every index of the others is another picture."""
 _REDUCED, _MASK = 1, 4
 _PHOTOMETRIC = 262
-ORIENTATION = 274
-"""Tag that says which way up a picture is, in TIFF and EXIF."""
 _WHITE, _BLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _JPEG = (7, 33007, 34892)
 """Compressions that decode YCbCr to RGB."""
@@ -62,8 +61,8 @@ def _guarded(name: str) -> Iterator[None]:
     except _UnknownKindError as error:
         raise ValueError(f"{name} {error}") from None
     except Exception as error:  # its errors and those of codecs have no common base class
-        reason = re.sub(r"<[^<>]*> ?", "", str(error)).splitlines() or [type(error).__name__]
-        raise ValueError(f"{name} is not a picture that can be read: {reason[0]}") from None
+        reason = re.sub(r"<[^<>]*> ?", "", str(error)).strip().partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{name} is not a picture that can be read: {reason}") from None
     finally:
         _complaints.local.lines = None
 
@@ -142,12 +141,8 @@ def _places(file: Any) -> list[_Place]:
     if not places:
         raise _UnknownKindError("holds no picture")
     if all(place.series.kind == "generic" for place in places):  # grouped by their size
-        places.sort(key=_first_page)
+        places.sort(key=lambda place: place.series.pages[int(_blocks(place)[0])].index)
     return places
-
-
-def _first_page(place: _Place) -> int:
-    return place.series.pages[int(_blocks(place)[0])].index
 
 
 def _leading(series: Any) -> int:
@@ -255,15 +250,3 @@ def _divided(values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     if values.dtype.kind == "f":
         return divided.astype(values.dtype)
     return np.clip(np.rint(divided), 0, np.iinfo(values.dtype).max).astype(values.dtype)
-
-
-def turned(raw: Raw, orientation: int) -> Raw:
-    """Turn a picture as its orientation, from 1 to 8 as in EXIF, says."""
-
-    def turn(pixels):
-        if orientation in (5, 6, 7, 8):
-            pixels = np.swapaxes(pixels, 0, 1)
-        pixels = pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels
-        return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
-
-    return raw._replace(values=turn(raw.values), alpha=None if raw.alpha is None else turn(raw.alpha))
