@@ -102,6 +102,14 @@ def test_a_folder_of_stacks_is_loaded_in_a_random_order_without_what_is_damaged(
     assert len(load_folder(root, (1, 4, 6), every=4)) == 2 + 3 + 2
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_can_be_read_is_loaded_once(root, seed):
+    for index in range(12):
+        (root / f"bad{index}.png").write_bytes(b"bad")
+    found = load_folder(root, (1, 4, 6), seed=seed)[:, 2, 2]
+    assert sorted(found.tolist()) == sorted([SHADES[0], *SHADES, *SHADES[:5], SHADES[1]])
+
+
 def test_a_damaged_page_is_named_and_the_others_are_read(root):
     content = tiff(*(page(np.full((4, 6), shade, np.uint8)) for shade in SHADES[:2]))
     where = content.index(bytes([SHADES[1]] * 24)).to_bytes(4, "little")

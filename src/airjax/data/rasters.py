@@ -65,7 +65,6 @@ class PillowPictures:
 
         if self._several > 1:
             raise ValueError("moving pictures of 16 bits are not read")
-        self._file.load()  # finds damage that the other library doesn't
         data = self._source.getvalue() if isinstance(self._source, io.BytesIO) else self._source.read_bytes()
         try:
             values = imagecodecs.png_decode(data)
