@@ -10,7 +10,7 @@ import tifffile
 from commands import call, refused
 from PIL import Image
 
-from airjax.interfaces import doctor, formats, infer_files
+from airjax.interfaces import doctor, formats, infer_files, output_files
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def infer(tiny_model):
 
 def test_outputs_name_the_pictures_of_a_stack(stack, infer, tmp_path):
     pictures = infer_files.gather([stack.parent], every=2)
-    outputs = infer_files.Outputs(tmp_path / "a.json", tmp_path / "a.parquet", tmp_path / "shown")
-    infer_files.to_files(infer(pictures, channels=(2,)), outputs, progress=False)
+    outputs = output_files.Outputs(tmp_path / "a.json", tmp_path / "a.parquet", tmp_path / "shown")
+    output_files.to_files(infer(pictures, channels=(2,)), outputs, progress=False)
     names = [f"a.tif#{k}" for k in (1, 3, 5)]
     images = json.loads(formats.images_path(outputs.coco).read_text())["images"]
     assert [one["file_name"] for one in images] == names
