@@ -42,6 +42,14 @@ def _check_choice(config: Any, choices: Any, name: str) -> None:
     _check(config, f"one of {', '.join(map(str, allowed))}", lambda value: value in allowed, name)
 
 
+def check_channels(channels: tuple[int, ...] | None) -> None:
+    """Raise ValueError unless channels are one to three different numbers from 1 on, or none."""
+    if channels is not None and not (
+        0 < len(set(channels)) == len(channels) <= 3 and all(type(one) is int and one >= 1 for one in channels)
+    ):
+        raise ValueError(f"pick_channels must be one to three different numbers from 1 on, got {channels}")
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Settings of the data set.
@@ -58,6 +66,10 @@ class DataConfig:
         height: height of a folder's images, if it differs from their width, canvas; None: they are square.
         levels: values of a folder's pictures that become black and white, and gamma: values between, from 0 to 1, are
             raised to the power of 1 / gamma. None: 0, the most that their bits hold, and 1.
+        pick_channels: one, two or three channels to take of a folder's pictures, counted from 1: one becomes grey, two
+            red and green, three colour. None: all, of pictures of one channel or three; others are refused.
+        every: of each file of a folder with several pictures, such as a video or a stack, only every so many-th is
+            taken, from the first on.
         digit_scale: mean factor by which a 28-pixel digit is shrunk.
         digit_scale_sd: standard deviation of that factor.
         digit_side: smallest and largest side of a digit's tile, in pixels, uniform between; None: use digit_scale.
@@ -79,6 +91,8 @@ class DataConfig:
     canvas: int = 50
     height: int | None = None
     levels: tuple[float, float, float] | None = None
+    pick_channels: tuple[int, ...] | None = None
+    every: int = 1
     digit_scale: float = 1.3
     digit_scale_sd: float = 0.1
     digit_side: tuple[float, float] | None = None
@@ -91,7 +105,7 @@ class DataConfig:
     pictures: str | None = None
 
     def __post_init__(self):
-        _check_at_least(self, 1, "scenes", "held_out_scenes", "canvas")
+        _check_at_least(self, 1, "scenes", "held_out_scenes", "canvas", "every")
         _check_at_least(self, 0, "data_seed")
         _check_positive(self, "digit_scale")
         _check(self, "finite and at least 0", lambda value: 0 <= value < math.inf, "digit_scale_sd")
@@ -102,6 +116,7 @@ class DataConfig:
             or (len(value) == 3 and -math.inf < value[0] < value[1] < math.inf and 0 < value[2] < math.inf)
         )
         _check(self, "black, white above it, and a positive gamma, or none", valid, "levels")
+        check_channels(self.pick_channels)
         if self.digit_side is not None:
             ordered = lambda value: len(value) == 2 and 1 <= value[0] <= value[1] <= self.canvas
             _check(self, f"two numbers from 1 to canvas = {self.canvas}, the smaller first", ordered, "digit_side")

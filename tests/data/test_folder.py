@@ -5,8 +5,9 @@ import pooch
 import pytest
 from PIL import Image
 
-from airjax.data import folder
-from airjax.data.folder import fingerprint, list_pictures, load_folder, read_pictures, report_frames
+from airjax.data import ahead, folder
+from airjax.data.ahead import read_pictures
+from airjax.data.folder import fingerprint, list_pictures, load_folder
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +38,6 @@ def test_pictures_are_listed_recursively_in_order(root):
         *("a/0.png", "a/3.BMP", "a/6.png"),
         *("b/c/1.BMP", "b/c/4.png", "b/c/7.BMP"),
     ]
-
-
-def test_frames_that_are_not_read_are_told(root, caplog):
-    report_frames(root, list_pictures(root))
-    assert not caplog.text
-    pages = [Image.new("L", (6, 4), 40 * page) for page in range(3)]
-    for name in ("s.tif", "t.gif"):
-        pages[0].save(root / name, save_all=True, append_images=pages[1:])
-    (root / "u.png").write_bytes(b"nothing")
-    report_frames(root, list_pictures(root))
-    assert "2 of 12 pictures looked at hold several frames (s.tif: 3); only the first of each is read" in caplog.text
 
 
 def test_hidden_files_and_linked_folders_are_left_out(root, tmp_path):
@@ -81,7 +71,7 @@ def test_a_folder_without_pictures_is_refused(tmp_path):
 
 
 def test_pictures_are_read_in_order_and_damaged_ones_reported(root, monkeypatch):
-    monkeypatch.setattr(folder, "AHEAD", 2)
+    monkeypatch.setattr(ahead, "AHEAD", 2)
     (root / "b" / "bad.png").write_text("bad")
     names = list_pictures(root)
     read = list(read_pictures(root, names))
@@ -117,8 +107,8 @@ def test_pictures_are_decoded_once(root, cache, monkeypatch):
 
 
 def test_a_cache_left_incomplete_by_a_kill_is_not_used(root, monkeypatch):
-    def stop(root, names, levels):
-        yield next(read_pictures(root, names, levels))
+    def stop(root, names, *settings):
+        yield next(read_pictures(root, names, *settings))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from airjax.data.images import FORMATS, Placement, find_levels, is_on_light, letterbox, open_picture
+from airjax.data.images import Placement, find_levels, is_on_light, letterbox
+from airjax.data.reading import FORMATS, open_picture
 
 GREY = np.random.default_rng(0).integers(0, 256, (5, 7), np.uint8)
 COLOUR = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)

@@ -684,7 +684,8 @@ def test_every_package_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed, page = _names(project["dependencies"]), _names(extras["serve"])
-    optional = set.union(*(_names(extras[name]) for name in ("coco", "hub", "mujoco", "parquet", "supervision")))
+    parts = ("coco", "czi", "dicom", "hub", "mujoco", "parquet", "supervision", "video")
+    optional = _names([requirement for part in parts for requirement in extras[part]])
     owners = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):
         declared = needed | (page if path.parent.name == "serve" else optional)

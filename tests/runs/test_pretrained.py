@@ -111,10 +111,13 @@ def test_a_configuration_that_is_none_is_refused(saved, content):
 @pytest.mark.parametrize(
     "values",
     [
-        {"format": 4},
+        {"format": 5},
         {"format": 2, "image_shape": [1, 12, 14]},
         {"levels": [3, 1, 1]},
         {"levels": "dark"},
+        {"pick_channels": [0]},
+        {"pick_channels": "12"},
+        {"pick_channels": [1, 2, 3, 4]},
         {"image_shape": [1, 20]},
         {"image_shape": [2, 20, 20]},
         {"image_shape": [1, 10**9, 10**9]},

@@ -1,4 +1,4 @@
-"""Read folders of pictures, fitted to one size and decoded once into a memory-mapped cache."""
+"""List folders of pictures, and read them, fitted to one size and decoded once into a memory-mapped cache."""
 
 import hashlib
 import json
@@ -6,46 +6,35 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pooch
 from jaxtyping import UInt8
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from airjax.data.images import Levels, decode, find_levels, frames, letterbox, open_picture, shape_of
+from airjax.data.ahead import Read, read_pictures
+from airjax.data.images import Levels, letterbox, shape_of
+from airjax.data.reading import SEVERAL, SUFFIXES, count, numbered, split
 from airjax.files import atomically, write_atomically
 
-SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""Suffixes of pictures, in lower or upper case."""
-AHEAD = 64
-"""Number of pictures that are decoded ahead: few enough to fit into memory."""
-_NAMED, _OPENED = 5, 100
+READER = 2
+"""Counts changes of what is read of a file, which make cached arrays stale."""
+_NAMED, _COUNTING = 5, 4
 _logger = logging.getLogger(__name__)
 
 
-class Read(NamedTuple):
-    """Result of reading a picture.
-
-    Attributes:
-        name: its path below the root, with forward slashes.
-        picture: the picture; None if it can't be read.
-        problem: the reason why it can't be read; None if it can.
-    """
-
-    name: str
-    picture: Image.Image | None
-    problem: str | None
-
-
-def list_pictures(root: Path) -> list[str]:
+def list_pictures(root: Path, every: int = 1) -> list[str]:
     """List the pictures below `root` as sorted paths with forward slashes.
 
     Hidden files and folders are skipped. Links to files are followed, since version control of data creates them;
-    links to folders and broken links are skipped.
+    links to folders and broken links are skipped. Files that may hold several pictures are opened to count them.
+
+    Args:
+        root: the folder.
+        every: of a file with several pictures, only every so many-th is listed, from the first on.
 
     Raises:
         FileNotFoundError: the folder does not exist.
@@ -67,46 +56,39 @@ def list_pictures(root: Path) -> list[str]:
     if not names:
         links = f", but {lost} links that lead nowhere" if lost else ""
         raise ValueError(f"{root} holds no picture ({', '.join(sorted(SUFFIXES))}){links}")
-    return sorted(names)
+    return list_numbers(root, sorted(names), every)
 
 
-def read_pictures(root: Path, names: Sequence[str], levels: Levels | None = None) -> Iterator[Read]:
-    """Read pictures in the given order, a few of them ahead on other threads; `levels` as in `images.plain`."""
+def list_numbers(root: Path, files: Sequence[str], every: int = 1) -> list[str]:
+    """List the pictures of files: all in a file of its own by its name, and several in a file by number.
 
-    def read(name: str) -> Read:
-        try:
-            return Read(name, open_picture(root / name, name, levels=levels), None)
-        except (ValueError, OSError) as error:
-            return Read(name, None, str(error))
-
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(names), AHEAD):
-            yield from pool.map(read, names[start : start + AHEAD])
-
-
-def folder_levels(root: Path, names: Sequence[str]) -> Levels | None:
-    """Choose how values of a folder's pictures become black, white and grey; see `images.find_levels`."""
-
-    def readable() -> Iterator[Image.Image]:
-        for name in names:
-            try:
-                yield decode(root / name, name)
-            except (ValueError, OSError):
-                continue  # reported where pictures are read
-
-    return find_levels(readable())
+    Args:
+        root: the folder that paths are relative to.
+        files: paths of files; those that name a picture by number stay as they are.
+        every: of a file with several pictures, only every so many-th is listed, from the first on.
+    """
+    if every < 1:
+        raise ValueError(f"every must be at least 1, got {every}")
+    opened = [file for file in files if Path(file).suffix.lower() in SEVERAL]
+    with ThreadPoolExecutor(_COUNTING) as pool:
+        counts = dict(zip(opened, pool.map(lambda file: _count(root / file), opened)))
+    names = []
+    for file in files:
+        several = counts.get(file, 1)
+        names += [numbered(file, k + 1) for k in range(0, several, every)] if several > 1 else [file]
+    return names
 
 
-def report_frames(root: Path, names: Sequence[str]) -> None:
-    """Log a warning if some pictures hold several frames or pages; up to `_OPENED` of them are opened for it."""
-    some = names[:: -(-len(names) // _OPENED)]
-    several = {name: number for name in some if (number := frames(root / name)) > 1}
-    if several:
-        name, number = next(iter(several.items()))
-        _logger.warning(
-            "%d of %d pictures looked at hold several frames (%s: %d); only the first of each is read",
-            *(len(several), len(some), name, number),
-        )
+def _count(path: Path) -> int:
+    stat = path.stat()
+    return _counted(path.absolute(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1_000_000)
+def _counted(path: Path, size: int, changed: int) -> int:
+    """Count the pictures of a file as it was at some time, once: a command lists its folder several times."""
+    del size, changed
+    return count(path)
 
 
 def report_unreadable(problems: Sequence[str], total: int) -> None:
@@ -116,15 +98,25 @@ def report_unreadable(problems: Sequence[str], total: int) -> None:
         _logger.warning("left out %d of %d pictures: %s", len(problems), total, some)
 
 
-def fingerprint(root: Path) -> str:
+def fingerprint(root: Path, every: int = 1) -> str:
     """Describe the pictures of a folder by their number and a hash of their names and sizes.
 
     Raises:
         FileNotFoundError, ValueError: see `list_pictures`.
     """
-    names = list_pictures(root)
-    listing = json.dumps([(name, (root / name).stat().st_size) for name in names])
+    names = list_pictures(root, every)
+    listing = json.dumps([(name, stat.st_size) for name, stat in _stats(root, names)])
     return f"{len(names)} pictures, {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+
+
+def _stats(root: Path, names: Sequence[str]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each name with size and time of its file."""
+    last, stat = None, None
+    for name in names:
+        if stat is None or split(name)[0] != last:
+            last = split(name)[0]
+            stat = (root / last).stat()
+        yield name, stat
 
 
 def load_folder(
@@ -132,6 +124,8 @@ def load_folder(
     image_shape: tuple[int, int, int],
     *,
     levels: Levels | None = None,
+    channels: tuple[int, ...] | None = None,
+    every: int = 1,
     invert: bool = False,
     seed: int = 0,
     strict: bool = False,
@@ -146,6 +140,8 @@ def load_folder(
         root: the folder.
         image_shape: the (channels, height, width) of the images.
         levels: how values become black, white and grey, as in `images.plain`.
+        channels: channels to pick, as in `images.pick`.
+        every: of a file with several pictures, only every so many-th is read.
         invert: whether to swap dark and light.
         seed: seed of the random order, which makes any slice a random sample.
         strict: whether a picture that can't be read is an error.
@@ -154,44 +150,62 @@ def load_folder(
         FileNotFoundError: the folder does not exist.
         ValueError: no picture can be read; with `strict`, some picture can't be read.
     """
-    names = list_pictures(root)
-    path = _cached(root, names, (*image_shape, levels, invert, seed))
+    names = list_pictures(root, every)
+    path = _cached(root, names, (*image_shape, levels, channels, invert, seed))
     if not path.with_suffix(".json").is_file():
-        shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-        _decode(read_pictures(root, shuffled, levels), len(names), image_shape, invert, path)
+        places = np.argsort(np.random.default_rng(seed).permutation(len(names))).tolist()
+        _decode(read_pictures(root, names, levels, channels), places, image_shape, invert, path)
     problems = json.loads(path.with_suffix(".json").read_text())["problems"]
     if strict and problems:
         raise ValueError(problems[0])
     report_unreadable(problems, len(names))
     images = np.load(path, mmap_mode="r", allow_pickle=False)
     if not len(images):
-        raise ValueError(f"{root} holds no picture that can be read")
+        raise ValueError(f"{root} holds no picture that can be read: {problems[0]}")
     return images
 
 
 def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
     """Return the path of the cached array. It depends on names, sizes and times of the files, and on the settings."""
-    state = [(name, (stat := (root / name).stat()).st_size, stat.st_mtime_ns) for name in names]
-    content = json.dumps([str(root.resolve()), settings, state])
+    state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in _stats(root, names)]
+    content = json.dumps([READER, str(root.resolve()), settings, state])
     return Path(pooch.os_cache("airjax")) / "pictures" / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
 
 
-def _decode(pictures: Iterator[Read], total: int, image_shape: tuple[int, int, int], invert: bool, path: Path) -> None:
-    """Decode pictures into `path`. Then write a JSON file of problems beside it, which marks it as complete."""
+def _decode(
+    pictures: Iterator[Read], places: Sequence[int], image_shape: tuple[int, int, int], invert: bool, path: Path
+) -> None:
+    """Decode pictures into `path`, each to its place. Then write a JSON file of problems, which marks it as complete.
+
+    They are read in the order of files, since frames of a video come in theirs. The last pictures move to the places of
+    those that can't be read.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    problems, done, shape, bar = [], 0, shape_of(*image_shape), Console(stderr=True)
+    problems, shape, bar = {}, shape_of(*image_shape), Console(stderr=True)
     with atomically(path) as file:
-        np.lib.format.write_array_header_1_0(file, _header(total, shape))
-        for read in track(pictures, "reading", total, console=bar, disable=not bar.is_terminal):
+        np.lib.format.write_array_header_1_0(file, _header(len(places), shape))
+        start, size = file.tell(), int(np.prod(shape))
+        for place, read in zip(
+            places, track(pictures, "reading", len(places), console=bar, disable=not bar.is_terminal)
+        ):
             if read.picture is None:
-                problems.append(read.problem)
+                problems[place] = read.problem
                 continue
             pixels = letterbox(read.picture, image_shape, invert=invert).pixels
+            file.seek(start + place * size)
             file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
-            done += 1
+        done = len(places) - len(problems)
+        moved = [place for place in range(done, len(places)) if place not in problems]
+        for gap, place in zip(sorted(problems), moved):
+            file.seek(start + place * size)
+            content = file.read(size)
+            file.seek(start + gap * size)
+            file.write(content)
+        file.truncate(start + done * size)
         file.seek(0)
         np.lib.format.write_array_header_1_0(file, _header(done, shape))
-    write_atomically(path.with_suffix(".json"), json.dumps({"problems": problems}).encode())
+    found = [problems[place] for place in sorted(problems)]
+    write_atomically(path.with_suffix(".json"), json.dumps({"problems": found}).encode())
 
 
 def _header(count: int, shape: tuple[int, ...]) -> dict:

@@ -1,18 +1,11 @@
-"""Read pictures safely from files, and fit them to the image size of a model."""
+"""Convert pictures of any range to 8 bits, and fit them to the image size of a model."""
 
-import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-MAX_PIXELS = 64_000_000
-"""Most pixels of a picture. Larger ones are refused before they are decoded."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Formats that are accepted for pictures that don't come from a file."""
+from PIL import Image
 
 WELL_USED = 0.4
 """Share of the range of 8 bits that pictures use if their contrast is not stretched."""
@@ -25,7 +18,25 @@ SKEWED = 2.0
 Levels = tuple[float, float, float]
 """The values of a picture that become black and white, and gamma."""
 
-_DAMAGED = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError)
+MAX_PICTURES = 1_000_000
+"""Most pictures of a file. Files that claim more are refused."""
+PART_OF_16 = (10, 12, 14)
+"""Numbers of bits that cameras fill of 16."""
+
+
+class Raw(NamedTuple):
+    """The values of a picture as its file has them; 0 is black, unless `most` is unknown.
+
+    Attributes:
+        values: grey values, or channels; three of them are red, green and blue.
+        most: the largest value that its bits can hold, which is white; None if the range is unknown (signed values,
+            floats, and more than 16 bits).
+        alpha: opacity, from 0 to 1; None: the picture is opaque.
+    """
+
+    values: Shaped[np.ndarray, "h w"] | Shaped[np.ndarray, "h w c"]
+    most: float | None
+    alpha: Float[np.ndarray, "h w"] | None = None
 
 
 class Placement(NamedTuple):
@@ -61,82 +72,24 @@ class Letterboxed(NamedTuple):
     placement: Placement
 
 
-def open_picture(
-    source: Path | io.BytesIO,
-    name: str | None = None,
-    *,
-    levels: Levels | None = None,
-    max_pixels: int = MAX_PIXELS,
-    formats: tuple[str, ...] | None = None,
-) -> Image.Image:
-    """Decode a picture to grey ("L") or colour ("RGB"), with 8 bits a channel.
+def plain(picture: Image.Image | Raw, name: str, levels: Levels | None = None) -> Image.Image:
+    """Convert a picture of any kind to grey ("L") or colour ("RGB"); transparent parts become white.
 
-    It is rotated as its EXIF orientation says, and transparent parts become white.
-
-    Args:
-        source: Path of a file, or a buffer with its content.
-        name: Name of the picture in error messages; by default the path.
-        levels: How values become black, white and grey; see `plain`.
-        max_pixels: Most pixels that a picture may have.
-        formats: Formats that are read; by default all that Pillow supports.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: it is not a picture, is damaged, too large, or has 32 bits a channel and no `levels` are given.
-    """
-    name = name or str(source)
-    return plain(decode(source, name, max_pixels=max_pixels, formats=formats), name, levels)
-
-
-def decode(
-    source: Path | io.BytesIO, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
-) -> Image.Image:
-    """Decode a picture as it is, rotated as its EXIF orientation says; see `open_picture`."""
-    if isinstance(source, Path) and not source.is_file():
-        raise FileNotFoundError(f"{name} does not exist or is not a file")
-    damaged = lambda error: f"{name} is not a picture that can be read: {error}"
-    if formats:
-        damaged = lambda _: f"{name} is damaged, or none of {', '.join(formats)}"
-    try:
-        opened = Image.open(source, formats=formats)
-    except _DAMAGED as error:
-        raise ValueError(damaged(error)) from None
-    with opened:
-        if opened.size[0] * opened.size[1] > max_pixels:
-            raise ValueError(f"{name} has {opened.size[0]} x {opened.size[1]} pixels, too many to read")
-        try:
-            turned = ImageOps.exif_transpose(opened)
-            turned.load()
-        except _DAMAGED as error:
-            raise ValueError(damaged(error)) from None
-        return turned
-
-
-def frames(path: Path) -> int:
-    """Count the frames or pages of a picture file, of which only the first is read; 0 if it can't be read."""
-    try:
-        with Image.open(path) as opened:
-            return getattr(opened, "n_frames", 1)
-    except _DAMAGED:
-        return 0
-
-
-def plain(picture: Image.Image, name: str, levels: Levels | None = None) -> Image.Image:
-    """Convert a picture of any mode to grey ("L") or colour ("RGB"); transparent parts become white.
+    Two channels become red and green.
 
     Args:
         picture: the picture.
         name: its name in error messages.
         levels: values that become black and white, and gamma: values beyond are clipped, and those between, from 0 to
-            1, are raised to the power of 1 / gamma. None: 0, the most that 8 or 16 bits can hold, and 1.
+            1, are raised to the power of 1 / gamma. None: 0, the most that the picture's bits can hold, and 1.
 
     Raises:
-        ValueError: the picture has 32 bits a pixel, and no `levels` are given.
+        ValueError: the range of the picture's values is unknown, and no `levels` are given.
     """
-    if is_deep(picture):
-        if levels is None and not picture.mode.startswith("I;16"):
-            raise ValueError(f"{name} has 32 bits a pixel, whose range is unknown; give --levels BLACK WHITE")
-        return Image.fromarray(to_bytes(np.asarray(picture), levels or (0.0, 2.0**16 - 1, 1.0)))
+    if isinstance(picture, Raw):
+        return _plain_raw(picture, name, levels)
+    if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
+        return _plain_raw(_raw(picture), name, levels)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
@@ -144,31 +97,92 @@ def plain(picture: Image.Image, name: str, levels: Levels | None = None) -> Imag
     return picture if levels is None else Image.fromarray(to_bytes(np.asarray(picture), levels))
 
 
-def is_deep(picture: Image.Image) -> bool:
-    """Return whether a picture, as `decode` returns it, has more than 8 bits a channel."""
-    return picture.mode in ("F", "I") or picture.mode.startswith("I;16")
+def _plain_raw(raw: Raw, name: str, levels: Levels | None) -> Image.Image:
+    if levels is None and raw.most is None:
+        kind = raw.values.dtype
+        raise ValueError(
+            f"{name} has {8 * kind.itemsize} bits a value ({kind}), whose range is unknown; "
+            f"give --levels BLACK WHITE GAMMA"
+        )
+    shown = to_bytes(raw.values, levels or (0.0, raw.most or 1.0, 1.0))
+    if shown.ndim == 3 and shown.shape[2] < 3:
+        shown = np.dstack([shown, np.zeros_like(shown[..., :1])]) if shown.shape[2] == 2 else shown[..., 0]
+    if raw.alpha is not None:
+        opacity = raw.alpha if shown.ndim == 2 else raw.alpha[..., None]
+        shown = np.rint(opacity * shown + (1 - opacity) * 255).astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(shown))
 
 
-def find_levels(pictures: Iterable[Image.Image]) -> Levels | None:
-    """Choose levels that suit pictures that `decode` has read.
+def _raw(picture: Image.Image | Raw) -> Raw:
+    """Return the values of a picture; those of 8 bits or fewer as `plain` shows them."""
+    if isinstance(picture, Raw):
+        return picture
+    if picture.mode in ("F", "I"):
+        return Raw(np.asarray(picture), None)
+    if picture.mode.startswith("I;16"):
+        return Raw(np.asarray(picture), 2.0**16 - 1)
+    return Raw(np.asarray(plain(picture, "")), 255.0)
+
+
+def pick(picture: Image.Image | Raw, name: str, channels: tuple[int, ...] | None) -> Image.Image | Raw:
+    """Choose channels, counted from 1: one becomes grey, two red and green, three colour.
+
+    Raises:
+        ValueError: the picture lacks a channel; or `channels` is None, and it has neither one channel nor three.
+    """
+    if channels is None and not isinstance(picture, Raw):
+        return picture
+    raw = _raw(picture)
+    values = raw.values if raw.values.ndim == 3 else raw.values[..., None]
+    present = values.shape[2]
+    if channels is None and present not in (1, 3):
+        raise ValueError(f"{name} has {present} channels; choose one, two or three of them with --pick-channels")
+    if channels and max(channels) > present:
+        raise ValueError(f"{name} has {present} channel(s), and pick_channels asks for number {max(channels)}")
+    values = values if channels is None else values[..., np.array(channels) - 1]
+    return raw._replace(values=values[..., 0] if values.shape[2] == 1 else values)
+
+
+def find_levels(pictures: Iterable[Image.Image | Raw]) -> Levels | None:
+    """Choose levels that suit pictures.
 
     The values that become black and white hold all but the darkest and the lightest thousandth of the pixels. If few of
     the things on a dark background are much lighter than the others, as in fluorescence, gamma is 2; otherwise 1. None,
-    the full range, is chosen for pictures of 8 bits that use at least `WELL_USED` of it and need no gamma.
+    the full range, is chosen for pictures of 8 bits that use at least `WELL_USED` of it and need no gamma. Transparent
+    pixels don't count.
     """
     deep, values = False, []
     for picture in pictures:
-        deep |= is_deep(picture)
-        one = np.asarray(picture if is_deep(picture) else plain(picture, "")).astype(np.float64).reshape(-1)
+        raw = _raw(picture)
+        deep |= raw.values.dtype != np.uint8
+        one = raw.values if raw.alpha is None else raw.values[raw.alpha > 0]
+        one = one.astype(np.float64).reshape(-1)
         values.append(one[:: max(1, one.size // 10_000)])
     pixels = np.concatenate(values) if values else np.zeros(1)
-    low, middle, common, high = np.quantile(pixels[np.isfinite(pixels)], (0.001, 0.5, 0.97, 0.999))
+    pixels = pixels[np.isfinite(pixels)]
+    low, middle, common, high = np.quantile(pixels if pixels.size else np.zeros(1), (0.001, 0.5, 0.97, 0.999))
     not_black = middle - low > NOT_BLACK * (high - low)
     skewed = not_black and middle < common and high - middle > max(SKEWED * (common - middle), middle - low)
     if not deep and not skewed and high - low >= WELL_USED * 255:
         return None
     margin = 0.0 if skewed else 0.05 * (high - low) or 1.0
     return float(f"{low - margin:.4g}"), float(f"{high + margin:.4g}"), 2.0 if skewed else 1.0
+
+
+def levels_of_16_bits(pictures: Iterable[Image.Image | Raw]) -> Levels | None:
+    """Choose levels for pictures of 16 bits that use only 10, 12 or 14 of them, as cameras do.
+
+    Returns:
+        0, the most that these bits can hold, and 1; None if they use more, or if any picture is of another kind.
+    """
+    most = 0
+    for picture in pictures:
+        raw = _raw(picture)
+        if raw.values.dtype != np.uint16 or raw.most != 2**16 - 1:
+            return None
+        most = max(most, int(raw.values.max()))
+    bits = [bits for bits in PART_OF_16 if most < 2**bits]
+    return (0.0, 2.0 ** bits[0] - 1, 1.0) if bits and most else None
 
 
 def to_bytes(values: Shaped[np.ndarray, "*shape"], levels: Levels) -> UInt8[np.ndarray, "*shape"]:

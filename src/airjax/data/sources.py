@@ -67,7 +67,9 @@ def pin(config: DataConfig) -> DataConfig:
         FileNotFoundError, ValueError: see `airjax.data.folder.list_pictures`.
     """
     path = _own(config)
-    return replace(config, pictures=fingerprint(path)) if path is not None and path.is_dir() else config
+    if path is None or not path.is_dir():
+        return config
+    return replace(config, pictures=fingerprint(path, config.every))
 
 
 def _own(config: DataConfig) -> Path | None:
@@ -80,10 +82,20 @@ def _own(config: DataConfig) -> Path | None:
 
 def _pictures(path: Path, config: DataConfig) -> Scenes:
     shape, dark = (config.channels, config.height or config.canvas, config.canvas), config.polarity == "dark"
-    if config.pictures not in (None, found := fingerprint(path)):
+    if config.pictures not in (None, found := fingerprint(path, config.every)):
         raise ValueError(f"the pictures in {path} have changed: there were {config.pictures}, now {found}")
-    images = load_folder(path, shape, levels=config.levels, invert=dark, seed=config.data_seed, strict=config.strict)
-    return Scenes(images)
+    return Scenes(
+        load_folder(
+            path,
+            shape,
+            levels=config.levels,
+            channels=config.pick_channels,
+            every=config.every,
+            invert=dark,
+            seed=config.data_seed,
+            strict=config.strict,
+        )
+    )
 
 
 def _file(path: Path, config: DataConfig) -> Scenes:
@@ -104,6 +116,8 @@ def _check_meant(config: DataConfig) -> None:
         "strict": (folder,),
         "height": (folder,),
         "levels": (folder,),
+        "pick_channels": (folder,),
+        "every": (folder,),
     }
     own = folder if Path(config.name).is_dir() else file
     kind = config.name if config.name in DATA_SETS else own

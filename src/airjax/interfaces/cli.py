@@ -43,6 +43,7 @@ from airjax.runs.former import SETTINGS
 
 _WHOLE = r"[+-]?[0-9_]+"
 _SPELLINGS = {int: _WHOLE, tuple[int, ...]: _WHOLE, ChannelsKind: _WHOLE, int | None: rf"{_WHOLE}|(?i:none)"}
+_SPELLINGS[tuple[int, ...] | None] = _WHOLE
 
 
 def _exact(kind: Any, tokens: Any) -> Any:
@@ -149,6 +150,8 @@ def infer(
     seed: int = 0,
     polarity: PolarityKind | None = None,
     levels: tuple[float, float, float] | None = None,
+    pick_channels: tuple[int, ...] | None = None,
+    every: int = 1,
     json: bool = False,
     coco: Path | None = None,
     parquet: Path | None = None,
@@ -162,11 +165,13 @@ def infer(
 
     Args:
         run: A run's folder, or a trained model's name or folder.
-        images: Pictures of any size, or one folder of them.
+        images: Pictures of any size, or one folder of them. Picture 3 of a file with several is FILE#3.
         samples: Trajectories per image for the count posterior.
         seed: Seed of the trajectories.
         polarity: Whether objects are lighter or darker than the background; by default as in training.
         levels: Values of the pictures that become black and white, and gamma; by default as in training.
+        pick_channels: One to three channels to take of each picture, from 1 on; by default as in training.
+        every: Of a file with several pictures, such as a video, take only every so many-th.
         json: Print one JSON object.
         coco: Write COCO results (and NAME.images.json, the images they refer to): boxes, and masks if pycocotools is
             installed.
@@ -180,11 +185,18 @@ def infer(
     from airjax.interfaces import infer_files, output_files
     from airjax.runs.pretrained import from_pretrained
 
-    pictures, outputs = infer_files.gather(images), output_files.Outputs(coco, parquet, overlay, labels, table)
+    pictures, outputs = infer_files.gather(images, every), output_files.Outputs(coco, parquet, overlay, labels, table)
     trained, random = from_pretrained(run), key(seed)
     invert = (polarity or trained.polarity) == "dark"
+    channels = pick_channels or trained.pick_channels
     inference = infer_files.Inference(
-        trained.model, pictures, invert=invert, samples=samples, key=random, levels=levels or trained.levels
+        trained.model,
+        pictures,
+        invert=invert,
+        samples=samples,
+        key=random,
+        levels=levels or trained.levels or infer_files.choose_levels(pictures, channels),
+        channels=channels,
     )
     if not outputs.paths:
         print_images(infer_files.readable(inference), json)
@@ -195,12 +207,22 @@ def infer(
 
 
 @app.command
-def doctor(data: str, *, out: Path | None = None, json: bool = False, force: bool = False) -> None:
+def doctor(
+    data: str,
+    *,
+    out: Path | None = None,
+    pick_channels: tuple[int, ...] | None = None,
+    every: int = 1,
+    json: bool = False,
+    force: bool = False,
+) -> None:
     """Examine pictures before training: is AIR the right tool, and which settings suit them?
 
     Args:
         data: A folder of pictures, an .npz file or a data set.
         out: A picture to write, in which a few pictures have what stands out framed.
+        pick_channels: One to three channels to take of each picture of a folder, from 1 on.
+        every: Of a file with several pictures, such as a video, take only every so many-th.
         json: Print one JSON object.
         force: Replace the picture if it exists.
     """
@@ -208,7 +230,7 @@ def doctor(data: str, *, out: Path | None = None, json: bool = False, force: boo
 
     if out is not None:
         check_free(out, force)
-    report, sample, pieces = looks.examine(data)
+    report, sample, pieces = looks.examine(data, channels=pick_channels, every=every)
     if out is not None:
         looks.draw(sample, pieces, out)
     print_report(report, json)
@@ -356,7 +378,7 @@ def _stand_ins(arguments: list[str]) -> None:
         of_data = {field.name for field in dataclasses.fields(DataConfig)}
         sources[data] = {name: value for name, value in read(data).items() if command is train or name in of_data}
     elif data not in DATA_SETS and command is train and Path(data).exists():
-        sources["the look of the pictures"] = _by_look(data)
+        sources["the look of the pictures"] = _by_look(data, **_reading(bound, sources.get(file, {})))
     vain = without_effect(dict(ChainMap(_changed(bound), *sources.values())))
     app.config = tuple(
         _stand_in(arguments[0], settings, source, () if source == file and file not in names() else vain)
@@ -377,12 +399,20 @@ def _stand_in(command: str, settings: dict[str, Any], source: str, but: Collecti
     return cyclopts.config.Dict({command: chosen}, source=source)
 
 
-def _by_look(data: str) -> dict[str, Any]:
+def _reading(bound: inspect.BoundArguments, by_file: dict[str, Any]) -> dict[str, Any]:
+    """Return how pictures are read, as flags or a file of settings say."""
+    given = bound.arguments.get("scenes") or DataConfig()
+    channels = given.pick_channels or by_file.get("pick_channels")
+    every = given.every if given.every != DataConfig.every else by_file.get("every", DataConfig.every)
+    return {"channels": tuple(channels) if channels else None, "every": every}
+
+
+def _by_look(data: str, **reading: Any) -> dict[str, Any]:
     """Choose settings that suit the pictures, and log them."""
     from airjax.interfaces.doctor import propose
     from airjax.interfaces.settings import merge
 
-    settings = merge({}, propose(data))
+    settings = merge({}, propose(data, **reading))
     _logger.info("settings by the look of the pictures (your own flags win): %s", flags(settings))
     return settings
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
-from airjax.data.folder import folder_levels, list_pictures, read_pictures, report_frames, report_unreadable
+from airjax.data.ahead import folder_levels, read_pictures
+from airjax.data.folder import list_pictures, report_unreadable
 from airjax.data.images import Levels, letterbox, plain
 from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
 from airjax.runs import plots
@@ -123,23 +124,28 @@ class Sample:
     unreadable: tuple[str, ...]
 
 
-def examine(source: str) -> tuple[Report, Sample, Pieces]:
+def examine(source: str, *, channels: tuple[int, ...] | None = None, every: int = 1) -> tuple[Report, Sample, Pieces]:
     """Examine a folder of pictures, an .npz file or a data set.
 
+    Args:
+        source: the folder, file or data set.
+        channels: channels of a folder's pictures to pick; see `airjax.data.images.pick`.
+        every: of a folder's files with several pictures, only every so many-th picture is looked at.
+
     Raises:
-        FileNotFoundError, ValueError: there are no pictures.
+        FileNotFoundError, ValueError: there are no pictures, or a setting is out of range.
     """
-    sample = _sample(source)
+    sample = _sample(source, channels, every)
     pieces = find_pieces(sample.images)
     return report(sample, pieces), sample, pieces
 
 
-def propose(source: str) -> Report:
+def propose(source: str, *, channels: tuple[int, ...] | None = None, every: int = 1) -> Report:
     """Examine pictures and propose settings that suit them; see `examine`.
 
     Images of an .npz file are never resized or converted, so `canvas` and `channels` are not proposed for them.
     """
-    found = examine(source)[0]
+    found = examine(source, channels=channels, every=every)[0]
     fitted = () if Path(source).is_dir() else ("canvas", "height", "levels", "channels")
     return replace(found, settings={name: value for name, value in found.settings.items() if name not in fitted})
 
@@ -163,18 +169,17 @@ def draw(sample: Sample, pieces: Pieces, path: Path) -> None:
     plots.save_figure(plots.sample_figure(sample.images[chosen], boxes, columns=8), path)
 
 
-def _sample(source: str) -> Sample:
-    path = Path(source)
+def _sample(source: str, channels: tuple[int, ...] | None, every: int) -> Sample:
+    path, settings = Path(source), DataConfig(pick_channels=channels, every=every)
     if source not in DATA_SETS and path.is_dir():
-        names, problems = list_pictures(path), []
+        names = list_pictures(path, every)
         chosen = [names[i] for i in spread_over(len(names), LOOKED_AT)]
-        levels = folder_levels(path, chosen[:: max(1, len(chosen) // 100)])
-        read = list(read_pictures(path, chosen, levels))
+        levels = folder_levels(path, chosen[:: max(1, len(chosen) // 100)], channels)
+        read = list(read_pictures(path, chosen, levels, channels))
         problems = [one.problem for one in read if one.problem]
         report_unreadable(problems, len(chosen))
-        report_frames(path, chosen)
         return _fitted([one.picture for one in read if one.picture], levels, len(names), tuple(problems), source)
-    return _sample_of(load_scenes(DataConfig(name=source).resolved(), "train").images, source)
+    return _sample_of(load_scenes(replace(settings, name=source).resolved(), "train").images, source)
 
 
 def _sample_of(images: Sequence[Image.Image] | np.ndarray, source: str) -> Sample:
@@ -194,7 +199,7 @@ def _fitted(
     source: str,
 ) -> Sample:
     if not pictures:
-        raise ValueError(f"{source} holds no picture that can be read")
+        raise ValueError(f"{source} holds no picture that can be read" + (f": {problems[0]}" if problems else ""))
     width, height = (int(np.median([picture.size[axis] for picture in pictures])) for axis in (0, 1))
     fitted = _shape(min(SIDE, max(width, height)), (width, height))
     pixels = np.stack([letterbox(picture, (3, *fitted)).pixels for picture in pictures])

@@ -12,13 +12,18 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from PIL import Image
 
-from airjax.data.folder import AHEAD, Read, list_pictures, read_pictures, report_frames, report_unreadable
-from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox
+from airjax.config import check_channels
+from airjax.data.ahead import AHEAD, Read, raw_pictures, read_pictures
+from airjax.data.folder import list_numbers, list_pictures, report_unreadable
+from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox, levels_of_16_bits
+from airjax.data.reading import split
 from airjax.inference.infer import Found, describe_found, find_and_count
 from airjax.inference.masks import label_images
 from airjax.interfaces import regions
 from airjax.models.base import Family
 
+LOOKED_AT = 100
+"""Number of pictures, spread evenly over all, by which levels are chosen where none are given."""
 FULL = 0.05
 """Share of pictures with the largest count from which on that is doubted."""
 _logger = logging.getLogger(__name__)
@@ -32,7 +37,7 @@ class Pictures(NamedTuple):
 
     Attributes:
         root: the folder that names are relative to.
-        names: paths below it, with forward slashes.
+        names: paths below it, with forward slashes; pictures that share a file have numbers (`airjax.data.reading`).
         strict: whether an unreadable picture is an error; otherwise it is skipped.
     """
 
@@ -41,31 +46,46 @@ class Pictures(NamedTuple):
     strict: bool
 
 
-def gather(paths: Sequence[Path]) -> Pictures:
-    """List the named files, or all pictures of one folder.
+def gather(paths: Sequence[Path], every: int = 1) -> Pictures:
+    """List the pictures of the named files, or all pictures of one folder.
 
     A named file must be readable; unreadable files of a folder are skipped.
 
+    Args:
+        paths: files, single pictures of files (`stack.tif#3`), or one folder.
+        every: of a file with several pictures, only every so many-th is taken.
+
     Raises:
         FileNotFoundError: a path doesn't exist.
-        ValueError: there are no pictures, a folder is named beside other paths, or a file is named twice.
+        ValueError: there are no pictures, a folder is named beside other paths, or a picture is named twice.
     """
     if not paths:
         raise ValueError("images must name at least one file or a folder, got none")
     if any(path.is_dir() for path in paths):
         if len(paths) > 1:
             raise ValueError(f"images must be files, or one folder, got a folder among {len(paths)} paths")
-        names = list_pictures(paths[0])
-        report_frames(paths[0], names)
-        return Pictures(paths[0], names, strict=False)
+        return Pictures(paths[0], list_pictures(paths[0], every), strict=False)
     for path in paths:
-        if not path.is_file():
+        if path.is_file() and split(str(path))[1] is not None:
+            raise ValueError(f"{path} is named like picture {split(str(path))[1]} of another file; rename it")
+        if not Path(split(str(path))[0]).is_file():
             raise FileNotFoundError(f"{path} does not exist or is not a file")
-    names = [str(path) for path in paths]
+    names = list_numbers(Path(), [str(path) for path in paths], every)
     if len(set(names)) < len(names):
         raise ValueError("images must be different files, got one twice")
-    report_frames(Path(), names)
     return Pictures(Path(), names, strict=True)
+
+
+def choose_levels(pictures: Pictures, channels: tuple[int, ...] | None = None) -> Levels | None:
+    """Choose levels for pictures of which nothing is known, and log them; None: the most that their bits hold.
+
+    See `airjax.data.images.levels_of_16_bits`. Up to `LOOKED_AT` pictures are read, if all have 16 bits.
+    """
+    some = pictures.names[:: -(-len(pictures.names) // LOOKED_AT)]
+    levels = levels_of_16_bits(raw_pictures(pictures.root, some, channels))
+    if levels:
+        _logger.info("the pictures use %d of 16 bits: --levels 0 %d 1", int(levels[1]).bit_length(), levels[1])
+    return levels
 
 
 @dataclass(frozen=True)
@@ -79,6 +99,7 @@ class Inference:
         samples: trajectories for p(n | x).
         key: random key; each batch derives its own from its index.
         levels: how values of the pictures become black, white and grey; see `airjax.data.images.plain`.
+        channels: channels of the pictures to pick; see `airjax.data.images.pick`.
     """
 
     model: Family
@@ -87,6 +108,10 @@ class Inference:
     samples: int
     key: PRNGKeyArray
     levels: Levels | None = None
+    channels: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        check_channels(self.channels)
 
     def batches(self, first: int = 0, watch: Watch | None = None) -> Iterator[list[dict[str, Any]]]:
         """Infer batch by batch, from batch `first` on.
@@ -103,7 +128,8 @@ class Inference:
         Raises:
             ValueError: `samples` is below 1; a picture can't be read, if that is an error.
         """
-        read = read_pictures(self.pictures.root, self.pictures.names[first * AHEAD :], self.levels)
+        names = self.pictures.names[first * AHEAD :]
+        read = read_pictures(self.pictures.root, names, self.levels, self.channels)
         counts = []
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))

@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from airjax.data.reading import split
 from airjax.inference.segmentation import coco_installed
 from airjax.interfaces import formats, infer_files, regions
 from airjax.interfaces.journal import Journal
@@ -107,7 +108,7 @@ def _check(outputs: Outputs, pictures: infer_files.Pictures, force: bool) -> Non
     files = {_file_name(pictures, name) for name in pictures.names}
     if outputs.folders and len(files) < len(pictures.names):
         raise ValueError("images must have different names to be written to one folder, got two of one name")
-    sources = {(pictures.root / name).resolve() for name in pictures.names}
+    sources = {(pictures.root / split(name)[0]).resolve() for name in pictures.names}
     written = {path.resolve() for path in outputs.paths} | {
         folder / name for folder in outputs.folders for name in files
     }
@@ -154,4 +155,5 @@ def _describe_inference(inference: infer_files.Inference) -> dict[str, Any]:
         "samples": inference.samples,
         "key": np.asarray(inference.key).tolist(),
         "levels": inference.levels,
+        "channels": inference.channels,
     }

@@ -285,7 +285,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             ValueError: the model is one of objects in 3D.
             RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
         """
-        model, config, polarity, _ = pretrained.from_pretrained(source)
+        model, config, polarity, *_ = pretrained.from_pretrained(source)
         if config.objects != ModelConfig.objects:
             raise ValueError(f"the estimator takes models of patches, not of {config.objects}")
         shape = shape_of(*model.image_shape)

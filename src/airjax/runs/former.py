@@ -13,11 +13,13 @@ REMOVED = {"count_rate": 1.0, "count_table": []}
 """Settings that are gone, with the default that still means nothing."""
 ADDED = {
     "edge": 0.15,
+    "every": 1,
     "height": None,
     "levels": None,
     "paste": 0.0,
     "paste_alone": 200,
     "pasted_scenes": 3_000,
+    "pick_channels": None,
     "sd_gain": 0.0,
 }
 """Settings that records of former versions lack, with the value that they had in effect."""

@@ -22,7 +22,8 @@ from commands import call, refused
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from airjax.data.images import letterbox, open_picture
+from airjax.data.images import letterbox
+from airjax.data.reading import open_picture
 from airjax.inference import infer
 from airjax.interfaces.serve import answers, create_app, held_out_pictures
 from airjax.interfaces.serve.app import STATIC

@@ -49,7 +49,14 @@ def _app(source: str | None) -> FastAPI:
     model = trained.model
     _logger.info("compiling")
     pictures = held_out_pictures(folder) if model.stage is None and (folder / RECORD).is_file() else None
-    return create_app(model, name=folder.resolve().name, pictures=pictures, beside=beside, levels=trained.levels)
+    return create_app(
+        model,
+        name=folder.resolve().name,
+        pictures=pictures,
+        beside=beside,
+        levels=trained.levels,
+        channels=trained.pick_channels,
+    )
 
 
 def _serve(app: FastAPI, listener: socket.socket) -> None:

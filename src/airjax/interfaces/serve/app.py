@@ -1,7 +1,7 @@
 """The page and its JSON API."""
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ from jaxtyping import UInt8
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airjax.data.batches import channels_first
-from airjax.data.images import FORMATS, Levels, is_on_light, letterbox, open_picture, shape_of
+from airjax.data.images import Levels, is_on_light, letterbox, shape_of
+from airjax.data.reading import FORMATS, open_picture
 from airjax.interfaces.serve.answers import SAMPLES, Answers
 from airjax.interfaces.serve.middleware import Guard, refusal
 from airjax.interfaces.serve.requests import (
@@ -49,6 +50,7 @@ def create_app(
     pictures: UInt8[np.ndarray, "n c h w"] | None = None,
     beside: Family | None = None,
     levels: Levels | None = None,
+    channels: tuple[int, ...] | None = None,
     places: int = PLACES,
 ) -> FastAPI:
     """Make the page of a model, and optionally of a second one.
@@ -62,6 +64,7 @@ def create_app(
         pictures: Scenes to show on demand; None: samples from the prior. A 3D model shows tables instead.
         beside: A 3D model to show beside a 2D one.
         levels: How values of pictures become black, white and grey for a 2D model (`airjax.data.images.plain`).
+        channels: Channels of pictures to pick for a 2D model (`airjax.data.images.pick`).
         places: Number of requests to a model that run or wait; one more gets a 503.
 
     Raises:
@@ -80,7 +83,7 @@ def create_app(
         return JSONResponse(shared | cards)
 
     if answers is not None:
-        _add_pictures(app, model, levels, answers, for_answers)
+        _add_pictures(app, model, partial(_decoded, levels=levels, channels=channels), answers, for_answers)
     if tables is not None:
         for_tables.begin(*tables.warm())
         _add_tables(app, tables, for_tables)
@@ -108,12 +111,14 @@ def _empty_app(*workers: Worker) -> FastAPI:
     return app
 
 
-def _add_pictures(app: FastAPI, model: Family, levels: Levels | None, answers: Answers, worker: Worker) -> None:
+def _add_pictures(
+    app: FastAPI, model: Family, decoded: Callable[..., np.ndarray], answers: Answers, worker: Worker
+) -> None:
     @app.post("/api/infer")
     async def infer(request: Request) -> JSONResponse:
         kind = content_type(request, "application/json", *(f"image/{name.lower()}" for name in FORMATS))
         body = await read_body(request)
-        pixels = _drawn if kind == "application/json" else partial(_decoded, levels=levels)
+        pixels = _drawn if kind == "application/json" else decoded
         return JSONResponse(await worker.run(lambda: answers.infer(checked(lambda: pixels(model, body)))))
 
     @app.post("/api/scene")
@@ -165,8 +170,11 @@ def _drawn(model: Family, body: bytes) -> UInt8[np.ndarray, "c h w"]:
     return channels_first(values[None].astype(np.uint8))[0]
 
 
-def _decoded(model: Family, body: bytes, levels: Levels | None) -> UInt8[np.ndarray, "c h w"]:
+def _decoded(
+    model: Family, body: bytes, levels: Levels | None, channels: tuple[int, ...] | None
+) -> UInt8[np.ndarray, "c h w"]:
     """Decode and letterbox a picture; invert it if the model expects light objects on black and its border is light."""
-    picture = open_picture(io.BytesIO(body), "the picture", levels=levels, max_pixels=MAX_PIXELS, formats=FORMATS)
+    reading = {"levels": levels, "channels": channels, "max_pixels": MAX_PIXELS, "formats": FORMATS}
+    picture = open_picture(io.BytesIO(body), "the picture", **reading)
     invert = model.on_black and is_on_light(picture)
     return letterbox(picture, model.image_shape, invert=invert).pixels

@@ -24,7 +24,7 @@ from airjax.models.build import build_model
 from airjax.runs import checkpoint, record
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT = 3
+FORMAT = 4
 _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
 _MOST = 100_000
@@ -32,7 +32,7 @@ _MOST = 100_000
 _MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
 _MOST_OBJECTS = 1_000
-_KEYS = {"format", "image_shape", "levels", "model", "polarity", "sha256"}
+_KEYS = {"format", "image_shape", "levels", "model", "pick_channels", "polarity", "sha256"}
 
 
 class PretrainedError(RuntimeError):
@@ -47,12 +47,14 @@ class Trained(NamedTuple):
         config: the configuration it was built from.
         polarity: `dark` if it was trained on inverted pictures of dark objects.
         levels: the values of pictures that became black and white, and gamma; None: the full range, and 1.
+        pick_channels: the channels taken of its pictures, from 1 on; None: all.
     """
 
     model: Family
     config: ModelConfig
     polarity: PolarityKind
     levels: Levels | None
+    pick_channels: tuple[int, ...] | None
 
 
 def names() -> list[str]:
@@ -89,7 +91,8 @@ def from_pretrained(source: str | Path) -> Trained:
             return _read(packaged)
     if (folder / record.RECORD).is_file():
         config = record.read_record(folder).config
-        return Trained(record.load_model(folder), config.model, config.data.polarity, config.data.levels)
+        data = config.data
+        return Trained(record.load_model(folder), config.model, data.polarity, data.levels, data.pick_channels)
     if folder.is_dir():
         return _read(folder)
     if str(source).count("/") == 1 and not str(source).startswith((".", "/")):
@@ -121,6 +124,7 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
         "model": dataclasses.asdict(trained.config),
         "polarity": trained.polarity,
         "levels": trained.levels,
+        "pick_channels": trained.pick_channels,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -165,7 +169,7 @@ def _read(folder: Path) -> Trained:
     path = folder / CONFIG
     content = _bytes(path, _MOST_JSON)
     try:
-        config, shape, polarity, levels, digest = _parse(json.loads(content))
+        config, shape, polarity, levels, channels, digest = _parse(json.loads(content))
         build = lambda: build_model(config, shape, key=jax.random.PRNGKey(0))
         expected = eqx.filter_eval_shape(build)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
@@ -173,7 +177,7 @@ def _read(folder: Path) -> Trained:
     weights = _bytes(folder / WEIGHTS, _MOST_BYTES)
     if hashlib.sha256(weights).hexdigest() != digest:
         raise PretrainedError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CONFIG}")
-    return Trained(_restore(weights, expected, folder / WEIGHTS), config, polarity, levels)
+    return Trained(_restore(weights, expected, folder / WEIGHTS), config, polarity, levels, channels)
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -199,11 +203,11 @@ def _restore(weights: bytes, expected: Family, path: Path) -> Family:
 
 def _parse(
     content: Any,
-) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, Levels | None, str]:
+) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, Levels | None, tuple[int, ...] | None, str]:
     """Check every value of a configuration before a model is built from it."""
     form = content.get("format") if isinstance(content, Mapping) else FORMAT
-    if form in (1, 2):  # 1: former names of settings and weights; 1 and 2: no levels
-        content = {**content, "levels": None}
+    if form in (1, 2, 3):  # 1: former names of settings and weights; 1 and 2: no levels; 1 to 3: no pick_channels
+        content = {**content, "pick_channels": None} | ({"levels": None} if form < 3 else {})
     elif form != FORMAT:
         raise ValueError(f"format must be from 1 to {FORMAT}, got {form}; a newer airjax may read it")
     if not isinstance(content, Mapping) or content.keys() != _KEYS:
@@ -212,15 +216,16 @@ def _parse(
     if len(shape) != 3 or shape[0] not in (1, 3) or not all(type(s) is int and 1 <= s <= _MOST_SIDE for s in shape):
         raise ValueError(f"image_shape must be channels (1 or 3), height and width (at most {_MOST_SIDE}), got {shape}")
     config = _model_config(content["model"])
-    if form != FORMAT and shape[1] != shape[2] and config.objects == "patches":
+    if form in (1, 2) and shape[1] != shape[2] and config.objects == "patches":
         raise ValueError(f"it is of format {form}, in which windows of oblong images were stretched; train it again")
     if content["polarity"] not in ("light", "dark"):
         raise ValueError(f"polarity must be light or dark, got {content['polarity']}")
     levels = None if content["levels"] is None else tuple(content["levels"])
-    DataConfig(levels=levels)  # type: ignore[arg-type]  # checks them
+    channels = None if content["pick_channels"] is None else tuple(content["pick_channels"])
+    DataConfig(levels=levels, pick_channels=channels)  # type: ignore[arg-type]  # checks them
     if not isinstance(content["sha256"], str):
         raise ValueError("sha256 must be text")
-    return config, (shape[0], shape[1], shape[2]), content["polarity"], levels, content["sha256"]  # type: ignore[return-value]
+    return config, (shape[0], shape[1], shape[2]), content["polarity"], levels, channels, content["sha256"]  # type: ignore[return-value]
 
 
 def _model_config(values: dict[str, Any]) -> ModelConfig:

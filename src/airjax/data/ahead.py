@@ -1,0 +1,127 @@
+"""Read many pictures in order, a few of them ahead on other threads; each file with several is opened once."""
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from PIL import Image
+
+from airjax.data.images import Levels, Raw, find_levels, plain
+from airjax.data.reading import Opened, decode, open_file, split
+
+AHEAD = 64
+"""Number of pictures that are decoded ahead: few enough to fit into memory."""
+T = TypeVar("T")
+
+
+class Read(NamedTuple):
+    """Result of reading a picture.
+
+    Attributes:
+        name: its path below the root, with forward slashes, and its number in the file if there are several.
+        picture: the picture; None if it can't be read.
+        problem: the reason why it can't be read; None if it can.
+    """
+
+    name: str
+    picture: Image.Image | None
+    problem: str | None
+
+
+def read_pictures(
+    root: Path, names: Sequence[str], levels: Levels | None = None, channels: tuple[int, ...] | None = None
+) -> Iterator[Read]:
+    """Read pictures in the given order.
+
+    Args:
+        root: the folder.
+        names: names of pictures below it; those of one file should follow each other.
+        levels: how values become black, white and grey, as in `images.plain`.
+        channels: channels to pick, as in `images.pick`.
+    """
+    read = lambda opened, name: plain(decode(opened, name, split(name)[1], channels), name, levels)
+    for one in _each(root, names, read):
+        yield Read(*one)
+
+
+def raw_pictures(
+    root: Path, names: Sequence[str], channels: tuple[int, ...] | None = None
+) -> Iterator[Image.Image | Raw]:
+    """Read pictures as they are; those that can't be read are left out, as `read_pictures` reports them."""
+    read = lambda opened, name: decode(opened, name, split(name)[1], channels)
+    for _, picture, _ in _each(root, names, read):
+        if picture is not None:
+            yield picture
+
+
+def folder_levels(root: Path, names: Sequence[str], channels: tuple[int, ...] | None = None) -> Levels | None:
+    """Choose how values of a folder's pictures become black, white and grey; see `images.find_levels`."""
+    return find_levels(raw_pictures(root, names, channels))
+
+
+def _each(
+    root: Path, names: Sequence[str], read: Callable[[Opened, str], T]
+) -> Iterator[tuple[str, T | None, str | None]]:
+    """Yield each name with what is read, or a problem; one thread reads those of a file that follow each other."""
+    files = _Files(root)
+    try:
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(names), AHEAD):
+                groups = [
+                    list(group) for _, group in groupby(names[start : start + AHEAD], lambda name: split(name)[0])
+                ]
+                for results in pool.map(lambda group: _read_group(files, group, read), groups):
+                    yield from results
+                following = names[start + AHEAD : start + AHEAD + 1]
+                files.close(but={split(name)[0] for name in following})
+    finally:
+        files.close()
+
+
+def _read_group(
+    files: "_Files", names: list[str], read: Callable[[Opened, str], T]
+) -> list[tuple[str, T | None, str | None]]:
+    """Read pictures of one file."""
+    file = split(names[0])[0]
+    try:
+        opened = files.take(file)
+    except (ValueError, OSError) as error:
+        return [(name, None, str(error)) for name in names]
+    results = []
+    for name in names:
+        try:
+            results.append((name, read(opened, name), None))
+        except (ValueError, OSError) as error:
+            results.append((name, None, str(error)))
+    files.give(file, opened)
+    return results
+
+
+class _Files:
+    """Open files, each used by one thread at a time. Those with several pictures stay open for the next ones."""
+
+    def __init__(self, root: Path):
+        self._root, self._open, self._lock = root, {}, threading.Lock()
+
+    def take(self, file: str) -> Opened:
+        """Open a file, or return it if it is open and not in use."""
+        with self._lock:
+            if file in self._open:
+                return self._open.pop(file)
+        return open_file(self._root / file, file)
+
+    def give(self, file: str, opened: Opened) -> None:
+        """Put a file back."""
+        with self._lock:
+            if len(opened) > 1 and file not in self._open:
+                self._open[file] = opened
+                return
+        opened.close()
+
+    def close(self, but: Collection[str] = ()) -> None:
+        """Close files that are not in use, but some."""
+        for file in self._open.keys() - set(but):
+            self._open.pop(file).close()
