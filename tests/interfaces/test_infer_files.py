@@ -55,7 +55,7 @@ def test_going_on_from_a_batch_finds_the_same(inference):
 @pytest.mark.slow
 def test_pictures_of_the_other_polarity_are_doubted(inference, tiny_model, root, tmp_path, caplog):
     next(inference.batches())
-    assert not caplog.text
+    assert "--polarity" not in caplog.text
     next(replace(inference, invert=True).batches())
     assert "--polarity light" in caplog.text
     Image.new("L", (24, 24), 255).save(tmp_path / "paper.png")
@@ -68,7 +68,7 @@ def test_pictures_of_the_other_polarity_are_doubted(inference, tiny_model, root,
     next(replace(inference, pictures=paper, invert=True).batches())
     grounded = tiny_model(background=LinearBackground((1, 12, 12), components=2))
     next(replace(inference, pictures=paper, model=grounded).batches())
-    assert not caplog.text
+    assert "--polarity" not in caplog.text
 
 
 def test_a_damaged_file_that_was_named_is_an_error(model, root):
@@ -222,17 +222,3 @@ def test_results_are_plain_json(inference, outputs):
     output_files.to_files(inference, outputs, progress=False)
     results = json.loads(outputs.coco.read_text())
     assert {"image_id", "category_id", "bbox", "score", "segmentation"} == results[0].keys()
-
-
-def test_counts_as_high_as_the_model_can_find_are_doubted(inference, caplog):
-    list(inference.batches())
-    most = inference.model.max_objects
-    counted = [line["count"] for batch in inference.batches() for line in batch if "count" in line]
-    full = counted.count(most)
-    assert (f"{full} of {len(counted)} pictures hold {most} objects" in caplog.text) == (full > 0.05 * len(counted))
-    caplog.clear()
-    inference._doubt_counts(np.array([most] * 2 + [0] * 18))
-    assert f"2 of 20 pictures hold {most} objects, the most that this model can find" in caplog.text
-    caplog.clear()
-    inference._doubt_counts(np.array([most] + [0] * 19))
-    assert not caplog.text

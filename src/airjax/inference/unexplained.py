@@ -41,7 +41,7 @@ def sides(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> tup
         The common side of what stands out from the background that the model infers, 0 if nothing stands out; and the
         side of the objects that the model has learned.
     """
-    away = np.moveaxis(images / 255.0 - found.canvases[:, 0], 1, -1)
+    away = np.moveaxis(images / np.float32(255) - found.canvases[:, 0], 1, -1)
     smooth = np.abs(ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))).max(axis=-1)
     threshold = STANDING_OUT * float(smooth.max())
     boxes = label_pieces(smooth, threshold)[0] if threshold > least_difference(away) else [np.zeros((0, 4))]

@@ -15,17 +15,16 @@ from PIL import Image
 from airjax.config import check_channels
 from airjax.data.ahead import AHEAD, Read, raw_pictures, read_pictures
 from airjax.data.folder import list_numbers, list_pictures, report_unreadable
-from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox, levels_of_16_bits
+from airjax.data.images import Letterboxed, Levels, Placement, letterbox, levels_of_16_bits, stack
 from airjax.data.reading import split
 from airjax.inference.infer import Found, describe_found, find_and_count
 from airjax.inference.masks import label_images
 from airjax.interfaces import regions
+from airjax.interfaces.doubts import Doubts, doubt_polarity
 from airjax.models.base import Family
 
 LOOKED_AT = 100
 """Number of pictures, spread evenly over all, by which levels are chosen where none are given."""
-FULL = 0.05
-"""Share of pictures with the largest count from which on that is doubted."""
 _logger = logging.getLogger(__name__)
 
 Watch = Callable[[Image.Image, dict[str, Any], np.ndarray], None]
@@ -130,39 +129,18 @@ class Inference:
         """
         names = self.pictures.names[first * AHEAD :]
         read = read_pictures(self.pictures.root, names, self.levels, self.channels)
-        counts = []
+        doubts = Doubts(self.model)
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))
             if index == first:
-                self._doubt_polarity([one.picture for one in batch if one.picture])
+                doubt_polarity(self.model, [one.picture for one in batch if one.picture], inverted=self.invert)
             inferred = self._describe(batch, index)
-            counts += [line["count"] for line in inferred.lines if "count" in line]
+            if inferred.fitted:
+                doubts.see(stack(inferred.fitted.values()), inferred.found)
             if watch:
                 self._show(batch, inferred, watch)
             yield inferred.lines
-        self._doubt_counts(np.array(counts))
-
-    def _doubt_counts(self, counts: np.ndarray) -> None:
-        """Warn if many pictures hold as many objects as the model can find, so that there may be more."""
-        most = self.model.max_objects
-        if (full := np.sum(counts == most)) > FULL * len(counts):
-            _logger.warning(
-                "%d of %d pictures hold %d objects, the most that this model can find (--max-objects in training): "
-                "they may hold more",
-                *(full, len(counts), most),
-            )
-
-    def _doubt_polarity(self, pictures: list[Image.Image]) -> None:
-        """Warn about pictures with a light background where the model expects a black one."""
-        if not pictures or not self.model.on_black:
-            return
-        light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
-        if light != self.invert:
-            seen, other = ("light", "dark") if light else ("dark", "light")
-            _logger.warning(
-                "the pictures have a %s background, which this model takes for objects; did you mean --polarity %s?",
-                *(seen, other),
-            )
+        doubts.report()
 
     def _show(self, batch: list[Read], inferred: "_Inferred", watch: Watch) -> None:
         """Call `watch` with every readable picture of a batch; its label images are made one by one."""
@@ -184,7 +162,7 @@ class Inference:
             {"image": one.name, "id": place, **placed.get(one.name, {"problem": one.problem})}
             for one, place in zip(batch, places)
         ]
-        return _Inferred(lines, fitted, found)
+        return _Inferred(lines, fitted, jax.tree.map(lambda x: x[: len(fitted)], found))
 
     def _infer(self, pixels: list[np.ndarray], index: int) -> tuple[Found, np.ndarray]:
         """Infer a batch, padded to a fixed size so that one compiled program serves all; results are padded, too."""

@@ -1,0 +1,94 @@
+"""Warnings about results of inference: what the model can't know, because pictures differ from those of training."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from airjax.data.images import is_on_light
+from airjax.inference.infer import Found
+from airjax.inference.unexplained import sides, unexplained
+from airjax.models.air import AIR
+from airjax.models.base import Family
+
+FULL = 0.05
+"""Share of pictures with the largest count from which on that is doubted."""
+MANY = 0.1
+"""Share of pictures with something unexplained from which on that is told."""
+ALIKE = 1.8
+"""Largest ratio between the common side of what stands out and that of learned objects; its inverse is the least."""
+_logger = logging.getLogger(__name__)
+
+
+def doubt_polarity(model: Family, pictures: Sequence[Image.Image], *, inverted: bool) -> None:
+    """Warn about pictures with a light background where the model expects a black one.
+
+    Args:
+        model: the model.
+        pictures: some of the pictures.
+        inverted: whether dark and light are swapped before inference.
+    """
+    if not pictures or not model.on_black:
+        return
+    light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
+    if light != inverted:
+        seen, other = ("light", "dark") if light else ("dark", "light")
+        _logger.warning(
+            "the pictures have a %s background, which this model takes for objects; did you mean --polarity %s?",
+            *(seen, other),
+        )
+
+
+@dataclass
+class Doubts:
+    """Doubts about pictures that have been inferred.
+
+    Attributes:
+        model: the model.
+        total: number of pictures so far.
+        full: number of those with the largest count.
+        left: number of those with something that no object explains.
+    """
+
+    model: Family
+    total: int = 0
+    full: int = 0
+    left: int = 0
+
+    def see(self, images: UInt8[np.ndarray, "n c h w"], found: Found) -> None:
+        """Look at a batch of images and what was found in them; warn if things in the first differ in size."""
+        if not self.total and len(images):
+            self._doubt_size(images, found)
+        self.total += len(images)
+        self.full += int(np.sum(found.count == self.model.max_objects))
+        self.left += int(np.sum(unexplained(self.model, images, found)))
+
+    def _doubt_size(self, images, found) -> None:
+        if not isinstance(self.model, AIR):
+            return
+        common, learned = sides(self.model, images, found)
+        if common and not 1 / ALIKE <= common / learned <= ALIKE:
+            height, width = images.shape[2:]
+            _logger.warning(
+                "what stands out in the pictures is about %.0f pixels long in images of %d x %d, and the objects that "
+                "this model has learned %.0f: it may not find them; scale the pictures, or cut tiles out of them",
+                *(common, width, height, learned),
+            )
+
+    def report(self) -> None:
+        """Warn if many pictures hold as many objects as the model can find, or things that no object explains."""
+        if self.full > FULL * self.total:
+            _logger.warning(
+                "%d of %d pictures hold %d objects, the most that this model can find (--max-objects in training): "
+                "they may hold more",
+                *(self.full, self.total, self.model.max_objects),
+            )
+        if self.left > MANY * self.total:
+            _logger.warning(
+                "%d of %d pictures show something that no object explains: other things, or another background, than "
+                "in training?",
+                *(self.left, self.total),
+            )
