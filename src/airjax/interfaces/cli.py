@@ -158,6 +158,7 @@ def infer(
     overlay: Path | None = None,
     labels: Path | None = None,
     table: Path | None = None,
+    rois: Path | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -179,13 +180,15 @@ def infer(
         overlay: Folder for copies of the pictures with boxes drawn in.
         labels: Folder for label images: 16-bit PNG, 0 for the background, 1, 2, ... for the objects.
         table: Write a .csv or .parquet file of measurements: area, centroid, mean intensity of every object.
+        rois: Folder for outlines of objects as ImageJ regions, a .zip file for each picture.
         force: Replace outputs that exist.
         quiet: Show no progress bar.
     """
     from airjax.interfaces import infer_files, output_files
     from airjax.runs.pretrained import from_pretrained
 
-    pictures, outputs = infer_files.gather(images, every), output_files.Outputs(coco, parquet, overlay, labels, table)
+    pictures = infer_files.gather(images, every)
+    outputs = output_files.Outputs(coco, parquet, overlay, labels, table, rois)
     trained, random = from_pretrained(run), key(seed)
     invert = (polarity or trained.polarity) == "dark"
     channels = pick_channels or trained.pick_channels

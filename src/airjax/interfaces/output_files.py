@@ -20,6 +20,7 @@ from airjax.data.reading import split
 from airjax.inference.segmentation import coco_installed
 from airjax.interfaces import formats, infer_files, regions
 from airjax.interfaces.journal import Journal
+from airjax.interfaces.rois import check_rois, write_rois
 
 _logger = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Outputs(NamedTuple):
         overlay: a folder for pictures with boxes.
         labels: a folder for label images (`airjax.interfaces.regions.write_labels`).
         table: a table of measurements (`airjax.interfaces.formats.write_table`).
+        rois: a folder for archives of ImageJ regions (`airjax.interfaces.rois.write_rois`).
     """
 
     coco: Path | None = None
@@ -40,11 +42,12 @@ class Outputs(NamedTuple):
     overlay: Path | None = None
     labels: Path | None = None
     table: Path | None = None
+    rois: Path | None = None
 
     @property
     def folders(self) -> list[Path]:
         """List the requested outputs that are folders."""
-        return [path for path in (self.overlay, self.labels) if path is not None]
+        return [path for path in (self.overlay, self.labels, self.rois) if path is not None]
 
     @property
     def paths(self) -> list[Path]:
@@ -109,11 +112,12 @@ def _check(outputs: Outputs, pictures: infer_files.Pictures, force: bool) -> Non
     if outputs.folders and len(files) < len(pictures.names):
         raise ValueError("images must have different names to be written to one folder, got two of one name")
     sources = {(pictures.root / split(name)[0]).resolve() for name in pictures.names}
-    written = {path.resolve() for path in outputs.paths} | {
-        folder / name for folder in outputs.folders for name in files
-    }
+    inside = {folder / name for folder in (outputs.overlay, outputs.labels) if folder for name in files}
+    written = {path.resolve() for path in outputs.paths} | inside
     if replaced := {path.resolve() for path in written} & sources:
         raise ValueError(f"outputs must not replace pictures, but would replace {min(replaced)}")
+    if outputs.rois:
+        check_rois()
     if outputs.table:
         formats.check_table(outputs.table)
     if outputs.parquet:
@@ -128,6 +132,9 @@ def _watches(outputs: Outputs, inference: infer_files.Inference) -> dict[str, in
         watches["overlay"] = lambda picture, line, _: formats.write_overlay(picture, line, target(overlay, line))
     if (folder := outputs.labels) is not None:
         watches["labels"] = lambda _, line, labels: regions.write_labels(labels, target(folder, line))
+    if (regions_of := outputs.rois) is not None:
+        archive = lambda line: regions_of / _file_name(inference.pictures, line["image"], ".zip")
+        watches["rois"] = lambda _, line, labels: write_rois(labels, archive(line))
     if outputs.table:
         channels = inference.model.image_shape[0]
         watches["table"] = lambda picture, line, labels: regions.add_measurements(line, labels, picture, channels)
@@ -138,10 +145,10 @@ def _watches(outputs: Outputs, inference: infer_files.Inference) -> dict[str, in
     return watches
 
 
-def _file_name(pictures: infer_files.Pictures, name: str) -> str:
+def _file_name(pictures: infer_files.Pictures, name: str, suffix: str = ".png") -> str:
     """Return the name, in a folder of outputs, of the file for a picture."""
     name = Path(name).name if pictures.strict else name
-    return name if name.endswith(".png") else f"{name}.png"
+    return name if name.endswith(suffix) else f"{name}{suffix}"
 
 
 def _describe_inference(inference: infer_files.Inference) -> dict[str, Any]:
