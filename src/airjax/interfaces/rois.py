@@ -44,8 +44,10 @@ def outline(mask: Bool[np.ndarray, "h w"]) -> Int32[np.ndarray, "k 2"]:
         The corners (x, y) of the outline, clockwise, in pixel edges: that of the first pixel alone is (0, 0), (1, 0),
         (1, 1), (0, 1).
     """
-    parts, _ = ndimage.label(mask)
-    whole = np.pad(ndimage.binary_fill_holes(parts == np.argmax(np.bincount(parts[mask]))), 1)
+    parts = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, output=parts)
+    largest = parts == np.argmax(np.bincount(parts[mask]))
+    whole = np.asarray(ndimage.binary_fill_holes(np.pad(largest, 1)), bool)
     leads = defaultdict(list)
     for (dy, dx), corners in _SIDES.items():
         y, x = np.nonzero(whole & ~np.roll(whole, (-dy, -dx), (0, 1)))
