@@ -21,7 +21,7 @@ from airjax.sklearn import AIR
 
 QUICK = (
     *("--scenes", "16", "--held-out-scenes", "8", "--canvas", "12", "--steps", "2", "--batch", "4", "--chunk", "1"),
-    *("--hidden", "8", "--embed-channels", "2", "--embed-hidden", "8", "--head-hidden", "8", "--quiet"),
+    *("--embed-channels", "2", "--embed-hidden", "8", "--head-hidden", "8", "--quiet"),
 )
 
 
