@@ -198,10 +198,12 @@ def test_colours_are_measured_one_by_one_and_an_object_without_a_pixel_is_not():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), np.uint8)
     labels = np.zeros((5, 6), np.uint16)
     labels[1:3, 2:5] = 2
-    one = {"objects": [{}, {}]}
+    object_ = {"box": [0.0, 0.0, 1.0, 1.0], "presence": 1.0}
+    one = {"image": "a.png", "id": 1, "count": 2, "objects": [dict(object_), dict(object_)]}
     regions.add_measurements(one, labels, Image.fromarray(pixels), 3)
-    assert regions.row(one["objects"][0]) == {"area": 0}
-    row = regions.row(one["objects"][1])
+    without, row = regions.rows(one)
+    assert without["area"] == 0
+    assert not without.keys() & {"centroid_x", "mean_intensity", "mean_intensity_red"}
     assert (row["area"], row["centroid_x"], row["centroid_y"]) == (6, 3.5, 2.0)
     means = [row[f"mean_intensity_{name}"] for name in ("red", "green", "blue")]
     np.testing.assert_allclose(means, pixels[1:3, 2:5].mean((0, 1)), atol=1e-4)

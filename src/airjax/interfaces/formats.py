@@ -126,39 +126,25 @@ def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> N
         ValueError: see `check_table`.
     """
     check_table(path)
-    intensity = regions.GREY if model.image_shape[0] == 1 else regions.COLOUR
-    floats = ["centroid_x", "centroid_y", *_named("", None), *intensity, "presence"]
-    whole = ["id", "count", "object", "area"]
-    pose = ["position_x", "position_y", "rotation_deg"] if model.stage else []
-    names = ["image", *whole, *floats, *(["identity", *pose] if pose else [])]
-    rows = _chunks((row for one in found for row in _measured(one)), ROWS)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as file:
         if path.suffix == ".csv":
-            _write_csv(rows, file, names)
+            write_csv(found, file, model)
         else:
             import pyarrow as pa
 
-            kinds = dict.fromkeys(whole, pa.int64()) | dict.fromkeys(floats + pose, pa.float64())
-            _write_rows(rows, file, pa.schema([(name, kinds.get(name, pa.string())) for name in names]))
+            types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+            schema = pa.schema([(name, types[kind]) for name, kind in regions.columns(model).items()])
+            _write_rows(_chunks((row for one in found for row in regions.rows(one)), ROWS), file, schema)
 
 
-def _measured(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    picture = {name: one[name] for name in ("image", "id", "count")}
-    for place, found in enumerate(one["objects"], start=1):
-        about = {name: found[name] for name in ("presence", "identity", "rotation_deg") if name in found}
-        about |= dict(zip(("position_x", "position_y"), found.get("position", ())))
-        yield picture | {"object": place} | about | _named("", found["box"]) | regions.row(found)
-    if not one["objects"]:
-        yield picture
-
-
-def _write_csv(chunks: Iterator[list[dict[str, Any]]], file: BinaryIO, names: list[str]) -> None:
+def write_csv(found: Iterable[dict[str, Any]], file: BinaryIO | io.BytesIO, model: Family) -> None:
+    """Write the table of `write_table` as CSV to an open file."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(text, names)
+    writer = csv.DictWriter(text, list(regions.columns(model)))
     writer.writeheader()
-    for rows in chunks:
-        writer.writerows(rows)
+    for one in found:
+        writer.writerows(regions.rows(one))
     text.detach()
 
 

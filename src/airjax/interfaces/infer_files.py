@@ -156,7 +156,7 @@ class Inference:
         fitted = {one.name: letterbox(one.picture, shape, invert=self.invert) for one in batch if one.picture}
         found, posterior = self._infer([one.pixels for one in fitted.values()], index)
         described = describe_found(self.model, found, posterior)
-        placed = {name: _placed(told, fitted[name]) for name, told in zip(fitted, described)}
+        placed = {name: in_own_pixels(told, fitted[name]) for name, told in zip(fitted, described)}
         places = range(index * AHEAD + 1, (index + 1) * AHEAD + 1)
         lines = [
             {"image": one.name, "id": place, **placed.get(one.name, {"problem": one.problem})}
@@ -180,8 +180,8 @@ class _Inferred(NamedTuple):
     found: Found
 
 
-def _placed(found: dict[str, Any], fitted: Letterboxed) -> dict[str, Any]:
-    """Convert the results of a letterboxed picture to its own pixels."""
+def in_own_pixels(found: dict[str, Any], fitted: Letterboxed) -> dict[str, Any]:
+    """Convert the results of a letterboxed picture to its own pixels, and add its `width` and `height`."""
     width, height = fitted.placement.size
     moved = [to_own_pixels(one, fitted.placement) for one in found["objects"]]
     return {"width": width, "height": height, **found, "objects": moved}

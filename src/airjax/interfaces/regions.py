@@ -1,6 +1,7 @@
 """Regions of pictures: the pixels in which each object is seen, as label images, COCO masks and measurements."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from PIL import Image
 from airjax.data.images import Placement
 from airjax.files import write_atomically
 from airjax.inference.segmentation import encode
+from airjax.models.base import Family
 
 GREY = ("mean_intensity",)
 COLOUR = ("mean_intensity_red", "mean_intensity_green", "mean_intensity_blue")
+_BOX = ("x0", "y0", "x1", "y1")
 
 
 def in_picture(labels: UInt16[np.ndarray, "h w"], placement: Placement) -> UInt16[np.ndarray, "height width"]:
@@ -32,11 +35,16 @@ def _nearest(size: int, start: float, factor: float, limit: int) -> np.ndarray:
 
 
 def write_labels(labels: UInt16[np.ndarray, "h w"], path: Path) -> None:
-    """Write a label image as a grey PNG with 16 bits: 0 for the background, 1, ..., count for the objects."""
+    """Write a label image to a file, as `labels_png` encodes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, labels_png(labels))
+
+
+def labels_png(labels: UInt16[np.ndarray, "h w"]) -> bytes:
+    """Encode a label image as a grey PNG with 16 bits: 0 for the background, 1, ..., count for the objects."""
     buffer = io.BytesIO()
     Image.fromarray(labels).save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def add_masks(one: dict[str, Any], labels: UInt16[np.ndarray, "h w"]) -> None:
@@ -66,9 +74,31 @@ def add_measurements(
         found["region"] = {"area": int(area), "centroid": centroid, "mean_intensity": intensity}
 
 
-def row(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of a measured object that tell of its region."""
-    region = found["region"]
-    means = region["mean_intensity"] or ()
-    centroid = dict(zip(("centroid_x", "centroid_y"), region["centroid"] or ()))
-    return {"area": region["area"], **centroid, **dict(zip(GREY if len(means) == 1 else COLOUR, means))}
+def columns(model: Family) -> dict[str, type]:
+    """Return the names and types of the columns of a table of measured objects that `model` has found."""
+    intensity = GREY if model.image_shape[0] == 1 else COLOUR
+    floats = ("centroid_x", "centroid_y", *_BOX, *intensity, "presence")
+    pose = {"identity": str, "position_x": float, "position_y": float, "rotation_deg": float} if model.stage else {}
+    return {
+        "image": str,
+        **dict.fromkeys(("id", "count", "object", "area"), int),
+        **dict.fromkeys(floats, float),
+        **pose,
+    }
+
+
+def rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a picture with measured objects: one for each object, or a single one without any."""
+    picture = {name: one[name] for name in ("image", "id", "count")}
+    for place, found in enumerate(one["objects"], start=1):
+        about = {name: found[name] for name in ("presence", "identity", "rotation_deg") if name in found}
+        about |= dict(zip(("position_x", "position_y"), found.get("position", ())))
+        yield picture | {"object": place} | about | dict(zip(_BOX, found["box"])) | _region(**found["region"])
+    if not one["objects"]:
+        yield picture
+
+
+def _region(area: int, centroid: list[float] | None, mean_intensity: list[float] | None) -> dict[str, Any]:
+    names = GREY if len(mean_intensity or ()) == 1 else COLOUR
+    placed = dict(zip(("centroid_x", "centroid_y"), centroid or ()))
+    return {"area": area, **placed, **dict(zip(names, mean_intensity or ()))}

@@ -175,8 +175,11 @@ class AIR(Family):
 
     def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "k h w"]:
         """Draw one object in its place: k channels as the compositor says (`Compositor.patch_channels`)."""
+        return self._write(where, what, self.image_shape[1:])
+
+    def _write(self, where, what, shape):
         patch = self.compositor.prepare(self.patches.decode(what), self.mean_background, output_bias(self.patches))
-        return windows.write(patch, jnp.exp(where[0]), where[1:], self.image_shape[1:])
+        return windows.write(patch, jnp.exp(where[0]), where[1:], shape)
 
     @property
     def _nothing(self) -> Layers:
@@ -363,11 +366,12 @@ class AIR(Family):
         canvases: Float[Array, "counts c h w"],
     ) -> View:
         """Cut out the glimpses of a scene, and draw each object by itself; see `Family.view`."""
+        side = max(self.image_shape[1:])  # an oblong image would cut off parts of a window of scale 1
 
         def one(where, what, canvas):
             shown = self.compositor.shown(image, canvas)
             glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], self.window)
-            return View(glimpse[: len(image)], self.place(jnp.zeros(3), what)[: len(image)])
+            return View(glimpse[: len(image)], self._write(jnp.zeros(3), what, (side, side))[: len(image)])
 
         # Without residual glimpses, only the background is subtracted from the image.
         empty = jnp.broadcast_to(canvases[:1], canvases[1:].shape)

@@ -101,11 +101,11 @@ class View(NamedTuple):
     Attributes:
         glimpses: x_att without a mask. With `AIR.residual_glimpses` they are cut from the residual, which can be
             negative.
-        objects: each decoded patch, magnified from its window to the size of the image.
+        objects: each decoded patch, magnified from its window to a square as large as the image's longer side.
     """
 
     glimpses: Float[Array, "*n N c p p"]
-    objects: Float[Array, "*n N c h w"]
+    objects: Float[Array, "*n N c s s"]
 
 
 class Family(eqx.Module):

@@ -288,7 +288,10 @@ def test_a_dropped_picture_is_shown_and_its_name_is_only_text(visit, tiny_page, 
     ("file", "said"),
     [
         ({"name": HOSTILE, "mimeType": "image/png", "buffer": b"no picture"}, "damaged"),
-        ({"name": "a.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"}, "content type"),
+        (
+            {"name": "a.svg", "mimeType": "image/svg+xml", "buffer": b"<svg/>"},
+            "a.svg can't be shown: pictures must be PNG",
+        ),
         ({"name": "a.png", "mimeType": "image/png", "buffer": bytes(8_000_001)}, "8 MB"),
     ],
 )

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from airjax.interfaces.serve.answers import held_out_pictures
 from airjax.interfaces.serve.app import create_app as create_app
+from airjax.interfaces.serve.own import Reading
 from airjax.runs.pretrained import from_pretrained, load, names
 from airjax.runs.record import RECORD
 
@@ -49,14 +50,8 @@ def _app(source: str | None) -> FastAPI:
     model = trained.model
     _logger.info("compiling")
     pictures = held_out_pictures(folder) if model.stage is None and (folder / RECORD).is_file() else None
-    return create_app(
-        model,
-        name=folder.resolve().name,
-        pictures=pictures,
-        beside=beside,
-        levels=trained.levels,
-        channels=trained.pick_channels,
-    )
+    reading = Reading(trained.polarity, trained.levels, trained.pick_channels)
+    return create_app(model, name=folder.resolve().name, pictures=pictures, beside=beside, reading=reading)
 
 
 def _serve(app: FastAPI, listener: socket.socket) -> None:

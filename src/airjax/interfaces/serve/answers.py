@@ -16,6 +16,8 @@ from airjax.data.batches import channels_first
 from airjax.inference import infer, sampling
 from airjax.inference.boxes import window_box
 from airjax.inference.infer import Found
+from airjax.interfaces.serve import own
+from airjax.interfaces.serve.own import OwnPicture
 from airjax.interfaces.serve.pictures import as_bytes, encoded, picture, signed
 from airjax.models.base import Family
 from airjax.runs.record import read_record
@@ -54,7 +56,7 @@ def inferred(model: Family, pixels: UInt8[np.ndarray, "c h w"]) -> tuple[Found, 
         {
             "presence": float(found.presence[0, t]),
             "window": found.windows[0, t].tolist(),
-            "box": None if np.isnan(found.boxes[0, t]).any() else found.boxes[0, t].tolist(),
+            "box": found.boxes[0, t].tolist(),
         }
         for t in range(model.max_objects)
     ]
@@ -81,7 +83,7 @@ class Answers:
             infer.check_images(model, pictures)
         self._model, self._pictures = model, pictures
         self.card = self._describe()
-        self.infer(self._random_pixels(0))
+        self.infer_own(own.plain(self._random_pixels(0)), name="")
         self.sample(seed=0, count=None, scale=1.0, temperature=1.0)
 
     def infer(self, pixels: UInt8[np.ndarray, "c h w"]) -> dict[str, Any]:
@@ -90,11 +92,20 @@ class Answers:
         Raises:
             ValueError: the picture has another shape than those the model was trained on.
         """
+        return self._infer(pixels)[1]
+
+    def infer_own(self, picture: OwnPicture, *, name: str) -> dict[str, Any]:
+        """Infer a picture of the user's own, called `name`; to the answer of `infer`, add `own` (`own.describe`)."""
+        found, answer = self._infer(picture.fitted.pixels)
+        posterior = np.array([answer["count_posterior"]], np.float32)
+        return answer | {"own": own.describe(self._model, picture, found, posterior, name)}
+
+    def _infer(self, pixels: UInt8[np.ndarray, "c h w"]) -> tuple[Found, dict[str, Any]]:
         found, answer = inferred(self._model, pixels)
         views = infer.view(self._model, pixels[None], found)
         for step, glimpse, drawn in zip(answer["steps"], views.glimpses[0], views.objects[0]):
             step |= {"glimpse": signed(glimpse), "object": picture(drawn)}
-        return answer
+        return found, answer
 
     def scene(self, *, seed: int) -> dict[str, Any]:
         """Return a held-out scene, or a sample with at least one object if there are none."""

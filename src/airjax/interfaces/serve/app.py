@@ -1,9 +1,7 @@
 """The page and its JSON API."""
 
-import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +13,11 @@ from jaxtyping import UInt8
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from airjax.data.batches import channels_first
-from airjax.data.images import Levels, is_on_light, letterbox, shape_of
-from airjax.data.reading import FORMATS, open_picture
+from airjax.data.images import shape_of
+from airjax.data.reading import FORMATS
 from airjax.interfaces.serve.answers import SAMPLES, Answers
 from airjax.interfaces.serve.middleware import Guard, refusal
+from airjax.interfaces.serve.own import Reading
 from airjax.interfaces.serve.requests import (
     MAX_BODY,
     Drawing,
@@ -28,6 +27,7 @@ from airjax.interfaces.serve.requests import (
     ViewWanted,
     checked,
     content_type,
+    picture_name,
     read_body,
     wanted,
 )
@@ -37,8 +37,6 @@ from airjax.models.base import Family
 from airjax.runs import plots
 
 STATIC = Path(__file__).parent / "static"
-MAX_PIXELS = 16_000_000
-"""Largest number of pixels of a picture; larger ones are refused before they are decoded."""
 PLACES = 8
 """Number of requests that run or wait."""
 
@@ -49,8 +47,7 @@ def create_app(
     name: str,
     pictures: UInt8[np.ndarray, "n c h w"] | None = None,
     beside: Family | None = None,
-    levels: Levels | None = None,
-    channels: tuple[int, ...] | None = None,
+    reading: Reading | None = None,
     places: int = PLACES,
 ) -> FastAPI:
     """Make the page of a model, and optionally of a second one.
@@ -63,8 +60,7 @@ def create_app(
         name: What the page calls it.
         pictures: Scenes to show on demand; None: samples from the prior. A 3D model shows tables instead.
         beside: A 3D model to show beside a 2D one.
-        levels: How values of pictures become black, white and grey for a 2D model (`airjax.data.images.plain`).
-        channels: Channels of pictures to pick for a 2D model (`airjax.data.images.pick`).
+        reading: How pictures of the user's own are read for a 2D model; None: with light objects and all levels.
         places: Number of requests to a model that run or wait; one more gets a 503.
 
     Raises:
@@ -83,7 +79,7 @@ def create_app(
         return JSONResponse(shared | cards)
 
     if answers is not None:
-        _add_pictures(app, model, partial(_decoded, levels=levels, channels=channels), answers, for_answers)
+        _add_pictures(app, model, reading or Reading(), answers, for_answers)
     if tables is not None:
         for_tables.begin(*tables.warm())
         _add_tables(app, tables, for_tables)
@@ -111,15 +107,14 @@ def _empty_app(*workers: Worker) -> FastAPI:
     return app
 
 
-def _add_pictures(
-    app: FastAPI, model: Family, decoded: Callable[..., np.ndarray], answers: Answers, worker: Worker
-) -> None:
+def _add_pictures(app: FastAPI, model: Family, reading: Reading, answers: Answers, worker: Worker) -> None:
     @app.post("/api/infer")
     async def infer(request: Request) -> JSONResponse:
         kind = content_type(request, "application/json", *(f"image/{name.lower()}" for name in FORMATS))
-        body = await read_body(request)
-        pixels = _drawn if kind == "application/json" else decoded
-        return JSONResponse(await worker.run(lambda: answers.infer(checked(lambda: pixels(model, body)))))
+        name, body = picture_name(request), await read_body(request)
+        drawn = lambda: answers.infer(checked(lambda: _drawn(model, body)))
+        own = lambda: answers.infer_own(checked(lambda: reading.read(model, body)), name=name)
+        return JSONResponse(await worker.run(drawn if kind == "application/json" else own))
 
     @app.post("/api/scene")
     async def scene(request: Request) -> JSONResponse:
@@ -168,13 +163,3 @@ def _drawn(model: Family, body: bytes) -> UInt8[np.ndarray, "c h w"]:
     if values.shape != shape or values.dtype.kind != "i" or values.min() < 0 or values.max() > 255:
         raise ValueError(wanted)
     return channels_first(values[None].astype(np.uint8))[0]
-
-
-def _decoded(
-    model: Family, body: bytes, levels: Levels | None, channels: tuple[int, ...] | None
-) -> UInt8[np.ndarray, "c h w"]:
-    """Decode and letterbox a picture; invert it if the model expects light objects on black and its border is light."""
-    reading = {"levels": levels, "channels": channels, "max_pixels": MAX_PIXELS, "formats": FORMATS}
-    picture = open_picture(io.BytesIO(body), "the picture", **reading)
-    invert = model.on_black and is_on_light(picture)
-    return letterbox(picture, model.image_shape, invert=invert).pixels

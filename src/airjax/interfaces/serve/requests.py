@@ -17,6 +17,8 @@ FARTHEST = 100.0
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Place = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
 Degrees = Annotated[float, Field(ge=-720, le=720)]
+MAX_NAME = 255
+"""Most characters of a picture's name."""
 T = TypeVar("T")
 
 
@@ -73,6 +75,14 @@ def content_type(request: Request, *allowed: str) -> str:
     if kind not in allowed:
         raise HTTPException(415, f"the content type must be {' or '.join(allowed)}")
     return kind
+
+
+def picture_name(request: Request) -> str:
+    """Return the picture's name, the query's `name`, for the table; answer 422 if it is too long."""
+    name = request.query_params.get("name", "picture")
+    if len(name) > MAX_NAME:
+        raise HTTPException(422, f"name may have {MAX_NAME} characters")
+    return name
 
 
 async def read_body(request: Request) -> bytes:

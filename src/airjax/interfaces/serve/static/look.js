@@ -2,10 +2,12 @@
 
 import { ask } from "./api.js";
 import { Errands, oneAtATime } from "./errands.js";
+import { Own } from "./own.js";
 import { Pad } from "./pad.js";
 import { decode, frame, paint, paintGlimpse } from "./pictures.js";
 import { captioned, objects, Steps } from "./steps.js";
 
+const KINDS = ["png", "jpeg", "webp", "gif", "bmp"].map((kind) => `image/${kind}`);
 const at = (id) => document.getElementById(id);
 
 export class Look {
@@ -15,6 +17,7 @@ export class Look {
     this.errands = new Errands(at("look"), trouble);
     this.keepUp = oneAtATime(() => this.errands.attempt(() => this.infer(this.pad.picture)));
     this.pad = new Pad(at("pad"), card, (drawing) => this.drawn(drawing));
+    this.own = new Own(card);
     this.guide();
     this.listen();
   }
@@ -38,13 +41,22 @@ export class Look {
 
   /** Show a picture and the objects found in it; return true unless another request started in the meantime. */
   async watch(picture, source) {
+    this.place(picture, source);
+    this.own.hide();
+    if (!(await this.infer(picture))) return false;
+    this.begun();
+    return true;
+  }
+
+  place(picture, source) {
     this.steps.pause();
     this.pad.load(picture);
     at("source").textContent = source;
-    if (!(await this.infer(picture))) return false;
+  }
+
+  begun() {
     this.steps.goTo(0);
     this.steps.play();
-    return true;
   }
 
   takeScene(seed) {
@@ -56,21 +68,28 @@ export class Look {
     });
   }
 
-  /** Show a file, which the server fits to the model's size. */
+  /** Show a file and the objects found in it, at its own size and as the server fits it to the model's. */
   takeFile(file) {
     return this.errands.attempt(async () => {
       const turn = ++this.turn;
       if (file.size > this.card.max_body) throw new Error(`A picture may have at most ${this.card.max_body / 1e6} MB.`);
-      const { image } = await ask("/api/infer", file);
-      if (turn !== this.turn) return;
+      if (!KINDS.includes(file.type)) throw new Error(`${file.name} can't be shown: pictures must be PNG, JPEG, WebP, GIF or BMP.`);
+      const asked = performance.now();
+      const answer = await ask(`/api/infer?name=${encodeURIComponent(file.name)}`, file);
+      const took = performance.now() - asked;
+      if (!(await this.own.show(file, answer, () => turn === this.turn))) return;
       const [, height, width] = this.card.image_shape;
-      await this.watch(decode(image), `${file.name}, fitted to ${width} × ${height}`);
+      const image = decode(answer.image);
+      this.place(image, `${file.name}, ${answer.own.inverted ? "inverted and " : ""}fitted to ${width} × ${height}`);
+      this.show(answer, image, took);
+      this.begun();
     });
   }
 
   /** Follow the pen: one request at a time, always for the newest scene. */
   async drawn(drawing) {
     this.steps.pause();
+    this.own.hide();
     at("source").textContent = "drawn by you";
     this.drawing = drawing;
     if (!(await this.errands.busily(this.keepUp))) return;
@@ -87,8 +106,12 @@ export class Look {
     const asked = performance.now();
     const answer = await ask("/api/infer", { pixels: Array.from({ length: height }, (_, y) => row(y)) });
     if (turn !== this.turn) return false;
-    this.steps.show({ ...answer, image: picture, canvases: answer.canvases.map(decode) }, performance.now() - asked);
+    this.show(answer, picture, performance.now() - asked);
     return true;
+  }
+
+  show(answer, image, milliseconds) {
+    this.steps.show({ ...answer, image, canvases: answer.canvases.map(decode) }, milliseconds);
   }
 
   picturesOf(step, colour) {

@@ -1,13 +1,18 @@
 // Draw the server's pictures on canvases, and windows as frames, as in the paper.
 
-const SVG = "http://www.w3.org/2000/svg";
+export const SVG = "http://www.w3.org/2000/svg";
 const MISSING = [255, 176, 66];
 const TOO_MUCH = [74, 150, 255];
 
 /** Turn { shape: [c, h, w], type, data } into { shape, values }. */
 export function decode({ shape, type, data }) {
-  const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+  const bytes = bytesOf(data);
   return { shape, values: type === "int8" ? new Int8Array(bytes.buffer) : bytes };
+}
+
+/** Turn base64 into bytes. */
+export function bytesOf(data) {
+  return Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
 }
 
 /** Show a picture unchanged. */
@@ -36,6 +41,7 @@ export function paintLeft(canvas, scene, drawn) {
 export function frame(svg, [, height, width], windows, colours) {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("preserveAspectRatio", "none");
+  for (const text of svg.querySelectorAll("text")) text.remove();
   while (svg.children.length > windows.length) svg.lastChild.remove();
   windows.forEach(([x0, y0, x1, y1], step) => {
     const box = svg.children[step] ?? svg.appendChild(document.createElementNS(SVG, "rect"));

@@ -7,7 +7,7 @@ const PACE = 900; // milliseconds a step while playing
 const PLACES = 3; // least number of cards
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-const probability = (p) => (p < 0.001 ? "< 0.001" : p > 0.999 ? "> 0.999" : `= ${p.toFixed(3)}`);
+export const probability = (p) => (p < 0.001 ? "< 0.001" : p > 0.999 ? "> 0.999" : `= ${p.toFixed(3)}`);
 
 export const objects = (n) => `${n} ${n === 1 ? "object" : "objects"}`;
 

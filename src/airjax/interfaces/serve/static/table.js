@@ -33,7 +33,7 @@ export class Table {
     const asked = performance.now();
     const answer = await ask("/api/table", { seed, prior });
     // Windows are large and overlap, so the box of the pixels that an object changes is framed instead.
-    const steps = answer.steps.map((step) => ({ ...step, frame: step.box ?? step.window }));
+    const steps = answer.steps.map((step) => ({ ...step, frame: step.box }));
     const decoded = { ...answer, steps, image: decode(answer.image), canvases: answer.canvases.map(decode) };
     paint(at("laid"), decoded.image);
     at("laid-told").textContent = `Laid: ${answer.laid.map((one) => one.identity).join(", ")}.`;
