@@ -12,11 +12,11 @@ from airjax.data._placing import (
     Draft,
     blank,
     blocks,
+    boxes_around,
     check_common,
     check_whole,
     place,
     stream,
-    tight_boxes,
     windows,
 )
 from airjax.data.scenes import Scenes
@@ -82,15 +82,14 @@ def multi_dsprites_like(
 def _fill(draft: Draft, block: Block, radii: tuple[int, int]) -> None:
     """Compose the scenes of a block."""
     scenes, slots = draft.labels.shape
-    if draft.segmentation is None:
-        draft = replace(draft, segmentation=np.zeros(draft.images.shape[:3], np.uint8))
+    seen = np.zeros(draft.images.shape[:3], np.uint8) if draft.segmentation is None else draft.segmentation
     colours = np.zeros((scenes, 1 + slots, 3), np.uint8)
     colours[:, 0] = _backgrounds(block)[:scenes]
-    place(_Objects(draft, block.length, radii, colours, np.ones((scenes, slots), int)).attempt, draft, block)
-    draft.images[...] = colours[np.arange(scenes)[:, None, None], draft.segmentation]
-    for slot in range(slots):
-        rows = np.flatnonzero(draft.counts > slot)
-        draft.boxes[rows, slot] = tight_boxes(draft.segmentation[rows] == slot + 1)
+    draft = replace(draft, segmentation=seen)  # which `place` clears where scenes start again
+    objects = _Objects(draft, seen, block.length, radii, colours, np.ones((scenes, slots), int))
+    place(objects.attempt, draft, block)
+    draft.images[...] = colours[np.arange(scenes)[:, None, None], seen]
+    draft.boxes[...] = boxes_around(seen, draft.counts, slots)
 
 
 def _backgrounds(block: Block) -> UInt8[np.ndarray, "b 3"]:
@@ -102,13 +101,14 @@ def _backgrounds(block: Block) -> UInt8[np.ndarray, "b 3"]:
 
 @dataclass(frozen=True)
 class _Objects:
-    """Adds objects to the segmentation of a draft.
+    """Adds objects to `seen`, the segmentation of a draft.
 
     `length` is the number of scenes that share a random stream. `colours` holds those of the background and of the
     objects so far, and `areas` the numbers of their pixels, seen or not.
     """
 
     draft: Draft
+    seen: UInt8[np.ndarray, "n h w"]
     length: int
     radii: tuple[int, int]
     colours: UInt8[np.ndarray, "n slots 3"]
@@ -120,14 +120,13 @@ class _Objects:
         """Add an object to each of these scenes if it fits, and return whether it did."""
         label, radius, turn, centre, colour = self._draw(rows, rng)
         side = 2 * self.radii[1] + 1
-        corner = np.clip(np.floor(centre - side / 2).astype(int), 0, max(0, self.draft.images.shape[1] - side))
-        side = min(side, self.draft.images.shape[1])
+        corner = np.clip(np.floor(centre - side / 2).astype(int), 0, max(0, self.seen.shape[1] - side))
+        side = min(side, self.seen.shape[1])
         mask = _masks(label, radius, turn, centre - corner, side)
-        seen = self.draft.segmentation
         window = windows(rows, corner, side)
-        covered = np.where(mask, slots[:, None, None] + 1, seen[window])
-        fits = self._differs(rows, slots, colour) & self._leaves(rows, slots, seen[window], covered)
-        seen[tuple(index[fits] for index in window)] = covered[fits]
+        covered = np.where(mask, slots[:, None, None] + 1, self.seen[window])
+        fits = self._differs(rows, slots, colour) & self._leaves(rows, slots, self.seen[window], covered)
+        self.seen[tuple(index[fits] for index in window)] = covered[fits]
         where = rows[fits], slots[fits]
         self.areas[where], self.draft.labels[where] = mask.sum((1, 2))[fits], label[fits]
         self.colours[rows[fits], slots[fits] + 1] = colour[fits]
@@ -138,7 +137,7 @@ class _Objects:
         label = rng.integers(len(FORMS), size=self.length)[rows]
         radius = rng.uniform(*self.radii, self.length)[rows]
         turn = rng.uniform(0, 2 * np.pi, self.length)[rows]
-        room = self.draft.images.shape[1] - 2 * radius[:, None]
+        room = self.seen.shape[1] - 2 * radius[:, None]
         centre = radius[:, None] + rng.random((self.length, 2))[rows] * room
         return label, radius, turn, centre, rng.integers(256, size=(self.length, 3), dtype=np.uint8)[rows]
 
@@ -152,7 +151,7 @@ class _Objects:
         good = np.ones(len(rows), bool)
         for slot in range(int(slots.max(initial=0))):
             lost = ((before == slot + 1) & (after != slot + 1)).sum((1, 2))
-            left = (self.draft.segmentation[rows] == slot + 1).sum((1, 2)) - lost
+            left = (self.seen[rows] == slot + 1).sum((1, 2)) - lost
             good &= (left >= LEAST_SEEN * self.areas[rows, slot]) | (slot >= slots)
         return good
 
