@@ -80,11 +80,21 @@ def _annotated(
     path: Path, image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]], categories: Sequence[Any], masked: bool
 ) -> Annotated:
     """Describe a picture and its objects."""
-    boxes = np.array([one["bbox"] for one in objects], float).reshape(-1, 4)
+    boxes = np.array([_box(path, one) for one in objects]).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     labels = np.array([categories.index(one["category_id"]) for one in objects], int)
     size = image["width"], image["height"]
-    return Annotated(image["file_name"], path, size, boxes, labels, _masks(path, size, objects) if masked else None)
+    return Annotated(
+        str(image["file_name"]), path, size, boxes, labels, _masks(path, size, objects) if masked else None
+    )
+
+
+def _box(path: Path, annotation: Mapping[str, Any]) -> list[float]:
+    """Return the left and upper edge, width and height of an object."""
+    box = annotation["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(value, int | float) for value in box):
+        raise ValueError(f"{path}: bbox must be four numbers (x, y, width, height), got {str(box)[:60]}")
+    return [float(value) for value in box]
 
 
 def _masks(path: Path, size: tuple[int, int], objects: Sequence[Mapping[str, Any]]) -> Masks:
