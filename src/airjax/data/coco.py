@@ -115,10 +115,12 @@ def _mask(path: Path, told: Any, size: tuple[int, int]) -> Bool[np.ndarray, "h w
 
     coco: Any = mask  # its annotations leave out what it accepts
     width, height = size
-    if isinstance(told, dict) and list(told["size"]) != [height, width]:
-        raise ValueError(f"{path}: a mask has the size {told['size']}, but its picture has [{height}, {width}]")
-    compressed = isinstance(told, dict) and isinstance(told["counts"], str)
+    if isinstance(told, dict) and told.get("size") != [height, width]:
+        raise ValueError(f"{path}: a mask has the size {told.get('size')}, but its picture has [{height}, {width}]")
+    compressed = isinstance(told, dict) and isinstance(told.get("counts"), str)
     try:
+        if isinstance(told, dict) and not compressed and sum(told["counts"]) != width * height:
+            raise ValueError("its run lengths don't add up to its picture's pixels")
         runs = told if compressed else coco.frPyObjects(told, height, width)
         return coco.decode(coco.merge(runs) if isinstance(runs, list) else runs).astype(bool)
     except Exception as error:  # pycocotools raises almost anything
