@@ -17,7 +17,10 @@ ObjectsKind = Literal["patches", "solids", "crockery", "crockery-round"]
 PatchKind = Literal["mlp", "conv", "draw"]
 ObjectiveKind = Literal["marginal", "nvil", "importance", "rws", "vimco", "concrete"]
 ScheduleKind = Literal["cosine", "constant"]
-DATA_SETS = ("multi-mnist", "multi-digits", "sprites", "omniglot", "solids", "crockery", "crockery-round")
+DATA_SETS = (
+    *("multi-mnist", "multi-digits", "sprites", "multi-dsprites-like", "omniglot"),
+    *("solids", "crockery", "crockery-round"),
+)
 MAX_SEED = 2**32 - 1
 
 
@@ -55,8 +58,9 @@ class DataConfig:
     """Settings of the data set.
 
     Attributes:
-        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, omniglot, solids, crockery,
-            crockery-round (seen from anywhere within a quarter turn), an .npz file, or a folder of pictures.
+        name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, multi-dsprites-like,
+            omniglot, solids, crockery, crockery-round (seen from anywhere within a quarter turn), an .npz file, or a
+            folder of pictures.
         data_dir: folder of MNIST's IDX files or Omniglot's archives; None: download and cache them.
         scenes: number of training scenes.
         held_out_scenes: number of held-out scenes; their digits occur in no training scene.

@@ -23,7 +23,7 @@ from airjax.runs.checkpoint import RunLock
 from airjax.runs.record import read_record
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("scenes", "train", "evaluate", "infer", "sample", "figures", "serve")
+COMMANDS = ("scenes", "train", "evaluate", "infer", "sample", "convert", "figures", "serve")
 MASK_SCORES = ("ari_fg", "mask_mean_iou", "panoptic_quality", "mask_ap")
 SCORES = (
     "scenes",
@@ -684,7 +684,7 @@ def test_every_package_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed, page = _names(project["dependencies"]), _names(extras["serve"])
-    parts = ("coco", "czi", "dicom", "hub", "mujoco", "parquet", "rois", "supervision", "video")
+    parts = ("coco", "czi", "dicom", "hub", "mujoco", "parquet", "rois", "supervision", "tfrecords", "video")
     optional = _names([requirement for part in parts for requirement in extras[part]])
     owners = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):

@@ -42,6 +42,6 @@ def test_a_file_of_a_presets_name_does_not_hide_it(tmp_path, monkeypatch):
 def test_an_unknown_name_is_refused_and_the_known_ones_named():
     with pytest.raises(
         FileNotFoundError,
-        match=r"fats is neither a file nor one of accurate, crockery, crockery-round, difference, fast, paper",
+        match=r"fats is neither a file nor one of accurate, crockery, crockery-round, difference, fast, multi-dsprites",
     ):
         presets.load("fats")

@@ -8,6 +8,8 @@ from airjax.data.banks import DigitBank as DigitBank
 from airjax.data.banks import embedded_digits as embedded_digits
 from airjax.data.mnist import load_mnist as load_mnist
 from airjax.data.multi_digits import multi_digits as multi_digits
+from airjax.data.multi_dsprites_like import FORMS as FORMS
+from airjax.data.multi_dsprites_like import multi_dsprites_like as multi_dsprites_like
 from airjax.data.omniglot import Drawings as Drawings
 from airjax.data.omniglot import load_omniglot as load_omniglot
 from airjax.data.scenes import Scenes as Scenes

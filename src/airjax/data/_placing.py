@@ -142,6 +142,17 @@ def tight_boxes(ink: Bool[np.ndarray, "m h w"]) -> Float32[np.ndarray, "m 4"]:
     return np.stack([*first, *last], 1).astype(np.float32)
 
 
+def boxes_around(
+    segmentation: UInt8[np.ndarray, "n h w"], counts: Int32[np.ndarray, "n"], slots: int
+) -> Float32[np.ndarray, "n {slots} 4"]:
+    """Find the tight box around the pixels of each object; each must have one. Boxes beyond the count are NaN."""
+    boxes = np.full((len(counts), slots, 4), np.nan, np.float32)
+    for slot in range(slots):
+        if (rows := np.flatnonzero(counts > slot)).size:
+            boxes[rows, slot] = tight_boxes(segmentation[rows] == slot + 1)
+    return boxes
+
+
 def windows(
     rows: Int64[np.ndarray, " m"], corner: Int64[np.ndarray, "m 2"], side: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from airjax.data.banks import DigitBank, embedded_digits
 from airjax.data.folder import fingerprint, load_folder
 from airjax.data.mnist import load_mnist
 from airjax.data.multi_digits import multi_digits
+from airjax.data.multi_dsprites_like import multi_dsprites_like
 from airjax.data.omniglot import load_omniglot
 from airjax.data.scenes import Scenes, load_npz
 from airjax.data.sprites import sprites
@@ -48,6 +49,12 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
                 channels=config.channels,
                 background=config.background,
                 segmentation=_segmented(config, split),
+            )
+        case "multi-dsprites-like":
+            size, seed = _size_and_seed(config, split)
+            segmentation = _segmented(config, split)
+            return multi_dsprites_like(
+                size, seed=seed, counts=config.counts, canvas=config.canvas, segmentation=segmentation
             )
         case "solids" | "crockery" | "crockery-round":
             size, seed = _size_and_seed(config, split)

@@ -83,7 +83,7 @@ def train(
 
     Args:
         data: A folder of pictures; an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]); or multi-mnist,
-            multi-digits, sprites, omniglot.
+            multi-digits, sprites, multi-dsprites-like, omniglot.
         out: The run's folder.
         config: fast, accurate, paper (sizes), difference, or a TOML file of settings named like the flags below; flags
             override it.
@@ -110,6 +110,7 @@ def evaluate(
     run: Path,
     *,
     on: Path | None = None,
+    pictures: Path | None = None,
     scenes: Annotated[Path | None, Parameter(show=False)] = None,
     renderer: Literal["mujoco"] | None = None,
     samples: int = 100,
@@ -120,21 +121,28 @@ def evaluate(
 
     Args:
         run: A run's folder.
-        on: An .npz file to score instead: `images`, and where known `counts`, `boxes` and `segmentation`.
+        on: What to score instead: an .npz file (`images`, and where known `counts`, `boxes` and `segmentation`), a COCO
+            annotation file (.json), or a YOLO folder (`labels` and `images`).
+        pictures: Folder of the pictures, if it is not that of the COCO file or `images` in the YOLO folder.
         scenes: The former name of `--on`.
         renderer: First draw the scenes again with another renderer than the model's (scenes in 3D only).
         samples: Trajectories per image for the importance-weighted bound and the count posterior.
         seed: Seed of the trajectories.
         json: Print one JSON object.
     """
-    from airjax.data import load_npz, load_scenes
+    from airjax.data import load_scenes
+    from airjax.data.annotated import Reading
+    from airjax.data.truth import load_truth
     from airjax.inference import evaluate as evaluation
     from airjax.runs.record import load_model, read_record
 
     if scenes is not None:
         _logger.warning("evaluate --scenes is called --on now")
-    file, model = on or scenes, load_model(run)
-    held_out = load_npz(file) if file else load_scenes(read_record(run).config.data, "held-out")
+    if (file := on or scenes) is None and pictures is not None:
+        raise ValueError(f"--pictures needs --on, a COCO file or a YOLO folder; got --pictures {pictures}")
+    model, data = load_model(run), read_record(run).config.data
+    reading = Reading(model.image_shape, data.levels, invert=data.polarity == "dark")
+    held_out = load_truth(file, reading, pictures) if file else load_scenes(data, "held-out")
     if renderer == "mujoco":
         held_out = evaluation.by_mujoco(model, held_out)
     print_scores(evaluation.evaluate(model, held_out, key=key(seed), samples=samples), json)
@@ -303,7 +311,7 @@ def scenes(
     """Draw training scenes, with the true boxes where they are known.
 
     Args:
-        data: A folder of pictures, an .npz file, or multi-mnist, multi-digits, sprites, omniglot.
+        data: A folder of pictures, an .npz file, or multi-mnist, multi-digits, sprites, multi-dsprites-like, omniglot.
         out: The picture to write.
         n: Number of scenes.
         force: Replace the picture if it exists.
@@ -312,6 +320,27 @@ def scenes(
 
     check_free(out, force)
     draw_scenes(_data_config(data, settings), out, n=n)
+
+
+@app.command
+def convert(file: Path, *, out: Path, n: int = 10_000, force: bool = False) -> None:
+    """Convert scenes of multi_object_datasets (Multi-dSprites, Objects Room, CLEVR, Tetrominoes) to an .npz file.
+
+    Args:
+        file: A TFRecord file of a data set with true masks.
+        out: The .npz file to write, for `airjax train` and `airjax evaluate --on`.
+        n: Number of scenes to take, from the first on.
+        force: Replace the file if it exists.
+    """
+    from airjax.data import save_npz
+    from airjax.data.multi_object_datasets import load_multi_objects
+
+    check_free(out, force)
+    if out.suffix != ".npz":
+        raise ValueError(f"--out must be an .npz file, got {out}")
+    taken = load_multi_objects(file, n)
+    save_npz(out, taken)
+    _logger.info("%s holds %d scenes", out, len(taken))
 
 
 @app.command
