@@ -218,7 +218,7 @@ def test_a_setting_that_cannot_be_is_refused(images, monkeypatch, settings, sent
         (lambda x: x.reshape(33, 128), "X has 128 features, but AIR is expecting 64 features"),
         (lambda x: x.astype(int), "X must hold uint8 or values from 0 to 1 as in fit, got values from 0 to 255"),
         (lambda x: np.where(x > 0, np.nan, 0.0), "Input X contains NaN"),
-        (lambda x: [Image.fromarray(one.astype(np.float32)) for one in x], "picture 0 has 32 bits a pixel"),
+        (lambda x: [Image.fromarray(one.astype(np.float32)) for one in x], "picture 0 has 32 bits a value"),
         (lambda x: x[:0], "Found array with 0 sample"),
     ],
 )

@@ -68,7 +68,7 @@ def letterbox_pictures(
     """Fit pictures of any size and mode into images of one shape, and return where each lies in its image.
 
     Raises:
-        ValueError: a picture has 32 bits a pixel.
+        ValueError: a picture has 32 bits a value.
     """
     channels = 3 if len(shape) == 3 else 1
     fitted = [letterbox(plain(one, f"picture {i}"), (channels, shape[0], shape[1])) for i, one in enumerate(pictures)]
