@@ -136,6 +136,15 @@ def test_pictures_are_read_as_in_training(tmp_path, scenes):
     assert found.images.max() == 255
 
 
+def test_channels_are_picked_as_in_training(tmp_path, scenes):
+    folder = yolo_of(scenes, tmp_path / "a")
+    for path in (folder / "images").iterdir():
+        grey = np.asarray(Image.open(path))
+        Image.fromarray(np.stack([255 - grey, grey, 0 * grey], axis=-1)).save(path)
+    found = load_truth(folder, Reading((1, SIDE, SIDE), channels=(2,)))
+    np.testing.assert_array_equal(found.images, scenes.images)
+
+
 def test_where_masks_overlap_the_smaller_shows_and_crowds_are_left_out(tmp_path, caplog):
     path = coco_of(sprites(1, seed=0, counts=(0,), canvas=SIDE, segmentation=True), tmp_path / "a")
     box = lambda x, y, side: {

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from airjax.data._placing import MOST_SEGMENTED
-from airjax.data.folder import read_pictures
+from airjax.data.ahead import read_pictures
 from airjax.data.images import Letterboxed, Levels, Placement, letterbox, shape_of
 from airjax.data.scenes import Scenes
 
@@ -48,11 +48,13 @@ class Reading(NamedTuple):
         image_shape: (channels, height, width) of the model's images.
         levels: how values of the pictures become black, white and grey; see `airjax.data.images.plain`.
         invert: whether dark and light are swapped.
+        channels: channels of the pictures to pick; see `airjax.data.images.pick`.
     """
 
     image_shape: tuple[int, int, int]
     levels: Levels | None = None
     invert: bool = False
+    channels: tuple[int, ...] | None = None
 
 
 def to_scenes(root: Path, annotated: Sequence[Annotated], reading: Reading) -> Scenes:
@@ -89,7 +91,7 @@ def into_image(boxes: Float[np.ndarray, "k 4"], placement: Placement) -> Float[n
 
 def _fitted(root: Path, annotated: Sequence[Annotated], reading: Reading) -> Iterator[tuple[Annotated, Letterboxed]]:
     """Read the pictures one by one, and fit them into images."""
-    read = read_pictures(root, [one.name for one in annotated], reading.levels)
+    read = read_pictures(root, [one.name for one in annotated], reading.levels, reading.channels)
     for one, (name, picture, problem) in zip(annotated, read):
         if picture is None:
             raise ValueError(problem)

@@ -141,7 +141,7 @@ def evaluate(
     if (file := on or scenes) is None and pictures is not None:
         raise ValueError(f"--pictures needs --on, a COCO file or a YOLO folder; got --pictures {pictures}")
     model, data = load_model(run), read_record(run).config.data
-    reading = Reading(model.image_shape, data.levels, invert=data.polarity == "dark")
+    reading = Reading(model.image_shape, data.levels, data.polarity == "dark", data.pick_channels)
     held_out = load_truth(file, reading, pictures) if file else load_scenes(data, "held-out")
     if renderer == "mujoco":
         held_out = evaluation.by_mujoco(model, held_out)
