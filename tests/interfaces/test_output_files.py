@@ -31,7 +31,7 @@ def model(tiny_model):
 
 @pytest.fixture
 def outputs(tmp_path):
-    names = "found.json", "found.parquet", "shown", "labels", "table.csv"
+    names = "found.json", "found.parquet", "shown", "labels", "table.csv", "rois"
     return output_files.Outputs(*(tmp_path / name for name in names))
 
 
@@ -244,7 +244,7 @@ def test_after_a_stop_all_outputs_are_those_of_one_go(inference, outputs, tmp_pa
     output_files.to_files(inference, whole, progress=False)
     for path in whole.paths:
         twin = tmp_path / path.name
-        for file in path.rglob("*.png") if path.is_dir() else [path]:
+        for file in path.rglob("*.*") if path.is_dir() else [path]:
             assert file.read_bytes() == (twin / file.relative_to(path) if path.is_dir() else twin).read_bytes()
     assert len(list(outputs.labels.rglob("*"))) == len(list(whole.labels.rglob("*")))
 
