@@ -18,7 +18,7 @@ from airjax.render3d.smooth import TURN
 from airjax.render3d.view import Pose
 
 PART = math.pi / 6.0
-"""Arc that each mode of q(rotation) covers, in radians: a little more than a cup's handle spans."""
+"""Arc of each mode of q(rotation), in radians, a little more than a cup's handle spans."""
 
 
 class Hypothesis(NamedTuple):
