@@ -130,6 +130,22 @@ def test_boxes_and_masks_move_with_pictures_of_other_sizes(tmp_path, scenes, wri
         np.testing.assert_array_equal(found.segmentation, scenes.segmentation[inside])
 
 
+def test_labels_may_begin_with_a_mark_of_order_and_lie_beside_a_list_of_classes(tmp_path, scenes):
+    folder = yolo_of(scenes, tmp_path / "a")
+    expected = load_truth(folder, GREY)
+    for path in (folder / "labels").iterdir():
+        path.write_text(path.read_text(), encoding="utf-8-sig")
+    (folder / "labels" / "classes.txt").write_text("square\n")
+    assert_same(load_truth(folder, GREY), expected, "counts", "boxes")
+
+
+def test_two_pictures_of_the_same_labels_are_refused(tmp_path, scenes):
+    folder = yolo_of(scenes, tmp_path / "a")
+    Image.new("L", (SIDE, SIDE)).save(folder / "images" / "000.bmp")
+    with pytest.raises(ValueError, match=r"has two pictures, 000.bmp and 000.png, for the labels 000.txt"):
+        load_truth(folder, GREY)
+
+
 def test_pictures_are_read_as_in_training(tmp_path, scenes):
     found = load_truth(yolo_of(scenes, tmp_path / "a"), Reading((1, SIDE, SIDE), levels=(0.0, 128.0, 1.0), invert=True))
     np.testing.assert_array_equal(found.images == 0, scenes.images >= 128)
@@ -191,6 +207,10 @@ def changed(path, change):
         (lambda c: c["images"][0].update(width=39), "says that 000.png has 39 x 40 pixels, but it has 40 x 40"),
         (lambda c: c["images"][0].update(id=[3]), "no COCO annotation file: something has the wrong type"),
         (lambda c: c["images"].clear() or c["annotations"].clear(), "holds no pictures"),
+        (lambda c: c["images"][1].update(id=7), "has two pictures with the id 7"),
+        (lambda c: c["images"][1].update(file_name="000.png"), "has two pictures with the file_name '000.png'"),
+        (lambda c: c["images"][0].update(file_name="../000.png"), "file_name must be a path below the folder"),
+        (lambda c: c["images"][0].update(file_name="/000.png"), "file_name must be a path below the folder"),
         (lambda c: c.pop("images"), "no COCO annotation file: something lacks 'images'"),
     ],
 )

@@ -257,6 +257,8 @@ def test_outputs_must_differ_and_replace_no_picture(inference, model, root, tmp_
     refuse = lambda words, job, force=False, **paths: refused(job, words, output_files.Outputs(**paths), force)
     refuse("different files and folders", inference, labels=folder, overlay=folder)
     refuse("would replace", inference, labels=root, force=True)
+    refuse("must lie outside of", inference, labels=root / "deep" / "labels")
+    refuse("must lie outside of", inference, overlay=root / "shown")
     before = {path: path.read_bytes() for path in root.rglob("*.png")}
     named = replace(inference, pictures=infer_files.gather([root / "a" / "00.png"]))
     refuse("would replace", named, overlay=root / "a", force=True)

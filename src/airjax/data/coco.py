@@ -2,9 +2,9 @@
 
 import json
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ def read_coco(path: Path) -> list[Annotated]:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a JSON file: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no COCO annotation file: it must hold an object with images and annotations")
     try:
         return _pictures(path, content)
     except (KeyError, TypeError, AttributeError) as error:
@@ -41,12 +43,23 @@ def read_coco(path: Path) -> list[Annotated]:
 def _pictures(path: Path, content: Mapping[str, Any]) -> list[Annotated]:
     """List the pictures of a file's content."""
     images, annotations = content["images"], content["annotations"]
+    _check_images(path, images)
     objects = _by_image(path, {image["id"] for image in images}, annotations)
-    if not images:
-        raise ValueError(f"{path} holds no pictures")
     categories = sorted({one["category_id"] for found in objects.values() for one in found})
     masked = _masked([one for found in objects.values() for one in found])
     return [_annotated(path, image, objects[image["id"]], categories, masked) for image in images]
+
+
+def _check_images(path: Path, images: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError unless there are pictures, each listed once, below the folder of pictures."""
+    if not images:
+        raise ValueError(f"{path} holds no pictures")
+    for key in ("id", "file_name"):
+        if twins := [value for value, times in Counter(image[key] for image in images).items() if times > 1]:
+            raise ValueError(f"{path} has two pictures with the {key} {twins[0]!r}")
+    for name in (PurePath(image["file_name"]) for image in images):
+        if name.is_absolute() or ".." in name.parts:
+            raise ValueError(f"{path}: file_name must be a path below the folder of pictures, got {str(name)!r}")
 
 
 def _by_image(path: Path, known: set, annotations: Sequence[Mapping[str, Any]]) -> dict[Any, list[Mapping[str, Any]]]:

@@ -9,6 +9,8 @@ from airjax.data.annotated import Annotated
 from airjax.data.folder import list_pictures
 
 IMAGES, LABELS = "images", "labels"
+CLASSES = "classes.txt"
+"""A list of the names of classes, which some programs write among the labels."""
 
 
 def read_yolo(folder: Path, pictures: Path) -> list[Annotated]:
@@ -23,11 +25,17 @@ def read_yolo(folder: Path, pictures: Path) -> list[Annotated]:
 
     Raises:
         FileNotFoundError: The folder of pictures does not exist, or a file of labels has no picture.
-        ValueError: There are no pictures, or a line is not as above.
+        ValueError: There are no pictures, two have the same labels, or a line is not as above.
     """
     names = list_pictures(pictures)
-    known = {PurePosixPath(name).with_suffix(".txt").as_posix() for name in names}
-    labels = sorted(path.relative_to(folder / LABELS).as_posix() for path in (folder / LABELS).rglob("*.txt"))
+    known: dict[str, str] = {}
+    for name in names:
+        label = PurePosixPath(name).with_suffix(".txt").as_posix()
+        if (twin := known.setdefault(label, name)) != name:
+            raise ValueError(f"{pictures} has two pictures, {twin} and {name}, for the labels {label}")
+    found = [path for path in (folder / LABELS).rglob("*.txt") if path.is_file()]
+    labels = sorted(path.relative_to(folder / LABELS).as_posix() for path in found)
+    labels = [label for label in labels if label in known or label != CLASSES]
     if not labels:
         raise ValueError(f"{folder / LABELS} holds no labels (.txt)")
     if missing := [label for label in labels if label not in known]:
@@ -45,7 +53,7 @@ def _annotated(name: str, path: Path) -> Annotated:
 def _rows(path: Path) -> Float[np.ndarray, "k 5"]:
     """Read the numbers of a file of labels."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         try:
             values = [float(word) for word in line.split()]
         except ValueError:

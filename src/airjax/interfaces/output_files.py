@@ -108,11 +108,16 @@ def _check(outputs: Outputs, pictures: infer_files.Pictures, force: bool) -> Non
         raise ValueError(f"{taken[0]} exists; choose another name or give --force")
     if len({path.resolve() for path in outputs.paths}) < len(outputs.paths):
         raise ValueError(f"outputs must be different files and folders, got {', '.join(map(str, outputs.paths))}")
+    shown = [folder for folder in (outputs.overlay, outputs.labels) if folder is not None]
+    if not pictures.strict and (inner := [one for one in shown if pictures.root.resolve() in one.resolve().parents]):
+        raise ValueError(
+            f"{inner[0]} must lie outside of {pictures.root}: what is written there would be taken for pictures"
+        )
     files = {_file_name(pictures, name) for name in pictures.names}
     if outputs.folders and len(files) < len(pictures.names):
         raise ValueError("images must have different names to be written to one folder, got two of one name")
     sources = {(pictures.root / split(name)[0]).resolve() for name in pictures.names}
-    inside = {folder / name for folder in (outputs.overlay, outputs.labels) if folder for name in files}
+    inside = {folder / name for folder in shown for name in files}
     written = {path.resolve() for path in outputs.paths} | inside
     if replaced := {path.resolve() for path in written} & sources:
         raise ValueError(f"outputs must not replace pictures, but would replace {min(replaced)}")
