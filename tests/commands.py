@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from airjax.interfaces import cli
+from airjax.interfaces import cli, infer_files
 from airjax.models.build import build_model
 from airjax.runs import checkpoint, pretrained
 
@@ -129,6 +129,18 @@ def damage_checkpoints(run):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
+
+
+def stop_after(monkeypatch, batches):
+    """Let inference be interrupted once so many batches are done."""
+    original = infer_files.Inference._describe
+
+    def describe(self, batch, index):
+        if index == batches:
+            raise KeyboardInterrupt
+        return original(self, batch, index)
+
+    monkeypatch.setattr(infer_files.Inference, "_describe", describe)
 
 
 def pixels(*shape, seed=0):

@@ -22,6 +22,7 @@ from airjax.data import Scenes
 from airjax.inference import infer
 from airjax.inference.infer import Found
 from airjax.interfaces import cli
+from airjax.interfaces.stand_ins import stand_ins
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -203,7 +204,7 @@ def test_training_takes_the_settings_of_every_run(common, name, settings):
     settings = {"data": "multi-digits"} | settings
     flags = common.flags({name: settings[name] for name in settings if name != "data"}, argparse.Namespace(smoke=False))
     words = ["train", settings["data"], "--out=nowhere", *flags]
-    cli._stand_ins(words)
+    cli.app.config = stand_ins(cli.app, words)
     _, bound, _ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
     parts = {part: bound.arguments.get(word, kind()) for part, word, kind in PARTS}
     taken = {name: value for part in vars(Config(**parts)).values() for name, value in vars(part).items()}

@@ -17,16 +17,6 @@ KEY = jax.random.PRNGKey(0)
 
 
 @pytest.fixture(scope="module")
-def model(trained):
-    return trained[0].model
-
-
-@pytest.fixture(scope="module")
-def found(model, tiny_images):
-    return infer.find(model, tiny_images, batch=4)
-
-
-@pytest.fixture(scope="module")
 def bounds(model, tiny_images):
     return infer.bound(model, tiny_images, samples=3, key=KEY, batch=4)
 

@@ -13,16 +13,6 @@ from airjax.render3d import LAID_TABLE
 H, W = 12, 12
 
 
-@pytest.fixture(scope="module")
-def model(trained):
-    return trained[0].model
-
-
-@pytest.fixture(scope="module")
-def found(model, tiny_images):
-    return infer.find(model, tiny_images, batch=4)
-
-
 def drawn(found, *changes):
     """Results for one image in which each object changes the picture as given, the others nothing."""
     canvases = np.zeros((1, 4, 1, H, W), np.float32)

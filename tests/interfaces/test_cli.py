@@ -18,6 +18,7 @@ from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig, ModelConfig, TrainConfig
 from airjax.interfaces import cli
+from airjax.interfaces.stand_ins import stand_ins
 from airjax.runs import presets
 from airjax.runs.checkpoint import RunLock
 from airjax.runs.record import read_record
@@ -160,6 +161,7 @@ def test_output_that_nobody_reads_any_more_is_no_error(capsys, monkeypatch):
     with open(writer, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
         monkeypatch.setattr(cli, "app", lambda *_, **__: print("much"))
+        monkeypatch.setattr(cli, "stand_ins", lambda *_: ())
         assert cli.main([]) == 141
     assert capsys.readouterr().err == ""
 
@@ -229,7 +231,7 @@ def test_former_spellings_of_flags_are_understood_with_a_note(capsys, caplog, sp
 def test_every_setting_of_a_preset_reaches_training(name):
     data = [name] if name in DATA_SETS else ["multi-digits", "--config", name]
     arguments = ["train", *data, "--out", "nowhere"]
-    cli._stand_ins(arguments)
+    cli.app.config = stand_ins(cli.app, arguments)
     bound = cli.app.parse_args(arguments, exit_on_error=False)[1].arguments
     parts = [bound.get(part) for part in ("scenes", "model", "training")]
     reached = {field: value for part in parts if part for field, value in vars(part).items()}

@@ -11,6 +11,7 @@ from PIL import Image
 
 from airjax.config import Config, ModelConfig
 from airjax.interfaces import cli
+from airjax.interfaces.stand_ins import stand_ins
 from airjax.runs.record import read_record
 
 
@@ -87,7 +88,7 @@ def test_settings_of_a_file_win_over_the_look(capsys, tmp_path, folder):
 
 def test_proposals_without_effect_beside_flags_are_left_out(folder):
     words = ["train", str(folder), "--out=run", "--objective=nvil", "--likelihood=bernoulli"]
-    cli._stand_ins(words)
+    cli.app.config = stand_ins(cli.app, words)
     _, bound, _ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
     model, training = bound.arguments["model"], bound.arguments["training"]
     assert Config(model=model, train=training).model.max_objects == 3

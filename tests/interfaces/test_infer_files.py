@@ -2,6 +2,7 @@ import json
 import os
 from dataclasses import replace
 
+import commands
 import jax
 import numpy as np
 import pandas as pd
@@ -122,23 +123,11 @@ def test_every_format_holds_every_picture_once(inference, outputs, caplog):
     assert "left out 1 of 12 pictures: a/bad.png" in caplog.text
 
 
-def stop_after(monkeypatch, batches):
-    """Let inference be interrupted once so many batches are done."""
-    original = infer_files.Inference._describe
-
-    def describe(self, batch, index):
-        if index == batches:
-            raise KeyboardInterrupt
-        return original(self, batch, index)
-
-    monkeypatch.setattr(infer_files.Inference, "_describe", describe)
-
-
 @pytest.mark.parametrize("cut", [0, 1, 300])
 @pytest.mark.parametrize("batches", [0, 1, 2])
 def test_killed_half_way_and_restarted_every_picture_is_there_once(inference, outputs, monkeypatch, batches, cut):
     with monkeypatch.context() as patch:
-        stop_after(patch, batches)
+        commands.stop_after(patch, batches)
         with pytest.raises(KeyboardInterrupt):
             output_files.to_files(inference, outputs, progress=False)
     assert not outputs.coco.exists()
@@ -150,7 +139,7 @@ def test_killed_half_way_and_restarted_every_picture_is_there_once(inference, ou
 
 def test_only_what_was_not_done_is_inferred_again(inference, outputs, monkeypatch):
     with monkeypatch.context() as patch:
-        stop_after(patch, 2)
+        commands.stop_after(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             output_files.to_files(inference, outputs, progress=False)
     seen = []
@@ -162,7 +151,7 @@ def test_only_what_was_not_done_is_inferred_again(inference, outputs, monkeypatc
 
 def test_a_journal_of_another_inference_is_refused(inference, outputs, model, root, monkeypatch):
     with monkeypatch.context() as patch:
-        stop_after(patch, 0)
+        commands.stop_after(patch, 0)
         with pytest.raises(KeyboardInterrupt):
             output_files.to_files(inference, outputs, progress=False)
     other = infer_files.Inference(model, infer_files.gather([root]), invert=True, samples=3, key=KEY)

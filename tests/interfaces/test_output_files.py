@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import commands
 import jax
 import numpy as np
 import pandas as pd
@@ -218,21 +219,10 @@ def test_tables_are_the_same_in_both_formats(inference, outputs, done, tmp_path)
 # Stops
 
 
-def stop_after(monkeypatch, batches):
-    original = infer_files.Inference._describe
-
-    def describe(self, batch, index):
-        if index == batches:
-            raise KeyboardInterrupt
-        return original(self, batch, index)
-
-    monkeypatch.setattr(infer_files.Inference, "_describe", describe)
-
-
 @pytest.mark.parametrize("batches", [1, 2])
 def test_after_a_stop_all_outputs_are_those_of_one_go(inference, outputs, tmp_path, monkeypatch, batches):
     with monkeypatch.context() as patch:
-        stop_after(patch, batches)
+        commands.stop_after(patch, batches)
         with pytest.raises(KeyboardInterrupt):
             output_files.to_files(inference, outputs, progress=False)
     written = {path: path.stat().st_mtime_ns for path in outputs.labels.rglob("*.png")}

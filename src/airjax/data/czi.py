@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from airjax.data.images import Raw
+from airjax.data.images import Raw, unreadable
 
 _IN_A_PICTURE = "XYC"
 
@@ -29,7 +29,7 @@ class CziPictures:
             box: dict[str, Any] = dict(self._reader.total_bounding_box)
             self._scenes = sorted(self._reader.scenes_bounding_rectangle) or [None]
         except Exception as error:  # its errors have no common base class
-            raise _damaged(name, error) from None
+            raise unreadable(name, error, "CZI file") from None
         self._channels = range(*box.pop("C", (0, 1)))
         outer = {axis: span for axis, span in box.items() if axis not in _IN_A_PICTURE}
         self._axes, self._starts = list(outer), [start for start, _ in outer.values()]
@@ -55,14 +55,9 @@ class CziPictures:
             parts = [self._reader.read(plane={**plane, "C": c}, scene=chosen) for c in self._channels]
             values, colours = np.concatenate(parts, axis=-1), {part.shape[-1] for part in parts}
         except Exception as error:  # its errors have no common base class
-            raise _damaged(name, error) from None
+            raise unreadable(name, error, "CZI file") from None
         if len(parts) > 1 and (colours != {1} or len({part.dtype for part in parts}) > 1):
             raise ValueError(f"{name} has several channels of several samples or kinds, which is not read")
         values = values[..., ::-1] if colours == {3} else values  # stored as blue, green and red
         most = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 2.0**16 - 1}.get(values.dtype)
         return Raw(values, most)
-
-
-def _damaged(name: str, error: Exception) -> ValueError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ValueError(f"{name} is not a CZI file that can be read: {reason}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from airjax.data.images import Raw
+from airjax.data.images import Raw, unreadable
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
@@ -32,7 +32,7 @@ class DicomPictures:
             if not width * height or not self._file.get("PixelData"):
                 raise ValueError("it holds no picture")
         except Exception as error:  # its errors have no common base class
-            raise _damaged(name, error) from None
+            raise unreadable(name, error, "DICOM picture") from None
         if width * height > max_pixels:
             raise ValueError(f"{name} has {width} x {height} pixels, too many to read")
 
@@ -55,7 +55,7 @@ class DicomPictures:
             values = apply_color_lut(values, self._file) if kind == "PALETTE COLOR" else values
             return self._grey(values, index) if kind in _GREY else self._coloured(values)
         except Exception as error:  # its errors have no common base class
-            raise _damaged(name, error) from None
+            raise unreadable(name, error, "DICOM picture") from None
 
     def _coloured(self, values: Shaped[np.ndarray, "h w c"]) -> Raw:
         bits = 8 * values.dtype.itemsize if "RedPaletteColorLookupTableData" in self._file else self._file.BitsStored
@@ -95,8 +95,3 @@ class DicomPictures:
             if found := group.get("PixelValueTransformationSequence"):
                 return found[0]
         return self._file
-
-
-def _damaged(name: str, error: Exception) -> ValueError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return ValueError(f"{name} is not a DICOM picture that can be read: {reason}")

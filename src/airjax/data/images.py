@@ -39,6 +39,12 @@ class Raw(NamedTuple):
     alpha: Float[np.ndarray, "h w"] | None = None
 
 
+def unreadable(name: str, error: BaseException, kind: str = "picture") -> ValueError:
+    """Make the error that says, in one line, why a file is not read."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(f"{name} is not a {kind} that can be read: {reason}")
+
+
 class Placement(NamedTuple):
     """Position and scale of a picture in the image it was fitted into.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from airjax.data.images import Raw
+from airjax.data.images import Raw, unreadable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Formats that are accepted for pictures that don't come from a file."""
@@ -79,7 +79,7 @@ class PillowPictures:
     def _damaged(self, name: str, error: BaseException) -> ValueError:
         if self._formats:
             return ValueError(f"{name} is damaged, or none of {', '.join(self._formats)}")
-        return ValueError(f"{name} is not a picture that can be read: {error}")
+        return unreadable(name, error)
 
 
 class NetpbmPicture:
@@ -92,7 +92,7 @@ class NetpbmPicture:
         try:
             self._file = netpbmfile.NetpbmFile(source)
         except Exception as error:  # its errors have no common base class
-            raise self._damaged(name, error) from None
+            raise unreadable(name, error) from None
         width, height = self._file.width, self._file.height
         problem = None
         if width * height > max_pixels:
@@ -118,14 +118,10 @@ class NetpbmPicture:
             if not 0 < most < 2**16:
                 raise ValueError(f"its largest value is {most}")
         except Exception as error:  # its errors have no common base class
-            raise self._damaged(name, error) from None
+            raise unreadable(name, error) from None
         if most <= 255:
             return Raw(np.clip(np.rint(values * (255 / most)), 0, 255).astype(np.uint8), 255.0)
         return Raw(values.astype(np.uint16), float(most))
-
-    def _damaged(self, name: str, error: BaseException) -> ValueError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return ValueError(f"{name} is not a picture that can be read: {reason}")
 
 
 def turned(raw: Raw, orientation: int) -> Raw:

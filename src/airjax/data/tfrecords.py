@@ -65,11 +65,15 @@ def _record(file: io.BufferedIOBase, path: Path, index: int) -> bytes | None:
             body = file.read(size + 4)
             if len(body) == size + 4 and _intact(body):
                 return body[:-4]
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        pass
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(path, index) from error
+    raise _damaged(path, index)
+
+
+def _damaged(path: Path, index: int) -> ValueError:
     if index == 0:
-        raise ValueError(f"{path} is no TFRecord file, or its first record is damaged")
-    raise ValueError(f"{path} is damaged or cut short after {index} records")
+        return ValueError(f"{path} is no TFRecord file, or its first record is damaged")
+    return ValueError(f"{path} is damaged or cut short after {index} records")
 
 
 def _intact(data: bytes) -> bool:

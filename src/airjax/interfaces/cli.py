@@ -1,36 +1,23 @@
 """The command line: parsing and printing only."""
 
 import dataclasses
-import inspect
 import logging
 import os
 import re
 import sys
-from collections import ChainMap
-from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
 
-from airjax.config import (
-    DATA_SETS,
-    ChannelsKind,
-    Config,
-    DataConfig,
-    ModelConfig,
-    PolarityKind,
-    TrainConfig,
-    without_effect,
-)
+from airjax.config import ChannelsKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
 from airjax.interfaces.console import (
     BROKEN_PIPE,
     USER_ERROR,
     check_free,
     end_stalled,
     exit_code,
-    flags,
     keep_compiled,
     key,
     print_check,
@@ -39,6 +26,7 @@ from airjax.interfaces.console import (
     print_scores,
     report,
 )
+from airjax.interfaces.stand_ins import stand_ins
 from airjax.runs.former import SETTINGS
 
 _WHOLE = r"[+-]?[0-9_]+"
@@ -95,7 +83,7 @@ def train(
     from airjax.interfaces.check import LOOKED_AT, check_model
     from airjax.runs.fit import fit
 
-    del config  # `_stand_ins` has already read it
+    del config  # `stand_ins` has already read it
     resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
@@ -390,65 +378,6 @@ def _present_spellings(arguments: list[str]) -> list[str]:
     return ["=".join([present.get(word[0], word[0]), *word[1:]]) for word in words]
 
 
-def _stand_ins(arguments: list[str]) -> None:
-    """Fill in flags that aren't given: first from `train --config NAME`, then with settings that suit the data.
-
-    Settings that we choose are left out where they have no effect beside flags; those of the user's file are not.
-    """
-    from airjax.runs.presets import names, read
-
-    app.config = ()
-    if arguments[:1] not in (["train"], ["scenes"]):
-        return
-    command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
-    if command not in (train, scenes):
-        return  # only their help was asked for
-    data, file, sources = bound.arguments["data"], bound.arguments.get("config"), {}
-    if file is not None:
-        sources[file] = read(file)
-    if data in DATA_SETS and data in names():
-        of_data = {field.name for field in dataclasses.fields(DataConfig)}
-        sources[data] = {name: value for name, value in read(data).items() if command is train or name in of_data}
-    elif data not in DATA_SETS and command is train and Path(data).exists():
-        sources["the look of the pictures"] = _by_look(data, **_reading(bound, sources.get(file, {})))
-    vain = without_effect(dict(ChainMap(_changed(bound), *sources.values())))
-    app.config = tuple(
-        _stand_in(arguments[0], settings, source, () if source == file and file not in names() else vain)
-        for source, settings in sources.items()
-    )
-
-
-def _changed(bound: inspect.BoundArguments) -> dict[str, Any]:
-    """List the settings of model and training that flags have changed."""
-    parts = [part for part in bound.arguments.values() if isinstance(part, ModelConfig | TrainConfig)]
-    every = [(field, getattr(part, field.name)) for part in parts for field in dataclasses.fields(part)]
-    return {field.name: value for field, value in every if value != field.default}
-
-
-def _stand_in(command: str, settings: dict[str, Any], source: str, but: Collection[str]) -> cyclopts.config.Dict:
-    # Without the command's name around them, cyclopts drops settings that are named like a command, such as `scenes`.
-    chosen = {name.replace("_", "-"): value for name, value in settings.items() if name not in but}
-    return cyclopts.config.Dict({command: chosen}, source=source)
-
-
-def _reading(bound: inspect.BoundArguments, by_file: dict[str, Any]) -> dict[str, Any]:
-    """Return how pictures are read, as flags or a file of settings say."""
-    given = bound.arguments.get("scenes") or DataConfig()
-    channels = given.pick_channels or by_file.get("pick_channels")
-    every = given.every if given.every != DataConfig.every else by_file.get("every", DataConfig.every)
-    return {"channels": tuple(channels) if channels else None, "every": every}
-
-
-def _by_look(data: str, **reading: Any) -> dict[str, Any]:
-    """Choose settings that suit the pictures, and log them."""
-    from airjax.interfaces.doctor import propose
-    from airjax.interfaces.settings import merge
-
-    settings = merge({}, propose(data, **reading))
-    _logger.info("settings by the look of the pictures (your own flags win): %s", flags(settings))
-    return settings
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
@@ -456,7 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         tokens = _present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
-        _stand_ins(tokens)
+        app.config = stand_ins(app, tokens)
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
