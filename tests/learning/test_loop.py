@@ -14,8 +14,8 @@ from airjax.learning import loop, losses, trainer
 def learn(tiny_config, tiny_train_config):
     """Train for eight steps: what every chunk told, and the last state."""
 
-    def learn(images, seed=0, state=None):
-        config, infos = replace(tiny_train_config, steps=8, seed=seed), []
+    def learn(images, seed=0, state=None, **settings):
+        config, infos = replace(tiny_train_config, steps=8, seed=seed, **settings), []
         state = state or trainer.init(tiny_config, config, images.shape[1:])
         for chunk in loop.chunks(images, config, trainer.step_with(tiny_config), state):
             infos.append(np.asarray(chunk.info.elbo))
@@ -34,11 +34,19 @@ def test_images_brought_by_chunks_make_the_same_steps(tiny_images, learn, traine
     assert learn(tiny_images, state=state)[0] == []
 
 
-def test_seeds_make_their_own_steps_and_share_a_compilation(tiny_images, learn, monkeypatch):
+def test_seeds_and_records_make_no_other_program(tiny_images, learn, monkeypatch):
     one, _ = learn(tiny_images)
     monkeypatch.setattr(losses, "batch_loss", None)  # nothing is traced any more
-    np.testing.assert_array_equal(learn(tiny_images)[0], one)
+    np.testing.assert_array_equal(learn(tiny_images, checkpoint_every=3, evaluate_every=2, keep=1)[0], one)
     assert (np.array(learn(tiny_images, seed=1)[0]) != one).all()
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+@pytest.mark.parametrize("last", [1.0, np.nan, np.inf])
+def test_one_number_that_is_not_finite_is_seen(monkeypatch, backend, last):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    tree = {"weights": jnp.ones((2, 3)), "step": jnp.arange(2), "rest": jnp.array([0.0, last])}
+    assert loop._all_finite(tree) == np.isfinite(last)
 
 
 def test_data_may_be_a_tree_of_arrays(tiny_images, tiny_config, tiny_train_config, learn):

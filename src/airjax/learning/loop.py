@@ -15,6 +15,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from airjax.config import TrainConfig
 from airjax.learning import trainer
 
+APART = "seed", "chunk", "evaluate_every", "checkpoint_every", "keep"
+"""Settings of training that a step doesn't depend on."""
+
 
 class Chunk(NamedTuple):
     """A chunk of training steps.
@@ -64,11 +67,19 @@ def _chunk(data, config, step, state, done) -> Chunk:
     start = time.perf_counter()
     if isinstance(first, np.ndarray):
         data, rows = _select(data, rows), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-    # A step depends on the seed only through the state, so all seeds can share one compiled program.
-    fixed = jax.tree.map(jnp.asarray, data), replace(config, seed=0), step
+    fixed = jax.tree.map(jnp.asarray, data), _of_steps(config), step
     state, info = jax.block_until_ready(trainer.run_chunk(fixed, state, jnp.asarray(rows)))
     _check_finite(info, state, done, config.seed)
     return Chunk(state, info, rows.size / (time.perf_counter() - start))
+
+
+def _of_steps(config: TrainConfig) -> TrainConfig:
+    """Set what steps don't depend on to its default, so that all such configurations share one compiled program.
+
+    They depend on the seed only through the state.
+    """
+    plain = TrainConfig()
+    return replace(config, **{name: getattr(plain, name) for name in APART})
 
 
 def _select(data, rows):
@@ -89,6 +100,12 @@ def _check_finite(info: trainer.Info, state: trainer.State, done: int, seed: int
         raise trainer.NotFiniteError(f"the bound or the weights are not finite at step {step} (seed {seed})")
 
 
+def _all_finite(state: PyTree) -> bool:
+    if jax.default_backend() != "cpu":  # weights are not copied from the device
+        return bool(_finite_there(state))
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))  # nothing is compiled
+
+
 @jax.jit
-def _all_finite(state: trainer.State) -> Bool[Array, ""]:
+def _finite_there(state: PyTree) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(state)]))
