@@ -109,15 +109,15 @@ def placed(found: infer.Found, what: Float32[np.ndarray, "n 4"]) -> infer.Found:
     return replace(found, count=np.ones(len(what), np.int32), what=what[:, None])
 
 
-def milliseconds(model: AIR3D, images: UInt8[np.ndarray, "n 3 h w"]) -> float:
-    """Measure the processor time of inference and rendering, per image of a batch: the median of 20."""
-    batch, times = np.resize(images, (TIMED, *images.shape[1:])), []
-    infer.find(model, batch, batch=TIMED)
+def milliseconds(model: AIR3D, images: UInt8[np.ndarray, "n 3 h w"], size: int) -> float:
+    """Measure the processor time of inference and rendering, per image of a batch of this size: the median of 20."""
+    batch, times = np.resize(images, (size, *images.shape[1:])), []
+    infer.find(model, batch, batch=size)
     for _ in range(20):
         begin = time.process_time()
-        infer.find(model, batch, batch=TIMED)
+        infer.find(model, batch, batch=size)
         times.append(time.process_time() - begin)
-    return 1e3 * float(np.median(times)) / TIMED
+    return 1e3 * float(np.median(times)) / size
 
 
 def table(results: list[dict]) -> str:
@@ -161,8 +161,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4_000, help="steps of supervised training")
     parser.add_argument("--descended", type=int, default=100, help="held-out scenes for direct descent")
     options = parser.parse_args()
-    if options.smoke:
-        options.seeds, options.descended = 1, 2
+    options.timed = TIMED
+    if options.smoke:  # as many images as are scored, so that both use one compiled program
+        options.seeds, options.descended, options.timed = 1, 2, 32
     return options
 
 
@@ -176,7 +177,7 @@ def main() -> None:
     models = {("air", seed): load_model(air_folder(options, seed)) for seed in seeds}
     models |= {(name, seed): teach(name, seed, learnt, held_out, options) for name in TAUGHT for seed in seeds}
     images, few = channels_first(held_out.images), held_out[: options.descended]
-    ms = {name: milliseconds(models[name, 0], images) for name in ("air", *TAUGHT)}
+    ms = {name: milliseconds(models[name, 0], images, options.timed) for name in ("air", *TAUGHT)}
     found = {case: infer.find(model, images) for case, model in models.items()}
     results = [scores(*case, each, held_out, ms[case[0]]) for case, each in found.items()]
     fits = {f"descent_{starts}": descend(starts, few, options) for starts in STARTS}
