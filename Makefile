@@ -65,9 +65,9 @@ $(READY): pyproject.toml constraints.txt
 	fi; \
 	echo "Setting up $(VENV) with $$($$found --version); the first time, this takes a few minutes"; \
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$found -m venv --clear $(VENV) || exit 1; \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[test]' || exit 1; \
+	$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[test]' || exit 1; \
 	touch $@
 
 $(READY_DOCS): $(READY)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
