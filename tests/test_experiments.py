@@ -14,7 +14,6 @@ import tomllib
 from functools import partial
 from pathlib import Path
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -197,7 +196,6 @@ def _airjax(*arguments, core):
 @pytest.mark.parametrize("name", sorted({folder.parent.name for folder in EXPERIMENTS.glob("*/run.py")} - {BY_COMMAND}))
 def test_every_experiment_runs(common, module, monkeypatch, tmp_path, name):
     monkeypatch.setattr(common, "airjax", _airjax)
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # other tests check shapes
     for function in ("find", "bound"):  # few scenes are not filled up to a batch of hundreds
         monkeypatch.setattr(infer, function, partial(getattr(infer, function), batch=SCENES))
     run = module(f"{name}.run")
