@@ -58,6 +58,11 @@ class Doubts:
     full: int = 0
     left: int = 0
 
+    @property
+    def seen(self) -> dict[str, int]:
+        """The numbers so far, with which inference can go on after a stop."""
+        return {"total": self.total, "full": self.full, "left": self.left}
+
     def see(self, images: UInt8[np.ndarray, "n c h w"], found: Found) -> None:
         """Look at a batch of images and what was found in them; warn if things in the first differ in size."""
         if not self.total and len(images):

@@ -75,6 +75,11 @@ def gather(paths: Sequence[Path], every: int = 1) -> Pictures:
     return Pictures(Path(), names, strict=True)
 
 
+def files_of(names: Sequence[str]) -> list[str]:
+    """Return the files of pictures, each once, in their order."""
+    return list(dict.fromkeys(split(name)[0] for name in names))
+
+
 def choose_levels(pictures: Pictures, channels: tuple[int, ...] | None = None) -> Levels | None:
     """Choose levels for pictures of which nothing is known, and log them; None: the most that their bits hold.
 
@@ -112,12 +117,15 @@ class Inference:
     def __post_init__(self):
         check_channels(self.channels)
 
-    def batches(self, first: int = 0, watch: Watch | None = None) -> Iterator[list[dict[str, Any]]]:
+    def batches(
+        self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
         """Infer batch by batch, from batch `first` on.
 
         Args:
             first: number of batches to skip.
             watch: called with every picture; without it, no label images are made.
+            doubts: the doubts about the batches before, to which those that follow are added.
 
         Yields:
             For each batch, a dictionary a picture: its `image` (name), `id` (place in the list, from 1), and either
@@ -129,7 +137,7 @@ class Inference:
         """
         names = self.pictures.names[first * AHEAD :]
         read = read_pictures(self.pictures.root, names, self.levels, self.channels)
-        doubts = Doubts(self.model)
+        doubts = doubts or Doubts(self.model)
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))
             if index == first:

@@ -8,56 +8,26 @@ are written as batches are done. When all pictures are done, the journal is conv
 import hashlib
 import json
 import logging
+import os
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from airjax.data.reading import split
 from airjax.inference.segmentation import coco_installed
 from airjax.interfaces import formats, infer_files, regions
+from airjax.interfaces.doubts import Doubts
 from airjax.interfaces.journal import Journal
-from airjax.interfaces.rois import check_rois, write_rois
+from airjax.interfaces.locks import locked
+from airjax.interfaces.outputs import Outputs as Outputs
+from airjax.interfaces.outputs import beside, check_outputs, file_name
+from airjax.interfaces.rois import write_rois
 
 _logger = logging.getLogger(__name__)
-
-
-class Outputs(NamedTuple):
-    """Files to write.
-
-    Attributes:
-        coco: COCO results (`airjax.interfaces.formats.write_coco`), with masks if pycocotools is installed.
-        parquet: a table (`airjax.interfaces.formats.write_parquet`).
-        overlay: a folder for pictures with boxes.
-        labels: a folder for label images (`airjax.interfaces.regions.write_labels`).
-        table: a table of measurements (`airjax.interfaces.formats.write_table`).
-        rois: a folder for archives of ImageJ regions (`airjax.interfaces.rois.write_rois`).
-    """
-
-    coco: Path | None = None
-    parquet: Path | None = None
-    overlay: Path | None = None
-    labels: Path | None = None
-    table: Path | None = None
-    rois: Path | None = None
-
-    @property
-    def folders(self) -> list[Path]:
-        """List the requested outputs that are folders."""
-        return [path for path in (self.overlay, self.labels, self.rois) if path is not None]
-
-    @property
-    def paths(self) -> list[Path]:
-        """List the requested outputs."""
-        return [path for path in self if path is not None]
-
-    @property
-    def journal(self) -> Path:
-        """Path of the journal of an unfinished job, beside the first output."""
-        return self.paths[0].with_name(f".{self.paths[0].name}.partial")
 
 
 def to_files(inference: infer_files.Inference, outputs: Outputs, *, force: bool = False, progress: bool = True) -> None:
@@ -66,79 +36,70 @@ def to_files(inference: infer_files.Inference, outputs: Outputs, *, force: bool 
     Args:
         inference: the job.
         outputs: the files to write.
-        force: whether to replace files that exist.
+        force: whether to replace files that exist, and to begin anew where a journal is of another inference.
         progress: whether to show a progress bar on stderr.
 
     Raises:
-        ValueError: an output exists, or can't be written; there is a journal of another inference; see
-            `Inference.batches`.
+        ValueError: an output exists, can't be written, or is being written by another process; there is a journal of
+            another inference, or of pictures that have changed since; see `Inference.batches`.
     """
-    _check(outputs, inference.pictures, force)
-    watches = _watches(outputs, inference)
+    check_outputs(outputs, inference.pictures)
+    with locked(beside(path, "lock") for path in (*outputs.files, *outputs.folders)):
+        watches = _watches(outputs, inference)
+        journal = _journal(inference, outputs, watches, force)
+        _infer(inference, journal, watches, progress)
+        if outputs.coco:
+            formats.write_coco(journal, outputs.coco)
+        if outputs.parquet:
+            formats.write_parquet(journal, outputs.parquet)
+        if outputs.table:
+            formats.write_table(journal, outputs.table, inference.model)
+        journal.report()
+        journal.path.unlink()
+
+
+def _journal(
+    inference: infer_files.Inference, outputs: Outputs, watches: dict[str, infer_files.Watch], force: bool
+) -> Journal:
+    """Open the journal, unless outputs exist that this job has not written."""
+    if not outputs.journal.exists() and not force and (taken := outputs.taken):
+        raise ValueError(f"{taken} exists; choose another name or give --force")
+    header = _describe_inference(inference) | _describe_outputs(outputs, watches)
+    journal = Journal(outputs.journal, header, lambda index: _read(inference.pictures, index), force=force)
+    unfinished = journal.done < len(inference.pictures.names)
+    if unfinished and not force and (others := [path for path in outputs.files if path.exists()]):
+        raise ValueError(f"{others[0]} exists, and the unfinished inference has not written it; give --force")
+    return journal
+
+
+def _infer(
+    inference: infer_files.Inference, journal: Journal, watches: dict[str, infer_files.Watch], progress: bool
+) -> None:
+    """Infer what is not done yet into the journal."""
 
     def watch(*seen: Any) -> None:
         for one in watches.values():
             one(*seen)
 
-    journal = Journal(outputs.journal, _describe_inference(inference) | {"watches": sorted(watches)}, infer_files.AHEAD)
+    doubts = Doubts(inference.model, **(journal.note or {}))
     columns = TextColumn("inferring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("", total=len(inference.pictures.names), completed=journal.batches * infer_files.AHEAD)
-        for batch in inference.batches(journal.batches, watch if watches else None):
-            journal.write(batch)
+        task = bar.add_task("", total=len(inference.pictures.names), completed=journal.done)
+        for batch in inference.batches(journal.batches, watch if watches else None, doubts):
+            journal.write(batch, doubts.seen)
             bar.advance(task, len(batch))
-    if outputs.coco:
-        formats.write_coco(journal, outputs.coco)
-    if outputs.parquet:
-        formats.write_parquet(journal, outputs.parquet)
-    if outputs.table:
-        formats.write_table(journal, outputs.table, inference.model)
-    journal.report()
-    journal.path.unlink()
-
-
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
-
-
-def _check(outputs: Outputs, pictures: infer_files.Pictures, force: bool) -> None:
-    """Raise ValueError unless all outputs can be written."""
-    taken = [path for path in outputs.paths if path.exists() and not (path in outputs.folders and _is_empty(path))]
-    if taken and not force and not outputs.journal.exists():
-        raise ValueError(f"{taken[0]} exists; choose another name or give --force")
-    if len({path.resolve() for path in outputs.paths}) < len(outputs.paths):
-        raise ValueError(f"outputs must be different files and folders, got {', '.join(map(str, outputs.paths))}")
-    shown = [folder for folder in (outputs.overlay, outputs.labels) if folder is not None]
-    if not pictures.strict and (inner := [one for one in shown if pictures.root.resolve() in one.resolve().parents]):
-        raise ValueError(
-            f"{inner[0]} must lie outside of {pictures.root}: what is written there would be taken for pictures"
-        )
-    files = {_file_name(pictures, name) for name in pictures.names}
-    if outputs.folders and len(files) < len(pictures.names):
-        raise ValueError("images must have different names to be written to one folder, got two of one name")
-    sources = {(pictures.root / split(name)[0]).resolve() for name in pictures.names}
-    inside = {folder / name for folder in shown for name in files}
-    written = {path.resolve() for path in outputs.paths} | inside
-    if replaced := {path.resolve() for path in written} & sources:
-        raise ValueError(f"outputs must not replace pictures, but would replace {min(replaced)}")
-    if outputs.rois:
-        check_rois()
-    if outputs.table:
-        formats.check_table(outputs.table)
-    if outputs.parquet:
-        formats.check_parquet()
 
 
 def _watches(outputs: Outputs, inference: infer_files.Inference) -> dict[str, infer_files.Watch]:
     """Return what is done with every picture as soon as its batch is inferred, by name."""
-    target = lambda folder, line: folder / _file_name(inference.pictures, line["image"])
+    target = lambda folder, line: folder / file_name(inference.pictures, line["image"])
     watches: dict[str, infer_files.Watch] = {}
     if (overlay := outputs.overlay) is not None:
         watches["overlay"] = lambda picture, line, _: formats.write_overlay(picture, line, target(overlay, line))
     if (folder := outputs.labels) is not None:
         watches["labels"] = lambda _, line, labels: regions.write_labels(labels, target(folder, line))
     if (regions_of := outputs.rois) is not None:
-        archive = lambda line: regions_of / _file_name(inference.pictures, line["image"], ".zip")
+        archive = lambda line: regions_of / file_name(inference.pictures, line["image"], ".zip")
         watches["rois"] = lambda _, line, labels: write_rois(labels, archive(line))
     if outputs.table:
         channels = inference.model.image_shape[0]
@@ -150,22 +111,49 @@ def _watches(outputs: Outputs, inference: infer_files.Inference) -> dict[str, in
     return watches
 
 
-def _file_name(pictures: infer_files.Pictures, name: str, suffix: str = ".png") -> str:
-    """Return the name, in a folder of outputs, of the file for a picture."""
-    name = Path(name).name if pictures.strict else name
-    return name if name.endswith(suffix) else f"{name}{suffix}"
-
-
 def _describe_inference(inference: infer_files.Inference) -> dict[str, Any]:
     """Describe a job so that it can be told from any other."""
     weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inference.model))
-    pictures = json.dumps([str(inference.pictures.root.resolve()), inference.pictures.names]).encode()
+    pictures, files = inference.pictures, infer_files.files_of(inference.pictures.names)
+    stats = [((pictures.root / file).stat().st_size, (pictures.root / file).stat().st_mtime_ns) for file in files]
     return {
         "model": hashlib.sha256(weights).hexdigest(),
-        "pictures": hashlib.sha256(pictures).hexdigest(),
-        "invert": inference.invert,
+        "pictures": _hash([str(pictures.root.resolve()), pictures.names]),
+        "sizes or times of pictures": _hash(stats),
+        "polarity": inference.invert,
         "samples": inference.samples,
-        "key": np.asarray(inference.key).tolist(),
+        "seed": np.asarray(inference.key).tolist(),
         "levels": inference.levels,
         "channels": inference.channels,
     }
+
+
+def _describe_outputs(outputs: Outputs, watches: dict[str, infer_files.Watch]) -> dict[str, Any]:
+    places = {name: os.path.realpath(path) for name, path in outputs._asdict().items() if path is not None}
+    return {"outputs": places, "what is written": sorted(watches)}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
+
+
+def _read(pictures: infer_files.Pictures, index: int) -> str:
+    """Return the hash of the content of a batch's files."""
+    names = pictures.names[index * infer_files.AHEAD : (index + 1) * infer_files.AHEAD]
+    return _hash([_content(pictures.root / file) for file in infer_files.files_of(names)])
+
+
+def _content(path: Path) -> str | None:
+    try:
+        stat = path.stat()
+        return _hashed(path, stat.st_size, stat.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1_000)
+def _hashed(path: Path, size: int, changed: int) -> str:
+    """Hash a file, once for all pictures that it holds."""
+    del size, changed
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
