@@ -40,7 +40,7 @@ def test_a_changed_picture_is_refused_and_inferred_anew_if_asked(inference, stop
     if (how, one_of) == (change_secretly, "the others"):
         output_files.to_files(job, outputs, progress=False)  # nothing old is mixed with it
         return
-    with pytest.raises(ValueError, match="pictures.*--force to begin anew"):
+    with pytest.raises(ValueError, match=r"pictures.*--force to begin anew"):
         output_files.to_files(job, outputs, progress=False)
     assert not outputs.coco.exists()
     output_files.to_files(job, outputs, force=True, progress=False)

@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -13,27 +14,37 @@ from airjax.data.images import Levels, Raw, find_levels, plain
 from airjax.data.reading import Opened, decode, open_file, split
 
 AHEAD = 64
-"""Number of pictures that are decoded ahead: few enough to fit into memory."""
+"""Number of pictures that are decoded and made small ahead."""
+WHOLE_AHEAD = 2
+"""Number of pictures that are decoded ahead and kept whole: few enough for large ones to fit into memory."""
+LARGE = 4_000_000
+"""Number of pixels from which on a picture is large."""
+_large = threading.BoundedSemaphore(2)
+"""Held while a large picture is decoded: what that takes is many times the size of the file."""
 T = TypeVar("T")
 
 
-class Read(NamedTuple):
+class Read(NamedTuple, Generic[T]):
     """Result of reading a picture.
 
     Attributes:
         name: its path below the root, with forward slashes, and its number in the file if there are several.
-        picture: the picture; None if it can't be read.
+        picture: the picture, or what was made of it; None if it can't be read.
         problem: the reason why it can't be read; None if it can.
     """
 
     name: str
-    picture: Image.Image | None
+    picture: T | None
     problem: str | None
 
 
 def read_pictures(
-    root: Path, names: Sequence[str], levels: Levels | None = None, channels: tuple[int, ...] | None = None
-) -> Iterator[Read]:
+    root: Path,
+    names: Sequence[str],
+    levels: Levels | None = None,
+    channels: tuple[int, ...] | None = None,
+    then: Callable[[Image.Image], Any] | None = None,
+) -> Iterator[Read[Any]]:
     """Read pictures in the given order.
 
     Args:
@@ -41,9 +52,12 @@ def read_pictures(
         names: names of pictures below it; those of one file should follow each other.
         levels: how values become black, white and grey, as in `images.plain`.
         channels: channels to pick, as in `images.pick`.
+        then: makes something small of each picture in the thread that reads it, so that many are read ahead; None:
+            pictures are kept whole.
     """
-    read = lambda opened, name: plain(decode(opened, name, split(name)[1], channels), name, levels)
-    for one in _each(root, names, read):
+    whole = lambda opened, name: plain(decode(opened, name, split(name)[1], channels), name, levels)
+    read = whole if then is None else lambda opened, name: then(whole(opened, name))
+    for one in _each(root, names, read, WHOLE_AHEAD if then is None else AHEAD):
         yield Read(*one)
 
 
@@ -52,7 +66,7 @@ def raw_pictures(
 ) -> Iterator[Image.Image | Raw]:
     """Read pictures as they are; those that can't be read are left out, as `read_pictures` reports them."""
     read = lambda opened, name: decode(opened, name, split(name)[1], channels)
-    for _, picture, _ in _each(root, names, read):
+    for _, picture, _ in _each(root, names, read, WHOLE_AHEAD):
         if picture is not None:
             yield picture
 
@@ -63,19 +77,20 @@ def folder_levels(root: Path, names: Sequence[str], channels: tuple[int, ...] | 
 
 
 def _each(
-    root: Path, names: Sequence[str], read: Callable[[Opened, str], T]
+    root: Path, names: Sequence[str], read: Callable[[Opened, str], T], ahead: int
 ) -> Iterator[tuple[str, T | None, str | None]]:
     """Yield each name with what is read, or a problem; one thread reads those of a file that follow each other."""
     files = _Files(root)
     try:
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(names), AHEAD):
+            for start in range(0, len(names), ahead):
                 groups = [
-                    list(group) for _, group in groupby(names[start : start + AHEAD], lambda name: split(name)[0])
+                    list(group) for _, group in groupby(names[start : start + ahead], lambda name: split(name)[0])
                 ]
                 for results in pool.map(lambda group: _read_group(files, group, read), groups):
-                    yield from results
-                following = names[start + AHEAD : start + AHEAD + 1]
+                    while results:
+                        yield results.pop(0)
+                following = names[start + ahead : start + ahead + 1]
                 files.close(but={split(name)[0] for name in following})
     finally:
         files.close()
@@ -93,7 +108,8 @@ def _read_group(
     results = []
     for name in names:
         try:
-            results.append((name, read(opened, name), None))
+            with _large if opened.pixels >= LARGE else nullcontext():
+                results.append((name, read(opened, name), None))
         except (ValueError, OSError) as error:
             results.append((name, None, str(error)))
     files.give(file, opened)

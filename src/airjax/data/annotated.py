@@ -91,14 +91,15 @@ def into_image(boxes: Float[np.ndarray, "k 4"], placement: Placement) -> Float[n
 
 def _fitted(root: Path, annotated: Sequence[Annotated], reading: Reading) -> Iterator[tuple[Annotated, Letterboxed]]:
     """Read the pictures one by one, and fit them into images."""
-    read = read_pictures(root, [one.name for one in annotated], reading.levels, reading.channels)
-    for one, (name, picture, problem) in zip(annotated, read):
-        if picture is None:
+    fit = lambda picture: letterbox(picture, reading.image_shape, invert=reading.invert)
+    read = read_pictures(root, [one.name for one in annotated], reading.levels, reading.channels, fit)
+    for one, (name, fitted, problem) in zip(annotated, read):
+        if fitted is None:
             raise ValueError(problem)
-        if one.size not in (None, picture.size):
-            told, found = ("{} x {}".format(*size) for size in (one.size, picture.size))
+        if one.size not in (None, fitted.placement.size):
+            told, found = ("{} x {}".format(*size) for size in (one.size, fitted.placement.size))
             raise ValueError(f"{one.source} says that {name} has {told} pixels, but it has {found}")
-        yield one, letterbox(picture, reading.image_shape, invert=reading.invert)
+        yield one, fitted
 
 
 def _inside(one: Annotated, size: tuple[int, int]) -> Float[np.ndarray, "k 4"]:

@@ -33,6 +33,8 @@ class CziPictures:
         self._channels = range(*box.pop("C", (0, 1)))
         outer = {axis: span for axis, span in box.items() if axis not in _IN_A_PICTURE}
         self._axes, self._starts = list(outer), [start for start, _ in outer.values()]
+        area = self._reader.total_bounding_rectangle
+        self.pixels = area.w * area.h
         self._shape = (len(self._scenes), *(end - start for start, end in outer.values()))
 
     def __len__(self) -> int:

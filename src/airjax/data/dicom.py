@@ -33,7 +33,8 @@ class DicomPictures:
                 raise ValueError("it holds no picture")
         except Exception as error:  # its errors have no common base class
             raise unreadable(name, error, "DICOM picture") from None
-        if width * height > max_pixels:
+        self.pixels = width * height
+        if self.pixels > max_pixels:
             raise ValueError(f"{name} has {width} x {height} pixels, too many to read")
 
     def __len__(self) -> int:

@@ -154,7 +154,8 @@ def load_folder(
     path = _cached(root, names, (*image_shape, levels, channels, invert, seed))
     if not path.with_suffix(".json").is_file():
         places = np.argsort(np.random.default_rng(seed).permutation(len(names))).tolist()
-        _decode(read_pictures(root, names, levels, channels), places, image_shape, invert, path)
+        fit = lambda picture: letterbox(picture, image_shape, invert=invert).pixels
+        _decode(read_pictures(root, names, levels, channels, fit), places, image_shape, path)
     problems = json.loads(path.with_suffix(".json").read_text())["problems"]
     if strict and problems:
         raise ValueError(problems[0])
@@ -173,9 +174,9 @@ def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
 
 
 def _decode(
-    pictures: Iterator[Read], places: Sequence[int], image_shape: tuple[int, int, int], invert: bool, path: Path
+    pictures: Iterator[Read[np.ndarray]], places: Sequence[int], image_shape: tuple[int, int, int], path: Path
 ) -> None:
-    """Decode pictures into `path`, each to its place. Then write a JSON file of problems, which marks it as complete.
+    """Write pictures into `path`, each to its place. Then write a JSON file of problems, which marks it as complete.
 
     They are read in the order of files, since frames of a video come in theirs. The last pictures move to the places of
     those that can't be read.
@@ -191,9 +192,8 @@ def _decode(
             if read.picture is None:
                 problems[place] = read.problem
                 continue
-            pixels = letterbox(read.picture, image_shape, invert=invert).pixels
             file.seek(start + place * size)
-            file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
+            file.write(np.ascontiguousarray(np.moveaxis(read.picture, 0, -1)).tobytes())
         done = len(places) - len(problems)
         moved = [place for place in range(done, len(places)) if place not in problems]
         for gap, place in zip(sorted(problems), moved):

@@ -99,7 +99,8 @@ def plain(picture: Image.Image | Raw, name: str, levels: Levels | None = None) -
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
+    if picture.mode not in ("L", "RGB"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
     return picture if levels is None else Image.fromarray(to_bytes(np.asarray(picture), levels))
 
 
@@ -161,9 +162,8 @@ def find_levels(pictures: Iterable[Image.Image | Raw]) -> Levels | None:
     for picture in pictures:
         raw = _raw(picture)
         deep |= raw.values.dtype != np.uint8
-        one = raw.values if raw.alpha is None else raw.values[raw.alpha > 0]
-        one = one.astype(np.float64).reshape(-1)
-        values.append(one[:: max(1, one.size // 10_000)])
+        one = (raw.values if raw.alpha is None else raw.values[raw.alpha > 0]).reshape(-1)
+        values.append(one[:: max(1, one.size // 10_000)].astype(np.float64))
     pixels = np.concatenate(values) if values else np.zeros(1)
     pixels = pixels[np.isfinite(pixels)]
     low, middle, common, high = np.quantile(pixels if pixels.size else np.zeros(1), (0.001, 0.5, 0.97, 0.999))
@@ -206,7 +206,8 @@ def letterbox(picture: Image.Image, image_shape: tuple[int, int, int], *, invert
     With `invert`, dark and light are swapped.
     """
     channels, height, width = image_shape
-    picture = picture.convert("L" if channels == 1 else "RGB")
+    mode = "L" if channels == 1 else "RGB"
+    picture = picture if picture.mode == mode else picture.convert(mode)  # it would copy
     factor = min(width / picture.width, height / picture.height)
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
     scaled = picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)

@@ -36,7 +36,8 @@ class PillowPictures:
         except Exception as error:  # its errors have no common base class
             raise self._damaged(name, error) from None
         width, height = self._file.size
-        if width * height > max_pixels:
+        self.pixels = width * height
+        if self.pixels > max_pixels:
             self.close()
             raise ValueError(f"{name} has {width} x {height} pixels, too many to read")
 
@@ -94,8 +95,8 @@ class NetpbmPicture:
         except Exception as error:  # its errors have no common base class
             raise unreadable(name, error) from None
         width, height = self._file.width, self._file.height
-        problem = None
-        if width * height > max_pixels:
+        self.pixels, problem = width * height, None
+        if self.pixels > max_pixels:
             problem = f"has {width} x {height} pixels, too many to read"
         elif self._file.frames > 1:
             problem = "holds more than one picture, which is not read"

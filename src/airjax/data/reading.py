@@ -32,7 +32,13 @@ _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,8})")
 
 @runtime_checkable
 class Opened(Protocol):
-    """The pictures of an open file."""
+    """The pictures of an open file.
+
+    Attributes:
+        pixels: number of pixels of a picture, as far as that is known before it is read; otherwise 0.
+    """
+
+    pixels: int
 
     def __len__(self) -> int: ...
 

@@ -99,6 +99,8 @@ class TiffPictures:
         except ValueError:
             self.close()
             raise
+        sides = [dict(zip(place.series.axes, place.series.shape)) for place in self._places[:1]]
+        self.pixels = sum(side["Y"] * side["X"] for side in sides)
 
     def __len__(self) -> int:
         return len(self._places)

@@ -29,6 +29,7 @@ class VideoPictures:
         self._file, self._frames, self._next = None, iter(()), 0
         try:
             with self._open() as file:
+                self.pixels = file.streams.video[0].width * file.streams.video[0].height
                 # The number in the header is absent from many files.
                 self._count = sum(packet.size > 0 for packet in file.demux(file.streams.video[0]))
         except self._damage as error:

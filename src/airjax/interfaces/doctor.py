@@ -5,7 +5,7 @@ sizes and numbers of the pieces give the image size, the maximum count and the p
 objects (objects that touch form one piece), so the estimates are robust statistics, and training refines them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,10 +175,14 @@ def _sample(source: str, channels: tuple[int, ...] | None, every: int) -> Sample
         names = list_pictures(path, every)
         chosen = [names[i] for i in spread_over(len(names), LOOKED_AT)]
         levels = folder_levels(path, chosen[:: max(1, len(chosen) // 100)], channels)
-        read = list(read_pictures(path, chosen, levels, channels))
+        read = list(read_pictures(path, chosen, levels, channels, lambda picture: picture.size))
         problems = [one.problem for one in read if one.problem]
         report_unreadable(problems, len(chosen))
-        return _fitted([one.picture for one in read if one.picture], levels, len(names), tuple(problems), source)
+        sizes = [one.picture for one in read if one.picture]
+        fit = lambda shape: (
+            one.picture for one in read_pictures(path, chosen, levels, channels, _fit(shape)) if one.picture is not None
+        )
+        return _fitted(sizes, fit, levels, len(names), tuple(problems), source)
     return _sample_of(load_scenes(replace(settings, name=source).resolved(), "train").images, source)
 
 
@@ -188,21 +192,30 @@ def _sample_of(images: Sequence[Image.Image] | np.ndarray, source: str) -> Sampl
         plain(one, f"picture {i}") if isinstance(one, Image.Image) else Image.fromarray(one)
         for i, one in chosen.items()
     ]
-    return _fitted(pictures, None, len(images), (), source)
+    return _fitted(
+        [one.size for one in pictures], lambda shape: map(_fit(shape), pictures), None, len(images), (), source
+    )
+
+
+def _fit(shape: tuple[int, int]) -> Callable[[Image.Image], np.ndarray]:
+    """Return a function that fits a picture into an image of (height, width) = `shape`, in colour."""
+    return lambda picture: letterbox(picture, (3, *shape)).pixels
 
 
 def _fitted(
-    pictures: Sequence[Image.Image],
+    sizes: Sequence[tuple[int, int]],
+    fit: Callable[[tuple[int, int]], Iterable[np.ndarray]],
     levels: Levels | None,
     total: int,
     problems: tuple[str, ...],
     source: str,
 ) -> Sample:
-    if not pictures:
+    """Make a sample of pictures of these sizes; `fit` reads them, fitted to one (height, width)."""
+    if not sizes:
         raise ValueError(f"{source} holds no picture that can be read" + (f": {problems[0]}" if problems else ""))
-    width, height = (int(np.median([picture.size[axis] for picture in pictures])) for axis in (0, 1))
+    width, height = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
     fitted = _shape(min(SIDE, max(width, height)), (width, height))
-    pixels = np.stack([letterbox(picture, (3, *fitted)).pixels for picture in pictures])
+    pixels = np.stack(list(fit(fitted)))
     images = np.ascontiguousarray(np.moveaxis(pixels, 1, -1)).astype(np.float32) / 255.0
     return Sample(images, (width, height), levels, total, problems)
 

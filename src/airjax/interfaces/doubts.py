@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from airjax.data.images import is_on_light
 from airjax.inference.infer import Found
 from airjax.inference.unexplained import sides, unexplained
 from airjax.models.air import AIR
@@ -23,19 +21,19 @@ ALIKE = 1.8
 _logger = logging.getLogger(__name__)
 
 
-def doubt_polarity(model: Family, pictures: Sequence[Image.Image], *, inverted: bool) -> None:
+def doubt_polarity(model: Family, light: Sequence[bool], *, inverted: bool) -> None:
     """Warn about pictures with a light background where the model expects a black one.
 
     Args:
         model: the model.
-        pictures: some of the pictures.
+        light: whether the borders of some of the pictures are light.
         inverted: whether dark and light are swapped before inference.
     """
-    if not pictures or not model.on_black:
+    if not light or not model.on_black:
         return
-    light = np.mean([is_on_light(picture) for picture in pictures]) > 0.5
-    if light != inverted:
-        seen, other = ("light", "dark") if light else ("dark", "light")
+    most = np.mean(light) > 0.5
+    if most != inverted:
+        seen, other = ("light", "dark") if most else ("dark", "light")
         _logger.warning(
             "the pictures have a %s background, which this model takes for objects; did you mean --polarity %s?",
             *(seen, other),

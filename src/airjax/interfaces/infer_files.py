@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from PIL import Image
 from airjax.config import check_channels
 from airjax.data.ahead import AHEAD, Read, raw_pictures, read_pictures
 from airjax.data.folder import list_numbers, list_pictures, report_unreadable
-from airjax.data.images import Letterboxed, Levels, Placement, letterbox, levels_of_16_bits, stack
+from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox, levels_of_16_bits, stack
 from airjax.data.reading import split
 from airjax.inference.infer import Found, describe_found, find_and_count
 from airjax.inference.masks import label_images
@@ -27,7 +27,7 @@ LOOKED_AT = 100
 """Number of pictures, spread evenly over all, by which levels are chosen where none are given."""
 _logger = logging.getLogger(__name__)
 
-Watch = Callable[[Image.Image, dict[str, Any], np.ndarray], None]
+Watch = Callable[[Any, dict[str, Any], np.ndarray], None]
 """A function of a picture, its results, which it may add to, and its label image, in the picture's own pixels."""
 
 
@@ -118,7 +118,7 @@ class Inference:
         check_channels(self.channels)
 
     def batches(
-        self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None
+        self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None, *, whole: bool = True
     ) -> Iterator[list[dict[str, Any]]]:
         """Infer batch by batch, from batch `first` on.
 
@@ -126,6 +126,7 @@ class Inference:
             first: number of batches to skip.
             watch: called with every picture; without it, no label images are made.
             doubts: the doubts about the batches before, to which those that follow are added.
+            whole: whether `watch` needs the pictures, which are read a second time for it, as many may be large.
 
         Yields:
             For each batch, a dictionary a picture: its `image` (name), `id` (place in the list, from 1), and either
@@ -136,32 +137,43 @@ class Inference:
             ValueError: `samples` is below 1; a picture can't be read, if that is an error.
         """
         names = self.pictures.names[first * AHEAD :]
-        read = read_pictures(self.pictures.root, names, self.levels, self.channels)
+        read, again = self._read(names, self._fit), self._read(names if watch and whole else [])
         doubts = doubts or Doubts(self.model)
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))
             if index == first:
-                doubt_polarity(self.model, [one.picture for one in batch if one.picture], inverted=self.invert)
+                light = [one.picture.on_light for one in batch if one.picture]
+                doubt_polarity(self.model, light, inverted=self.invert)
             inferred = self._describe(batch, index)
             if inferred.fitted:
                 doubts.see(stack(inferred.fitted.values()), inferred.found)
             if watch:
-                self._show(batch, inferred, watch)
+                self._show(inferred, watch, again if whole else repeat(None))
             yield inferred.lines
         doubts.report()
 
-    def _show(self, batch: list[Read], inferred: "_Inferred", watch: Watch) -> None:
-        """Call `watch` with every readable picture of a batch; its label images are made one by one."""
-        readable = [(one.picture, line) for one, line in zip(batch, inferred.lines) if one.picture]
-        for (picture, line), labels in zip(readable, label_images(self.model, inferred.found)):
-            watch(picture, line, regions.in_picture(labels, inferred.fitted[line["image"]].placement))
+    def _read(self, names: Sequence[str], then: Callable[[Image.Image], Any] | None = None) -> Iterator[Read[Any]]:
+        return read_pictures(self.pictures.root, names, self.levels, self.channels, then)
 
-    def _describe(self, batch: list[Read], index: int) -> "_Inferred":
+    def _fit(self, picture: Image.Image) -> "_Fitted":
+        return _Fitted(*letterbox(picture, self.model.image_shape, invert=self.invert), is_on_light(picture))
+
+    def _show(self, inferred: "_Inferred", watch: Watch, again: Iterator[Read[Any] | None]) -> None:
+        """Call `watch` with every readable picture of a batch; they and their label images are made one by one."""
+        label_images_of = iter(label_images(self.model, inferred.found))
+        for line, one in zip(inferred.lines, again):
+            if "problem" in line:
+                continue
+            placement = inferred.fitted[line["image"]].placement
+            if one is not None and (one.picture is None or one.picture.size != placement.size):
+                raise ValueError(f"{line['image']} has changed while it was read")
+            watch(one and one.picture, line, regions.in_picture(next(label_images_of), placement))
+
+    def _describe(self, batch: list[Read["_Fitted"]], index: int) -> "_Inferred":
         problems = [one.problem for one in batch if one.problem]
         if problems and self.pictures.strict:
             raise ValueError(problems[0])
-        shape = self.model.image_shape
-        fitted = {one.name: letterbox(one.picture, shape, invert=self.invert) for one in batch if one.picture}
+        fitted = {one.name: Letterboxed(*one.picture[:2]) for one in batch if one.picture}
         found, posterior = self._infer([one.pixels for one in fitted.values()], index)
         described = describe_found(self.model, found, posterior)
         placed = {name: in_own_pixels(told, fitted[name]) for name, told in zip(fitted, described)}
@@ -178,6 +190,14 @@ class Inference:
         blank = np.zeros((size - len(pixels), *self.model.image_shape), np.uint8)
         stacked, key = np.stack([*pixels, *blank]), jax.random.fold_in(self.key, index)
         return find_and_count(self.model, stacked, samples=self.samples, key=key)
+
+
+class _Fitted(NamedTuple):
+    """An image made of a picture, as `Letterboxed`, and whether the picture's border is light."""
+
+    pixels: np.ndarray
+    placement: Placement
+    on_light: bool
 
 
 class _Inferred(NamedTuple):

@@ -47,7 +47,7 @@ def to_files(inference: infer_files.Inference, outputs: Outputs, *, force: bool 
     with locked(beside(path, "lock") for path in (*outputs.files, *outputs.folders)):
         watches = _watches(outputs, inference)
         journal = _journal(inference, outputs, watches, force)
-        _infer(inference, journal, watches, progress)
+        _infer(inference, journal, watches, progress, whole=bool(outputs.overlay or outputs.table))
         if outputs.coco:
             formats.write_coco(journal, outputs.coco)
         if outputs.parquet:
@@ -73,9 +73,14 @@ def _journal(
 
 
 def _infer(
-    inference: infer_files.Inference, journal: Journal, watches: dict[str, infer_files.Watch], progress: bool
+    inference: infer_files.Inference,
+    journal: Journal,
+    watches: dict[str, infer_files.Watch],
+    progress: bool,
+    *,
+    whole: bool,
 ) -> None:
-    """Infer what is not done yet into the journal."""
+    """Infer what is not done yet into the journal; `whole` says whether watches need the pictures themselves."""
 
     def watch(*seen: Any) -> None:
         for one in watches.values():
@@ -85,7 +90,7 @@ def _infer(
     columns = TextColumn("inferring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("", total=len(inference.pictures.names), completed=journal.done)
-        for batch in inference.batches(journal.batches, watch if watches else None, doubts):
+        for batch in inference.batches(journal.batches, watch if watches else None, doubts, whole=whole):
             journal.write(batch, doubts.seen)
             bar.advance(task, len(batch))
 
