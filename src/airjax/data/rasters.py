@@ -1,10 +1,12 @@
 """Read the pictures of files of common kinds: PNG, JPEG, WebP, GIF and BMP by Pillow, PGM and PPM by netpbmfile."""
 
 import io
+import logging
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from airjax.data.images import Raw, unreadable
 
@@ -13,6 +15,22 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 ORIENTATION = 274
 """Tag that says which way up a picture is, in EXIF and TIFF."""
 _PILLOW = (*FORMATS, "PPM")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_logger = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=10_000)
+def _warn(name: str) -> None:
+    """Warn about damaged EXIF data, once for each picture."""
+    _logger.warning("%s has damaged EXIF data, so it is not turned as they say", name)
 
 
 def start_of(source: Path | io.BytesIO) -> bytes:
@@ -28,7 +46,7 @@ class PillowPictures:
 
     def __init__(self, source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[str, ...] | None = None):
         """Open a file; raise ValueError if it is none of these kinds."""
-        self._source, self._formats = source, formats
+        self._source, self._formats, self._given = source, formats, False
         try:
             self._file = Image.open(source, formats=formats or _PILLOW)
             # The other pictures in a camera's JPEG are previews.
@@ -45,22 +63,35 @@ class PillowPictures:
         return self._several
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, unless its only picture has been given away, which is closed already once it is read."""
+        if not self._given:
+            self._file.close()
 
     def read(self, index: int, name: str) -> Image.Image | Raw:
         """Read one picture, turned as its EXIF orientation says; raise ValueError if it is damaged."""
         try:
             if self._file.format == "PNG" and start_of(self._source)[24] == 16:
-                return self._deep()
+                return self._deep(name)
             self._file.seek(index)
-            turned = ImageOps.exif_transpose(self._file)
-            turned.load()
+            self._file.load()
+            turn = _TURNS.get(self._orientation(name))
+            if turn is not None:
+                return self._file.transpose(turn)
+            self._given = self._several == 1
+            return self._file if self._given else self._file.copy()
         except Exception as error:  # its errors have no common base class
             raise self._damaged(name, error) from None
-        return turned
 
-    def _deep(self) -> Raw:
+    def _orientation(self, name: str) -> int:
+        """Return the EXIF orientation; 1, upright, with a warning, if the EXIF data are damaged."""
+        try:
+            found = self._file.getexif().get(ORIENTATION, 1)
+        except Exception:  # its errors have no common base class
+            _warn(name)
+            return 1
+        return found if found in _TURNS else 1
+
+    def _deep(self, name: str) -> Raw:
         """Read a PNG of 16 bits, of which Pillow keeps 8 where there are colours or transparent parts."""
         import imagecodecs
 
@@ -74,8 +105,7 @@ class PillowPictures:
         values = values if values.ndim == 3 else values[..., None]
         opaque = values.shape[2] in (1, 3)
         alpha = None if opaque else values[..., -1].astype(np.float32) / (2**16 - 1)
-        orientation = self._file.getexif().get(ORIENTATION, 1)
-        return turned(Raw(values if opaque else values[..., :-1], 2.0**16 - 1, alpha), orientation)
+        return turned(Raw(values if opaque else values[..., :-1], 2.0**16 - 1, alpha), self._orientation(name))
 
     def _damaged(self, name: str, error: BaseException) -> ValueError:
         if self._formats:

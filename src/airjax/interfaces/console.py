@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from airjax.config import MAX_SEED
+from airjax.interfaces.names import printable
 
 USER_ERROR = 2
 """Exit code for mistakes that the user can fix: a missing file, a value out of range, an unknown flag."""
@@ -45,10 +46,18 @@ def check_free(out: Path, force: bool) -> None:
         raise ValueError(f"{out} exists; choose another --out or give --force")
 
 
+def to_json(value: dict[str, Any]) -> str:
+    """Convert results to JSON in one line; raise ValueError, with a sentence, if they are not finite."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("the results are not finite numbers: the model's weights, or the data, are damaged") from None
+
+
 def print_scores(scores: dict[str, Any], as_json: bool) -> None:
     """Print scores as one JSON object, or as text with one line per score."""
     if as_json:
-        print(json.dumps(scores, allow_nan=False))
+        print(to_json(scores))
         return
     for name, value in scores.items():
         print(f"{name:24} {f'{value:.4f}' if isinstance(value, float) else value}")
@@ -58,7 +67,7 @@ def print_check(found: Any, as_json: bool) -> None:
     """Print what `airjax.interfaces.check` has found as one JSON object or as text, the verdict last."""
     told = dataclasses.asdict(found)
     if as_json:
-        print(json.dumps(told, allow_nan=False))
+        print(to_json(told))
         return
     shares = {name: value for name, value in told.items() if isinstance(value, float)}
     print("\n".join([f"{name:12} {100 * share:5.1f} %" for name, share in shares.items()]))
@@ -67,9 +76,10 @@ def print_check(found: Any, as_json: bool) -> None:
 
 def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print descriptions of images as one JSON object or as text, one by one, so that none is kept in memory."""
-    for index, image in enumerate(described):
+    for index, one in enumerate(described):
+        image = one | {"image": printable(one["image"])}
         if as_json:
-            print(("," if index else '{"images": [') + json.dumps(image, allow_nan=False), end="")
+            print(("," if index else '{"images": [') + to_json(image), end="")
             continue
         camera = f", camera at {image['azimuth_deg']:.1f} degrees" if "azimuth_deg" in image else ""
         print(f"{image['image']}: {image['count']} (p(n|x) = {image['count_posterior']}){camera}")
@@ -96,7 +106,7 @@ def flags(settings: Mapping[str, Any]) -> str:
 def print_report(found: Any, as_json: bool) -> None:
     """Print a report of `airjax.interfaces.doctor` as one JSON object or as text."""
     if as_json:
-        print(json.dumps(dataclasses.asdict(found), allow_nan=False))
+        print(to_json(dataclasses.asdict(found)))
         return
     width, height = found.size
     shares = ", ".join(f"{count}: {100 * share:.0f} %" for count, share in enumerate(found.counts) if share)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from airjax.files import atomically, write_atomically
 from airjax.interfaces import regions
+from airjax.interfaces.names import printable
 from airjax.models.base import Family
 from airjax.runs.plots import STEP_COLOURS
 
@@ -51,7 +52,7 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
             between[file] = ","
 
         for one in found:
-            about = {"id": one["id"], "file_name": one["image"]}
+            about = {"id": one["id"], "file_name": printable(one["image"])}
             write(images, about | {name: one[name] for name in ("width", "height", "count", "count_posterior")})
             for described in one["objects"]:
                 x0, y0, x1, y1 = described["box"]
@@ -158,7 +159,7 @@ def _write_rows(chunks: Iterator[list[dict[str, Any]]], file: BinaryIO, schema: 
 
 
 def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    picture = {name: one[name] for name in ("image", "id", "count", "count_posterior")}
+    picture = {"image": printable(one["image"])} | {name: one[name] for name in ("id", "count", "count_posterior")}
     for place, found in enumerate(one["objects"], start=1):
         about = {"object": place, "presence": found["presence"], "code": found.get("code")}
         yield picture | about | _named("", found["box"]) | _named("window_", found["window"])

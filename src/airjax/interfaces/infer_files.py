@@ -175,6 +175,7 @@ class Inference:
             raise ValueError(problems[0])
         fitted = {one.name: Letterboxed(*one.picture[:2]) for one in batch if one.picture}
         found, posterior = self._infer([one.pixels for one in fitted.values()], index)
+        _check_finite(found, posterior, list(fitted))
         described = describe_found(self.model, found, posterior)
         placed = {name: in_own_pixels(told, fitted[name]) for name, told in zip(fitted, described)}
         places = range(index * AHEAD + 1, (index + 1) * AHEAD + 1)
@@ -190,6 +191,14 @@ class Inference:
         blank = np.zeros((size - len(pixels), *self.model.image_shape), np.uint8)
         stacked, key = np.stack([*pixels, *blank]), jax.random.fold_in(self.key, index)
         return find_and_count(self.model, stacked, samples=self.samples, key=key)
+
+
+def _check_finite(found: Found, posterior: np.ndarray, names: list[str]) -> None:
+    """Raise ValueError if results are not finite; they come in the order of the names, padded."""
+    values = [np.asarray(value)[: len(names)].reshape(len(names), -1) for value in (posterior, *jax.tree.leaves(found))]
+    bad = np.flatnonzero(~np.isfinite(np.concatenate(values, axis=1)).all(1)) if names else []
+    if len(bad):
+        raise ValueError(f"the model's results for {names[bad[0]]} are not finite numbers: its weights are of no use")
 
 
 class _Fitted(NamedTuple):

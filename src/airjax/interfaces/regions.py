@@ -12,11 +12,14 @@ from PIL import Image
 from airjax.data.images import Placement
 from airjax.files import write_atomically
 from airjax.inference.segmentation import encode
+from airjax.interfaces.names import printable
 from airjax.models.base import Family
 
 GREY = ("mean_intensity",)
 COLOUR = ("mean_intensity_red", "mean_intensity_green", "mean_intensity_blue")
 _BOX = ("x0", "y0", "x1", "y1")
+_AT_ONCE = 1_000_000
+"""Number of pixels that are measured at once."""
 
 
 def in_picture(labels: UInt16[np.ndarray, "h w"], placement: Placement) -> UInt16[np.ndarray, "height width"]:
@@ -63,11 +66,14 @@ def add_measurements(
     0 and no more.
     """
     pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(*labels.shape, channels)
-    y, x = np.nonzero(labels)
-    numbers, size = labels[y, x], len(one["objects"]) + 1
-    values = [x + 0.5, y + 0.5, *pixels[y, x].T]
-    areas = np.bincount(numbers, minlength=size)
-    sums = np.stack([np.bincount(numbers, value, minlength=size) for value in values], axis=1)
+    size, rows = len(one["objects"]) + 1, max(1, _AT_ONCE // labels.shape[1])
+    areas, sums = np.zeros(size, int), np.zeros((size, 2 + channels))
+    for top in range(0, len(labels), rows):
+        y, x = np.nonzero(labels[top : top + rows])
+        numbers = labels[top + y, x]
+        values = [x + 0.5, top + y + 0.5, *pixels[top + y, x].T]
+        areas += np.bincount(numbers, minlength=size)
+        sums += np.stack([np.bincount(numbers, value, minlength=size) for value in values], axis=1)
     for area, total, found in zip(areas[1:], sums[1:], one["objects"]):
         means = [round(float(value), 4) for value in total / area] if area else None
         centroid, intensity = (means[:2], means[2:]) if means else (None, None)
@@ -89,7 +95,7 @@ def columns(model: Family) -> dict[str, type]:
 
 def rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the rows of a picture with measured objects: one for each object, or a single one without any."""
-    picture = {name: one[name] for name in ("image", "id", "count")}
+    picture = {"image": printable(one["image"])} | {name: one[name] for name in ("id", "count")}
     for place, found in enumerate(one["objects"], start=1):
         about = {name: found[name] for name in ("presence", "identity", "rotation_deg") if name in found}
         about |= dict(zip(("position_x", "position_y"), found.get("position", ())))

@@ -124,6 +124,18 @@ def from_bytes(content: bytes, like: PyTree, path: Path) -> PyTree:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
+def not_finite(tree: PyTree) -> str | None:
+    """Name an array that holds NaN, or an infinity where none has a meaning; None if there is none.
+
+    A log-probability may be minus infinity: that of a count that can't be.
+    """
+    for name, leaf in _named_leaves(tree).items():
+        values = np.asarray(leaf, np.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else np.zeros(0)
+        if not (np.isfinite(values) | (values == -np.inf if name.endswith("count_log_prior") else False)).all():
+            return name
+    return None
+
+
 def restore_newest(folder: Path, like: PyTree) -> tuple[int, PyTree] | None:
     """Read the newest valid checkpoint of a folder; log a warning for each newer one that isn't valid.
 

@@ -127,6 +127,8 @@ def load_model(folder: Path) -> Family:
     found = checkpoint.restore_newest(Path(folder) / CHECKPOINTS, read_record(folder).blank_state())
     if found is None:
         raise RunError(f"{folder} holds no checkpoint yet")
+    if (name := checkpoint.not_finite(found[1].model)) is not None:
+        raise RunError(f"{folder} holds a model whose weights {name} are not finite numbers; train it again")
     return found[1].model
 
 

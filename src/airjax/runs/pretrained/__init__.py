@@ -177,7 +177,10 @@ def _read(folder: Path) -> Trained:
     weights = _bytes(folder / WEIGHTS, _MOST_BYTES)
     if hashlib.sha256(weights).hexdigest() != digest:
         raise PretrainedError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CONFIG}")
-    return Trained(_restore(weights, expected, folder / WEIGHTS), config, polarity, levels, channels)
+    model = _restore(weights, expected, folder / WEIGHTS)
+    if (name := checkpoint.not_finite(model)) is not None:
+        raise PretrainedError(f"{folder / WEIGHTS} is damaged: its weights {name} are not finite numbers")
+    return Trained(model, config, polarity, levels, channels)
 
 
 def _bytes(path: Path, most: int) -> bytes:
