@@ -22,6 +22,8 @@ DATA_SETS = (
     *("solids", "crockery", "crockery-round"),
 )
 MAX_SEED = 2**32 - 1
+MOST_OBJECTS = 1_000
+"""Most objects of a scene that are known of it, or that a model finds."""
 
 
 def _check(config: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:

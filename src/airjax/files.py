@@ -30,7 +30,7 @@ def atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("x+b") as file:
+        with naming(path), temporary.open("x+b") as file:
             yield file
             _sync(file)
         os.replace(temporary, path)
@@ -40,9 +40,20 @@ def atomically(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in errors of the operating system that don't, such as those of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def append(path: Path, content: bytes) -> None:
     """Add bytes to the end of a file and wait until they are on disk; a kill may leave only some of them."""
-    with path.open("ab") as file:
+    with naming(path), path.open("ab") as file:
         file.write(content)
         _sync(file)
 

@@ -22,6 +22,10 @@ LARGE = 4_000_000
 _large = threading.BoundedSemaphore(2)
 """Held while a large picture is decoded: what that takes is many times the size of the file."""
 T = TypeVar("T")
+_BLOCK = 2**26
+"""Bytes in which Pillow keeps a picture. Smaller blocks than 32 MiB stay with the thread that has freed them."""
+if hasattr(Image.core, "set_block_size"):
+    Image.core.set_block_size(_BLOCK)
 
 
 class Read(NamedTuple, Generic[T]):

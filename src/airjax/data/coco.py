@@ -98,7 +98,7 @@ def _annotated(
     labels = np.array([categories.index(one["category_id"]) for one in objects], int)
     size = image["width"], image["height"]
     return Annotated(
-        str(image["file_name"]), path, size, boxes, labels, _masks(path, size, objects) if masked else None
+        str(image["file_name"]), path, size, boxes, labels, _masks(path, image, objects) if masked else None
     )
 
 
@@ -110,26 +110,27 @@ def _box(path: Path, annotation: Mapping[str, Any]) -> list[float]:
     return [float(value) for value in box]
 
 
-def _masks(path: Path, size: tuple[int, int], objects: Sequence[Mapping[str, Any]]) -> Masks:
+def _masks(path: Path, image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) -> Masks:
     """Return a function that decodes the masks of a picture."""
+    name, size = image["file_name"], (image["width"], image["height"])
 
     def decode() -> Bool[np.ndarray, "k h w"]:
         masks = np.zeros((len(objects), size[1], size[0]), bool)
         for mask, one in zip(masks, objects):
-            mask[...] = _mask(path, one["segmentation"], size)
+            mask[...] = _mask(f"{path}: a mask of {name}", one["segmentation"], size)
         return masks
 
     return decode
 
 
-def _mask(path: Path, told: Any, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    """Decode polygons, or run lengths as a list or as text."""
+def _mask(what: str, told: Any, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
+    """Decode polygons, or run lengths as a list or as text; `what` names the mask in errors."""
     from pycocotools import mask
 
     coco: Any = mask  # its annotations leave out what it accepts
     width, height = size
     if isinstance(told, dict) and told.get("size") != [height, width]:
-        raise ValueError(f"{path}: a mask has the size {told.get('size')}, but its picture has [{height}, {width}]")
+        raise ValueError(f"{what} has the size {told.get('size')}, but its picture has [{height}, {width}]")
     compressed = isinstance(told, dict) and isinstance(told.get("counts"), str)
     try:
         if isinstance(told, dict) and not compressed and sum(told["counts"]) != width * height:
@@ -137,4 +138,4 @@ def _mask(path: Path, told: Any, size: tuple[int, int]) -> Bool[np.ndarray, "h w
         runs = told if compressed else coco.frPyObjects(told, height, width)
         return coco.decode(coco.merge(runs) if isinstance(runs, list) else runs).astype(bool)
     except Exception as error:  # pycocotools raises almost anything
-        raise ValueError(f"{path}: a mask can't be decoded: {error}") from None
+        raise ValueError(f"{what} can't be decoded: {error}") from None

@@ -20,7 +20,7 @@ from airjax.data.images import Levels, letterbox, shape_of
 from airjax.data.reading import SEVERAL, SUFFIXES, count, numbered, split
 from airjax.files import atomically, write_atomically
 
-READER = 2
+READER = 3
 """Counts changes of what is read of a file, which make cached arrays stale."""
 _NAMED, _COUNTING = 5, 4
 _logger = logging.getLogger(__name__)
@@ -152,7 +152,7 @@ def load_folder(
     """
     names = list_pictures(root, every)
     path = _cached(root, names, (*image_shape, levels, channels, invert, seed))
-    if not path.with_suffix(".json").is_file():
+    if not _is_sound(path):
         places = np.argsort(np.random.default_rng(seed).permutation(len(names))).tolist()
         fit = lambda picture: letterbox(picture, image_shape, invert=invert).pixels
         _decode(read_pictures(root, names, levels, channels, fit), places, image_shape, path)
@@ -164,6 +164,28 @@ def load_folder(
     if not len(images):
         raise ValueError(f"{root} holds no picture that can be read: {problems[0]}")
     return images
+
+
+def _is_sound(path: Path) -> bool:
+    """Return whether pictures are in the cache; warn if they are, but damaged."""
+    if not path.with_suffix(".json").is_file():
+        return False
+    try:
+        stat, told = path.stat(), json.loads(path.with_suffix(".json").read_text())
+        if told["sha256"] == _hashed(path, stat.st_size, stat.st_mtime_ns) and isinstance(told["problems"], list):
+            return True
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    _logger.warning("%s, which holds pictures that were read before, is damaged; they are read again", path)
+    return False
+
+
+@lru_cache(maxsize=100)
+def _hashed(path: Path, size: int, changed: int) -> str:
+    """Hash a file as it was at some time, once: a command reads it several times."""
+    del size, changed
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
@@ -204,8 +226,10 @@ def _decode(
         file.truncate(start + done * size)
         file.seek(0)
         np.lib.format.write_array_header_1_0(file, _header(done, shape))
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     found = [problems[place] for place in sorted(problems)]
-    write_atomically(path.with_suffix(".json"), json.dumps({"problems": found}).encode())
+    write_atomically(path.with_suffix(".json"), json.dumps({"problems": found, "sha256": digest}).encode())
 
 
 def _header(count: int, shape: tuple[int, ...]) -> dict:

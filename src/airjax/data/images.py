@@ -232,8 +232,10 @@ def is_on_light(picture: Image.Image) -> bool:
 
 
 def _border_colour(picture: Image.Image) -> int | tuple[int, ...]:
-    pixels = np.asarray(picture)
-    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    width, height = picture.size  # only the sides are copied: the picture may be large
+    sides = (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
+    parts = [np.asarray(picture.crop(side)) for side in sides]
+    border = np.concatenate([part.reshape(-1, *part.shape[2:]) for part in parts])
     median = np.median(border, axis=0).astype(int)
     return int(median) if median.ndim == 0 else tuple(map(int, median))
 

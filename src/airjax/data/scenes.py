@@ -9,6 +9,7 @@ from typing import Any, no_type_check
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Integer, Shaped, UInt8
 
+from airjax.config import MOST_OBJECTS
 from airjax.files import atomically
 
 _DTYPES = {
@@ -55,10 +56,14 @@ class Scenes:
     def __post_init__(self):
         _check_array("images", self.images, np.dtype(np.uint8), ("n", "h", "w"), ("n", "h", "w", 3))
         n = len(self.images)
+        if n and not self.images.size:
+            raise ValueError(f"images must have at least one pixel, got shape {list(self.images.shape)}")
         if self.counts is not None:
             _check_array("counts", self.counts, _DTYPES["counts"], (n,))
             if n and self.counts.min() < 0:
                 raise ValueError(f"counts must be at least 0, got {self.counts.min()}")
+            if n and self.counts.max() > MOST_OBJECTS:
+                raise ValueError(f"counts must be at most {MOST_OBJECTS}, got {self.counts.max()}")
         if self.boxes is not None:
             _check_array("boxes", self.boxes, _DTYPES["boxes"], (n, "max_count", 4))
             _check_rows("boxes", ~np.isnan(self.boxes), self.counts, "NaN")

@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,14 +13,19 @@ import cyclopts
 from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
 
 from airjax.config import ChannelsKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
+from airjax.files import naming
 from airjax.interfaces.console import (
     BROKEN_PIPE,
     USER_ERROR,
     check_free,
+    check_outside,
     end_stalled,
     exit_code,
+    interrupted,
     keep_compiled,
+    keep_random_numbers,
     key,
+    prepare_streams,
     print_check,
     print_images,
     print_report,
@@ -229,6 +235,7 @@ def doctor(
 
     if out is not None:
         check_free(out, force)
+        check_outside(out, data)
     report, sample, pieces = looks.examine(data, channels=pick_channels, every=every)
     if out is not None:
         looks.draw(sample, pieces, out)
@@ -249,9 +256,11 @@ def check(
         force: Replace the picture if it exists.
     """
     from airjax.interfaces import check as checks
+    from airjax.runs.record import read_record
 
     if out is not None:
         check_free(out, force)
+        check_outside(out, read_record(run).config.data.name)
     print_check(checks.check(run, others or (), figure=out), json)
 
 
@@ -380,19 +389,24 @@ def _present_spellings(arguments: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    prepare_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
     _logger.setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # about files, which we warn about ourselves
+    tokens: list[str] = []
     try:
         tokens = _present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
+        keep_random_numbers()
         app.config = stand_ins(app, tokens)
-        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        with naming(Path("stdout")):  # all other files are named where they are written
+            app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+            sys.stdout.flush()
     except CycloptsError as error:
         report(error)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("airjax: interrupted; run the same command again to resume from the last checkpoint", file=sys.stderr)
+        print(interrupted(tokens), file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

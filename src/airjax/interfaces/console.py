@@ -1,15 +1,16 @@
 """Helpers of all commands: errors in one sentence, results as JSON or text, and outputs that overwrite nothing."""
 
 import dataclasses
+import io
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airjax.config import MAX_SEED
+from airjax.config import DATA_SETS, MAX_SEED
 from airjax.interfaces.names import printable
 
 USER_ERROR = 2
@@ -20,6 +21,8 @@ NOT_FINITE = 3
 """Exit code of a training run that reached a number that is not finite."""
 STALLED = 4
 """Exit code of a training run that stalled."""
+GENERATOR = "threefry2x32"
+"""JAX's generator of random numbers, whose keys are two numbers."""
 _logger = logging.getLogger("airjax")
 
 
@@ -40,6 +43,23 @@ def keep_compiled() -> None:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 
+def prepare_streams() -> None:
+    """Let stdout and stderr take any text, and let them be closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open until the process ends)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def keep_random_numbers() -> None:
+    """Use the random numbers of which keys are stored in checkpoints, whatever the environment says."""
+    os.environ["JAX_DEFAULT_PRNG_IMPL"] = GENERATOR
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_default_prng_impl", GENERATOR)
+
+
 def check_free(out: Path, force: bool) -> None:
     """Raise ValueError if the output exists, unless `force` is set."""
     if out.exists() and not force:
@@ -52,6 +72,13 @@ def to_json(value: dict[str, Any]) -> str:
         return json.dumps(value, allow_nan=False)
     except ValueError:
         raise ValueError("the results are not finite numbers: the model's weights, or the data, are damaged") from None
+
+
+def check_outside(out: Path, data: str) -> None:
+    """Raise ValueError if an output would lie within the folder of pictures that are data."""
+    folder = Path(data).resolve()
+    if data not in DATA_SETS and folder.is_dir() and folder in (out.resolve(), *out.resolve().parents):
+        raise ValueError(f"--out must lie outside of {data}, got {out}: pictures there would be taken for data")
 
 
 def print_scores(scores: dict[str, Any], as_json: bool) -> None:
@@ -140,6 +167,19 @@ def end_stalled(sentence: str) -> None:
     os._exit(STALLED)
 
 
+_OF_THE_DEVICE = ("nable to initialize backend", "nknown backend", "RESOURCE_EXHAUSTED", "ut of memory")
+"""Words of JAX's errors about a device that isn't there (JAX_PLATFORMS), or has too little memory."""
+
+
+def interrupted(tokens: Sequence[str]) -> str:
+    """Say, after Ctrl-C, whether the same command goes on where it stopped."""
+    going_on = {
+        "train": "; run the same command again to go on from the last checkpoint",
+        "infer": "; where it writes files, the same command goes on after the pictures that are done",
+    }
+    return f"airjax: interrupted{going_on.get(tokens[0] if tokens else '', '')}"
+
+
 def exit_code(error: Exception) -> int | None:
     """Return the exit code for a user's mistake or a diverged run; None for a defect, which keeps its traceback."""
     from airjax.learning.trainer import NotFiniteError
@@ -149,5 +189,8 @@ def exit_code(error: Exception) -> int | None:
 
     if isinstance(error, NotFiniteError):
         return NOT_FINITE
-    mistakes = (ValueError, OSError, CheckpointError, RunLocked, RunError, PretrainedError)
-    return USER_ERROR if isinstance(error, mistakes) else None
+    mistakes = (ValueError, OSError, MemoryError, CheckpointError, RunLocked, RunError, PretrainedError)
+    if isinstance(error, mistakes):
+        return USER_ERROR
+    of_jax = isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_THE_DEVICE)
+    return USER_ERROR if of_jax else None

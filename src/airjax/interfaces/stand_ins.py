@@ -11,7 +11,7 @@ from typing import Any
 import cyclopts
 
 from airjax.config import DATA_SETS, DataConfig, ModelConfig, TrainConfig, without_effect
-from airjax.interfaces.console import flags
+from airjax.interfaces.console import check_outside, flags
 
 _logger = logging.getLogger("airjax")
 
@@ -38,6 +38,7 @@ def stand_ins(app: cyclopts.App, arguments: Sequence[str]) -> tuple[cyclopts.con
     if command.__name__ != arguments[0]:
         return ()  # only its help was asked for
     trains, data, file = arguments[0] == "train", bound.arguments["data"], bound.arguments.get("config")
+    check_outside(bound.arguments["out"], data)
     sources = {} if file is None else {file: read(file)}
     if data in DATA_SETS and data in names():
         of_data = {field.name for field in dataclasses.fields(DataConfig)}

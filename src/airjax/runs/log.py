@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from airjax.files import write_atomically
+from airjax.files import naming, write_atomically
 
 _logger = logging.getLogger(__name__)
 
@@ -58,8 +58,9 @@ class MetricsLog:
             raise ValueError("values must not contain 'step', which every line already has")
         floats = {name: float(value) for name, value in values.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in floats.items()}
-        self._file.write(json.dumps({"step": int(step), **finite}, allow_nan=False) + "\n")
-        self._file.flush()
+        with naming(Path(self._file.name)):
+            self._file.write(json.dumps({"step": int(step), **finite}, allow_nan=False) + "\n")
+            self._file.flush()
         for name, value in floats.items():
             if math.isfinite(value):
                 self._board.add_scalar(name, value, int(step))

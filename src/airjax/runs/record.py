@@ -31,6 +31,11 @@ PICTURES = "pictures"
 _PACKAGES = ("airjax", "jax", "jaxlib", "equinox", "optax", "numpy")
 
 
+_MOST_SIDE = 2**16
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError, MemoryError)
+"""What happens when settings from a file are not what they should be."""
+
+
 class RunError(RuntimeError):
     """A run's folder can't be used."""
 
@@ -104,7 +109,12 @@ def read_record(folder: Path) -> Record:
         raise RunError(f"{folder} holds no run: it has no {RECORD}")
     try:
         content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from None
+    try:
         channels, height, width = (int(side) for side in content["image_shape"])
+        if channels not in (1, 3) or not all(1 <= side <= _MOST_SIDE for side in (height, width)):
+            raise ValueError(f"image_shape must be channels (1 or 3), height and width, got {content['image_shape']}")
         record = Record(from_json(Config, content["config"]), (channels, height, width))  # type: ignore[arg-type]
         former = "height" not in content["config"]["data"]
         if former and height != width and record.config.model.objects == "patches":
@@ -112,9 +122,22 @@ def read_record(folder: Path) -> Record:
         record.blank_state()
     except RemovedSettingError as error:
         raise RunError(f"{path}: {error}; the version that wrote it can read it (see `commit` there)") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} is damaged: {error}") from None
+    except MALFORMED as error:
+        raise RunError(f"{path} {_whose(content)}: {str(error) or type(error).__name__}") from None
     return record
+
+
+def _whose(content: Any) -> str:
+    """Say which version wrote a record that can't be read: another one, or this one, so that the record is damaged."""
+    try:
+        wrote = content["versions"]["airjax"], content["commit"]
+    except (KeyError, TypeError):
+        return "is damaged"
+    here = metadata.version("airjax"), _commit()
+    if wrote == here:
+        return "is damaged"
+    spelt = [f"airjax {version}{f' (commit {commit})' if commit else ''}" for version, commit in (wrote, here)]
+    return f"was written by {spelt[0]}, which can read it, and can't be read by {spelt[1]}"
 
 
 def load_model(folder: Path) -> Family:

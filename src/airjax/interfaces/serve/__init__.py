@@ -4,7 +4,11 @@ Needs the packages of `airjax[serve]`; nothing outside this folder imports them.
 """
 
 import logging
+import os
 import socket
+import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -13,11 +17,16 @@ from fastapi import FastAPI
 from airjax.interfaces.serve.answers import held_out_pictures
 from airjax.interfaces.serve.app import create_app as create_app
 from airjax.interfaces.serve.own import Reading
+from airjax.interfaces.serve.worker import THREAD
 from airjax.runs.pretrained import from_pretrained, load, names
 from airjax.runs.record import RECORD
 
 HOST = "127.0.0.1"
 """The page is served to this machine only, since every request costs processor time."""
+CLIENTS = 256
+"""Most connections at a time; one more is answered with 503."""
+GRACE = 2
+"""Time for requests to end once the server has been told to, in seconds."""
 DEFAULT, IN_3D = "multi-mnist", "crockery"
 """The packaged models shown by default."""
 
@@ -55,10 +64,27 @@ def _app(source: str | None) -> FastAPI:
 
 
 def _serve(app: FastAPI, listener: socket.socket) -> None:
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "graceful shutdown exceeded" not in record.getMessage())
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+        limit_concurrency=CLIENTS,
+    )
+    server = uvicorn.Server(config)
     listener.listen()
     _logger.info("watch it at http://%s:%d (Ctrl-C ends it)", *listener.getsockname())
-    try:
+    with suppress(KeyboardInterrupt):  # uvicorn raises it once it has ended
         server.run(sockets=[listener])
-    except KeyboardInterrupt:
-        _logger.info("ended")
+    _logger.info("ended")
+    if any(thread.name.startswith(THREAD) for thread in threading.enumerate()):
+        _leave()
+
+
+def _leave() -> None:
+    """End the process although a computation is running, for which Python would wait."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)

@@ -1,5 +1,6 @@
 """Middleware for every reply: strict headers, and no details of internal errors."""
 
+import asyncio
 import logging
 from typing import Any
 
@@ -41,6 +42,10 @@ class Guard:
 
         try:
             await self._app(scope, receive, guarded)
+        except asyncio.CancelledError:  # the server ends
+            if started:
+                raise
+            await refusal(503, "the server is ending")(scope, receive, guarded)
         except ClientDisconnect:
             pass  # whoever asked has left: there is nobody to answer, and nothing went wrong
         except Exception:

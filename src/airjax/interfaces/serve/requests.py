@@ -1,5 +1,6 @@
 """Requests: bodies are validated, and error messages never repeat their content."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
@@ -8,6 +9,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from airjax.config import MAX_SEED
 
+BODY_SECONDS = 20.0
+"""Longest time in which a request's body must be there."""
 MAX_BODY = 8_000_000
 """Largest size of a request body, in bytes."""
 
@@ -86,16 +89,17 @@ def picture_name(request: Request) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read the body; answer 413 as soon as it exceeds the limit, whatever length was announced."""
-    body = bytearray()
+    """Read the body; answer 413 as soon as it is too long, whatever length was announced, and 408 if it is slow."""
+    body, chunks = bytearray(), aiter(request.stream())
     if not request.headers.get("content-length", "0").isdigit():
         raise HTTPException(400, "the content length is not a number")
     announced = int(request.headers.get("content-length", "0"))
-    if announced <= MAX_BODY:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                break
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while announced <= MAX_BODY and len(body) <= MAX_BODY and (chunk := await anext(chunks, None)) is not None:
+                body += chunk
+    except TimeoutError:
+        raise HTTPException(408, f"the body took longer than {BODY_SECONDS:g} s", {"Connection": "close"}) from None
     if max(announced, len(body)) > MAX_BODY:
         raise HTTPException(413, f"the body may have {MAX_BODY:,} bytes")
     return bytes(body)

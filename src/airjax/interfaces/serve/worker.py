@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+THREAD = "airjax-worker"
+"""Beginning of the names of worker threads."""
 T = TypeVar("T")
 
 
@@ -17,7 +19,7 @@ class Worker:
     """Run one task after another; at most `places` tasks run or wait."""
 
     def __init__(self, places: int):
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="airjax")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
         self._free = threading.BoundedSemaphore(places)
 
     def begin(self, *functions: Callable[[], object]) -> None:

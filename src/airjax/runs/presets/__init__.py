@@ -29,7 +29,7 @@ def read(source: str) -> dict[str, Any]:
         raise FileNotFoundError(f"{source} is neither a file nor one of {', '.join(names())}")
     try:
         settings = tomllib.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # also raised for bytes that are not text
+    except (ValueError, RecursionError) as error:  # also raised for bytes that are not text
         raise ValueError(f"{source} is not a TOML file: {error}") from None
     known = [field.name for part in (DataConfig, ModelConfig, TrainConfig) for field in dataclasses.fields(part)]
     settings = {SETTINGS.get(name, name): value for name, value in named(settings).items()}

@@ -16,7 +16,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from airjax.config import DataConfig, ModelConfig, PolarityKind
+from airjax.config import MOST_OBJECTS, DataConfig, ModelConfig, PolarityKind
 from airjax.data.images import Levels
 from airjax.files import write_atomically
 from airjax.models.base import Family
@@ -31,7 +31,6 @@ _MOST = 100_000
 """Largest size allowed in a configuration."""
 _MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
-_MOST_OBJECTS = 1_000
 _KEYS = {"format", "image_shape", "levels", "model", "pick_channels", "polarity", "sha256"}
 
 
@@ -172,7 +171,7 @@ def _read(folder: Path) -> Trained:
         config, shape, polarity, levels, channels, digest = _parse(json.loads(content))
         build = lambda: build_model(config, shape, key=jax.random.PRNGKey(0))
         expected = eqx.filter_eval_shape(build)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except record.MALFORMED as error:
         raise PretrainedError(f"{path} is not a valid configuration: {error}") from None
     weights = _bytes(folder / WEIGHTS, _MOST_BYTES)
     if hashlib.sha256(weights).hexdigest() != digest:
@@ -237,6 +236,6 @@ def _model_config(values: dict[str, Any]) -> ModelConfig:
         if any(isinstance(v, int | float) and not abs(v) <= most for v in sizes):
             raise ValueError(f"{name} must be at most {most:g}, got {value}")
     config = record.from_json(ModelConfig, values)
-    if config.max_objects > _MOST_OBJECTS:
-        raise ValueError(f"max_objects must be at most {_MOST_OBJECTS}, got {config.max_objects}")
+    if config.max_objects > MOST_OBJECTS:
+        raise ValueError(f"max_objects must be at most {MOST_OBJECTS}, got {config.max_objects}")
     return config
