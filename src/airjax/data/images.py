@@ -1,6 +1,8 @@
 """Convert pictures of any range to 8 bits, and fit them to the image size of a model."""
 
+import logging
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ MAX_PICTURES = 1_000_000
 """Most pictures of a file. Files that claim more are refused."""
 PART_OF_16 = (10, 12, 14)
 """Numbers of bits that cameras fill of 16."""
+_logger = logging.getLogger(__name__)
 
 
 class Raw(NamedTuple):
@@ -43,6 +46,12 @@ def unreadable(name: str, error: BaseException, kind: str = "picture") -> ValueE
     """Make the error that says, in one line, why a file is not read."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ValueError(f"{name} is not a {kind} that can be read: {reason}")
+
+
+@lru_cache(maxsize=10_000)
+def warn_cut(name: str, found: int) -> None:
+    """Warn about a file that ends too early, once: it is opened to count its pictures, and again to read them."""
+    _logger.warning("%s ends too early: only the %d picture(s) that are still there are read", name, found)
 
 
 class Placement(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from airjax.data.images import Raw, unreadable
+from airjax.data.images import Raw, unreadable, warn_cut
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 """Formats that are accepted for pictures that don't come from a file."""
@@ -41,6 +41,17 @@ def start_of(source: Path | io.BytesIO) -> bytes:
         return file.read(132)
 
 
+def _has_end(gif: Path | io.BytesIO) -> bool:
+    """Return whether a GIF file ends with its last byte, a semicolon, but for padding."""
+    if isinstance(gif, io.BytesIO):
+        content = gif.getvalue()[-64:]
+    else:
+        with gif.open("rb") as file:
+            file.seek(max(0, gif.stat().st_size - 64))
+            content = file.read()
+    return content.rstrip(b"\0\r\n").endswith(b";")
+
+
 class PillowPictures:
     """The pictures of a PNG, JPEG, WebP, GIF or BMP file; only PNG may have more than 8 bits."""
 
@@ -53,6 +64,8 @@ class PillowPictures:
             self._several = 1 if self._file.format == "MPO" else getattr(self._file, "n_frames", 1)
         except Exception as error:  # its errors have no common base class
             raise self._damaged(name, error) from None
+        if self._file.format == "GIF" and not _has_end(source):
+            warn_cut(name, self._several)
         width, height = self._file.size
         self.pixels = width * height
         if self.pixels > max_pixels:

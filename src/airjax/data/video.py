@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from airjax.data.images import Raw
+from airjax.data.images import Raw, warn_cut
 
 
 class VideoPictures:
@@ -31,11 +31,15 @@ class VideoPictures:
             with self._open() as file:
                 self.pixels = file.streams.video[0].width * file.streams.video[0].height
                 # The number in the header is absent from many files.
-                self._count = sum(packet.size > 0 for packet in file.demux(file.streams.video[0]))
+                packets = [packet for packet in file.demux(file.streams.video[0]) if packet.size > 0]
+                self._count = len(packets)
+                cut = _is_cut(file, packets)
         except self._damage as error:
             raise _damaged(name, error) from None
         if not self._count:
             raise ValueError(f"{name} holds no frame")
+        if cut:
+            warn_cut(name, self._count)
 
     def __len__(self) -> int:
         return self._count
@@ -72,6 +76,18 @@ class VideoPictures:
             if self._next == index + 1:
                 return frame
         return None
+
+
+def _is_cut(file: Any, packets: list[Any]) -> bool:
+    """Return whether a video's header tells of more frames, or of a longer time, than the packets that are there."""
+    stream = file.streams.video[0]
+    if stream.frames or not packets:
+        return stream.frames > len(packets)
+    ends = [packet.pts + (packet.duration or 0) for packet in packets if packet.pts is not None]
+    if len(file.streams) > 1 or not ends or not file.duration or not stream.average_rate:
+        return False  # the time told may be that of sound
+    there = float(max(ends) * stream.time_base) - (file.start_time or 0) / 1e6
+    return file.duration / 1e6 - there > 2.5 / float(stream.average_rate)
 
 
 def _converted(frame: Any) -> Image.Image | Raw:

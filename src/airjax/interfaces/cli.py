@@ -2,10 +2,12 @@
 
 import dataclasses
 import logging
+import math
 import os
 import re
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,9 +18,11 @@ from airjax.config import ChannelsKind, Config, DataConfig, ModelConfig, Polarit
 from airjax.files import naming
 from airjax.interfaces.console import (
     BROKEN_PIPE,
+    INTERRUPTED,
     USER_ERROR,
     check_free,
     check_outside,
+    end_now,
     end_stalled,
     exit_code,
     interrupted,
@@ -387,6 +391,15 @@ def _present_spellings(arguments: list[str]) -> list[str]:
     return ["=".join([present.get(word[0], word[0]), *word[1:]]) for word in words]
 
 
+def _interruptible(tokens: list[str]) -> AbstractContextManager[object]:
+    """Let Ctrl-C end a command even in a computation that doesn't return; `serve` handles it by itself."""
+    from airjax.runs.watchdog import Watchdog
+
+    if tokens[:1] == ["serve"]:
+        return nullcontext()
+    return Watchdog(lambda _: end_now(interrupted(tokens), INTERRUPTED), least=math.inf)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     prepare_streams()
@@ -399,7 +412,7 @@ def main(arguments: list[str] | None = None) -> int:
         keep_compiled()
         keep_random_numbers()
         app.config = stand_ins(app, tokens)
-        with naming(Path("stdout")):  # all other files are named where they are written
+        with naming(Path("stdout")), _interruptible(tokens):  # all other files are named where they are written
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
             sys.stdout.flush()
     except CycloptsError as error:
@@ -407,7 +420,7 @@ def main(arguments: list[str] | None = None) -> int:
         return USER_ERROR
     except KeyboardInterrupt:
         print(interrupted(tokens), file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:  # the reader closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ BROKEN_PIPE = 141
 """Exit code when nothing reads the output any more: 128 plus SIGPIPE's number, as in shells."""
 NOT_FINITE = 3
 """Exit code of a training run that reached a number that is not finite."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 plus SIGINT's number, as in shells."""
+PATIENCE = 2.0
+"""Longest time, in seconds, that a process which has to end waits for its last words to be read."""
 STALLED = 4
 """Exit code of a training run that stalled."""
 GENERATOR = "threefry2x32"
@@ -162,9 +167,19 @@ def report(error: Exception) -> None:
 
 
 def end_stalled(sentence: str) -> None:
-    """End the process at once, even if its other threads hang."""
-    print(f"\nairjax: {sentence}; run the same command again to resume", file=sys.stderr, flush=True)
-    os._exit(STALLED)
+    """End the process at once, even if its other threads hang, or nobody reads what it says."""
+    end_now(f"\nairjax: {sentence}; run the same command again to resume", STALLED)
+
+
+def end_now(sentence: str, code: int) -> None:
+    """Print a sentence to stderr and end the process, whatever its other threads do."""
+    late = threading.Timer(PATIENCE, os._exit, [code])
+    late.daemon = True
+    late.start()
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    finally:
+        os._exit(code)
 
 
 _OF_THE_DEVICE = ("nable to initialize backend", "nknown backend", "RESOURCE_EXHAUSTED", "ut of memory")

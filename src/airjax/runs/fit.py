@@ -77,16 +77,17 @@ def fit(
             _logger.info("going on from step %d of %d", found[0], config.train.steps)
             state = found[1]
         with MetricsLog(folder, None if found is None else found[0]) as log:
-            return _Fit(config, images, held_out[:QUICK_SCENES], folder, log).run(state, progress, stalled)
+            run = _Fit(config, images, held_out[:QUICK_SCENES], folder, log, None if found is None else found[0])
+            return run.run(state, progress, stalled)
 
 
 class _Fit:
     """One call of `fit`, once the folder is locked and the state is known."""
 
-    def __init__(self, config, images, held_out, folder, log):
+    def __init__(self, config, images, held_out, folder, log, kept):
         self.config, self.held_out = config, held_out
         self.images, self.folder, self.log = images, folder, log
-        self.saved = 0.0
+        self.saved, self.kept = 0.0, kept
 
     def run(self, state: trainer.State, progress: bool, stalled: Callable[[str], None] | None) -> Family:
         done = int(state.step)
@@ -111,9 +112,8 @@ class _Fit:
         return state.model
 
     def _with_last(self, message: str) -> str:
-        """Add the last checkpoint to a message."""
-        kept = checkpoint.newest_step(self.folder / record.CHECKPOINTS)
-        last = "there is no checkpoint yet" if kept is None else f"the last good checkpoint is step {kept}"
+        """Add the last checkpoint to a message; the disk, which may be what stalls, is not asked."""
+        last = "there is no checkpoint yet" if self.kept is None else f"the last good checkpoint is step {self.kept}"
         return f"{message}; {last}, in {self.folder}"
 
     def _estimate(self, done: int, chunk: Chunk) -> None:
@@ -144,4 +144,4 @@ class _Fit:
             draw_found(self.held_out[:PICTURED], found, picture)
         if due(settings.checkpoint_every) or time.monotonic() - self.saved > SAVED_EVERY:
             checkpoint.save(self.folder / record.CHECKPOINTS, done, state, keep=settings.keep)
-            self.saved = time.monotonic()
+            self.saved, self.kept = time.monotonic(), done

@@ -32,7 +32,8 @@ class Watchdog:
     - no processor time used for `least` seconds without a beat, which also detects a stall before the first beat;
     - an interrupt (SIGINT) that has not ended the `with` block within `patience` seconds.
 
-    Time during which the whole process is suspended does not count.
+    Time during which the whole process is suspended does not count. Code that never gives up Python's lock can't be
+    noticed from within the process; SIGQUIT (Ctrl and backslash) ends that.
     """
 
     def __init__(self, end: Callable[[str], None], *, least: float = LEAST, patience: float = PATIENCE) -> None:
