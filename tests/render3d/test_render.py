@@ -13,8 +13,6 @@ SHAPE = (13, 11)
 
 render = jax.jit(render3d.render, static_argnums=(4, 5))
 
-pytestmark = pytest.mark.usefixtures("as_users_compile")
-
 
 def scene(kind, latents):
     """Draw one object on the table, in 13 x 13 pixels, as a function of all latents that have gradients."""

@@ -17,8 +17,6 @@ TURNED = {"cylinder": kinds._CYLINDER, "cup": kinds._CUP, "bowl": kinds._BOWL, "
 
 BODY = render3d.CUP._replace(handle=None)
 
-pytestmark = pytest.mark.usefixtures("as_users_compile")
-
 
 def kind_of(name):
     return render3d.KINDS[NAMES.index(name)]
@@ -80,6 +78,22 @@ def test_depth_and_opacity_agree_with_ray_marching(name, view):
     smooth = np.isfinite(body) & (drawn.opacity > 0.98) & (_bend(body) < 0.01)
     assert smooth.sum() > 3
     assert np.mean(abs(np.asarray(drawn.depth) - body)[smooth] < 0.02) > 0.95
+
+
+@pytest.mark.parametrize("view", CAMERAS)
+def test_no_ray_hangs_on_rounding(view):
+    """A handle has bends, where rays are equally near to two of its parts; whichever is taken, the image is the same."""
+    drawn = []
+    for precision, wide in ((jnp.float32, False), (jnp.float64, True)):
+        with jax.enable_x64(wide):
+            exact = lambda tree, kind=precision: jax.tree.map(
+                lambda x: jnp.asarray(np.asarray(x, np.float32), kind), tree
+            )
+            seen = exact(render3d.orbit(*CAMERAS[view])), exact(pose(rotation=0.4, size=0.7)), exact(plain())
+            drawn.append(layer(seen[0], kind_of("cup"), *seen[1:], (SIDE, SIDE)))
+    for single, double in zip(*drawn):
+        assert double.dtype == np.float64
+        np.testing.assert_allclose(single, double, atol=1e-3)
 
 
 def _bend(depth):

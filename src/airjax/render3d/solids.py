@@ -85,10 +85,11 @@ def tube(view: View, points: Sequence[tuple[float, float, float]], radius: float
     """
     corners = [tuple(map(jnp.asarray, point)) for point in points]
     segments = [(start, tuple(e - s for s, e in zip(start, end))) for start, end in pairwise(corners)]
-    # The index of the nearest segment is piecewise constant, so the search has no gradient; only the result has one.
-    still = jax.lax.stop_gradient(view)
-    _, segment = reduce(_closer, ((_square(_approach(still, *segment)[1]), segment) for segment in segments))
-    return _ball(view, radius * view.size, *_approach(view, *segment))
+    # Rays that pass a bend are equally near to two segments, and rounding decides, which may differ from one compiled
+    # loop to the next. So the points are chosen, which are the same for both, and not the segments.
+    approaches = (_approach(view, *segment) for segment in segments)
+    _, approach = reduce(_closer, ((_square(approach[1]), approach) for approach in approaches))
+    return _ball(view, radius * view.size, *approach)
 
 
 def _approach(view, start, along):
