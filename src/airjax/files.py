@@ -1,11 +1,15 @@
 """Files that are complete or absent: the one place that writes them."""
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_TEMPORARY = r"\.[0-9a-f]{8}\.tmp"
+"""How names of files end that are not complete."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -38,6 +42,15 @@ def atomically(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def remove_remains(path: Path) -> None:
+    """Remove what processes that were killed have left of `path`, or of the files below it if it is a folder."""
+    mine = re.compile(re.escape(f".{path.name}") + _TEMPORARY)
+    found = [file for file in path.parent.glob(".*.tmp") if mine.fullmatch(file.name)] if path.parent.is_dir() else []
+    for file in (*found, *path.rglob(".*.tmp")):
+        if re.search(_TEMPORARY + "$", file.name):
+            file.unlink(missing_ok=True)
 
 
 @contextmanager

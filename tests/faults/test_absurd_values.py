@@ -120,9 +120,9 @@ def test_a_device_that_is_not_there_or_too_small_is_the_users_affair(error):
 
 
 @pytest.mark.slow
-def test_an_unknown_platform_is_told_and_another_generator_does_not_matter(run, root):
+def test_an_unknown_platform_is_told_and_other_modes_do_not_matter(run, root):
     said = commands.spawn("infer", run, root / "a" / "00.png", env=os.environ | {"JAX_PLATFORMS": "tpux"})
     assert refused(said, "tpux")
     one = lambda **more: commands.spawn("infer", run, root / "a" / "02.png", env=os.environ | more)
-    plain, other = one(), one(JAX_DEFAULT_PRNG_IMPL="rbg")
+    plain, other = one(), one(JAX_DEFAULT_PRNG_IMPL="rbg", JAX_ENABLE_X64="1", JAX_DEBUG_NANS="1")
     assert (plain.code, plain.out) == (0, other.out)

@@ -82,7 +82,7 @@ def test_depth_and_opacity_agree_with_ray_marching(name, view):
 
 @pytest.mark.parametrize("view", CAMERAS)
 def test_no_ray_hangs_on_rounding(view):
-    """A handle has bends, where rays are equally near to two of its parts; whichever is taken, the image is the same."""
+    """A handle has bends, where rays are equally near to two of its parts; either makes the same image."""
     drawn = []
     for precision, wide in ((jnp.float32, False), (jnp.float64, True)):
         with jax.enable_x64(wide):

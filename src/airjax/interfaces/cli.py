@@ -27,7 +27,7 @@ from airjax.interfaces.console import (
     exit_code,
     interrupted,
     keep_compiled,
-    keep_random_numbers,
+    keep_kinds_of_numbers,
     key,
     prepare_streams,
     print_check,
@@ -410,7 +410,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         tokens = _present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
-        keep_random_numbers()
+        keep_kinds_of_numbers()
         app.config = stand_ins(app, tokens)
         with naming(Path("stdout")), _interruptible(tokens):  # all other files are named where they are written
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

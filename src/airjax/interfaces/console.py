@@ -58,11 +58,12 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def keep_random_numbers() -> None:
-    """Use the random numbers of which keys are stored in checkpoints, whatever the environment says."""
-    os.environ["JAX_DEFAULT_PRNG_IMPL"] = GENERATOR
+def keep_kinds_of_numbers() -> None:
+    """Use the precision and the generator of random numbers that checkpoints have, whatever the environment says."""
+    os.environ |= {"JAX_DEFAULT_PRNG_IMPL": GENERATOR, "JAX_ENABLE_X64": "0"}
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_default_prng_impl", GENERATOR)
+        sys.modules["jax"].config.update("jax_enable_x64", False)
 
 
 def check_free(out: Path, force: bool) -> None:

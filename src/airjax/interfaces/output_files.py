@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from airjax.files import remove_remains
 from airjax.inference.segmentation import coco_installed
 from airjax.interfaces import formats, infer_files, regions
 from airjax.interfaces.doubts import Doubts
@@ -45,6 +46,8 @@ def to_files(inference: infer_files.Inference, outputs: Outputs, *, force: bool 
     """
     check_outputs(outputs, inference.pictures)
     with locked(beside(path, "lock") for path in (*outputs.files, *outputs.folders)):
+        for path in (*outputs.files, *outputs.folders) if outputs.journal.exists() else ():
+            remove_remains(path)
         watches = _watches(outputs, inference)
         journal = _journal(inference, outputs, watches, force)
         _infer(inference, journal, watches, progress, whole=bool(outputs.overlay or outputs.table))
