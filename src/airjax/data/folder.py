@@ -227,7 +227,7 @@ def _decode(
         file.seek(0)
         np.lib.format.write_array_header_1_0(file, _header(done, shape))
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it is a file on disk
     found = [problems[place] for place in sorted(problems)]
     write_atomically(path.with_suffix(".json"), json.dumps({"problems": found, "sha256": digest}).encode())
 

@@ -110,7 +110,7 @@ def print_check(found: Any, as_json: bool) -> None:
 def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
     """Print descriptions of images as one JSON object or as text, one by one, so that none is kept in memory."""
     for index, one in enumerate(described):
-        image = one | {"image": printable(one["image"])}
+        image: dict[str, Any] = {**one, "image": printable(one["image"])}
         if as_json:
             print(("," if index else '{"images": [') + to_json(image), end="")
             continue
