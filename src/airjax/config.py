@@ -68,8 +68,10 @@ class DataConfig:
         held_out_scenes: number of held-out scenes; their digits occur in no training scene.
         data_seed: seed of the data set, separate from the run's seed.
         counts: possible numbers of objects in a scene, equally likely.
-        canvas: side of a scene, in pixels; pictures of a folder are fitted into it.
+        canvas: side of a scene, in pixels; pictures of a folder, or their tiles, are fitted into it.
         height: height of a folder's images, if it differs from their width, canvas; None: they are square.
+        tile: width, in pixels of a folder's pictures, of the tiles that are cut out of them; for large pictures, or
+            those with many objects. None: whole pictures.
         levels: values of a folder's pictures that become black and white, and gamma: values between, from 0 to 1, are
             raised to the power of 1 / gamma. None: 0, the most that their bits hold, and 1.
         pick_channels: one, two or three channels to take of a folder's pictures, counted from 1: one becomes grey, two
@@ -96,6 +98,7 @@ class DataConfig:
     counts: tuple[int, ...] = (0, 1, 2)
     canvas: int = 50
     height: int | None = None
+    tile: int | None = None
     levels: tuple[float, float, float] | None = None
     pick_channels: tuple[int, ...] | None = None
     every: int = 1
@@ -116,7 +119,7 @@ class DataConfig:
         _check_positive(self, "digit_scale")
         _check(self, "finite and at least 0", lambda value: 0 <= value < math.inf, "digit_scale_sd")
         _check(self, "from 1 to 255, or none", lambda value: value is None or 1 <= value <= 255, "max_ink")
-        _check(self, "at least 1, or none", lambda value: value is None or value >= 1, "height")
+        _check(self, "at least 1, or none", lambda value: value is None or value >= 1, "height", "tile")
         valid = lambda value: (
             value is None
             or (len(value) == 3 and -math.inf < value[0] < value[1] < math.inf and 0 < value[2] < math.inf)

@@ -4,10 +4,11 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pooch
@@ -18,6 +19,7 @@ from rich.progress import track
 from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Levels, letterbox, shape_of
 from airjax.data.reading import SEVERAL, SUFFIXES, count, numbered, split
+from airjax.data.tiles import Tiles, chosen_pictures, random_tiles, scaled
 from airjax.files import atomically, write_atomically
 
 READER = 3
@@ -129,6 +131,7 @@ def load_folder(
     invert: bool = False,
     seed: int = 0,
     strict: bool = False,
+    tiles: Tiles | None = None,
 ) -> UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]:
     """Read the pictures below `root`, fitted to (channels, height, width) = `image_shape` and shuffled by `seed`.
 
@@ -145,17 +148,24 @@ def load_folder(
         invert: whether to swap dark and light.
         seed: seed of the random order, which makes any slice a random sample.
         strict: whether a picture that can't be read is an error.
+        tiles: the tiles to cut out of the pictures at random; None: whole pictures.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         ValueError: no picture can be read; with `strict`, some picture can't be read.
     """
     names = list_pictures(root, every)
-    path = _cached(root, names, (*image_shape, levels, channels, invert, seed))
+    path = _cached(root, names, (*image_shape, levels, channels, invert, seed, *(tiles or ())))
     if not _is_sound(path):
-        places = np.argsort(np.random.default_rng(seed).permutation(len(names))).tolist()
-        fit = lambda picture: letterbox(picture, image_shape, invert=invert).pixels
-        _decode(read_pictures(root, names, levels, channels, fit), places, image_shape, path)
+        if tiles is None:
+            fit, cut = lambda picture: letterbox(picture, image_shape, invert=invert).pixels, lambda pixels, _: [pixels]
+            places = {name: [place] for name, place in zip(names, np.argsort(_order(len(names), seed)).tolist())}
+        else:
+            whole = lambda picture: scaled(picture, image_shape, tiles.side, invert=invert).pixels
+            cut = lambda picture, own: random_tiles(whole(picture), image_shape, len(own), (seed, *own[:1]))
+            fit, places = None, _places_of_tiles(names, seed, tiles)
+        chosen = [name for name in names if name in places]  # in the order of files, since videos are read in theirs
+        _decode(read_pictures(root, chosen, levels, channels, fit), places, cut, image_shape, path)
     problems = json.loads(path.with_suffix(".json").read_text())["problems"]
     if strict and problems:
         raise ValueError(problems[0])
@@ -195,29 +205,52 @@ def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
     return Path(pooch.os_cache("airjax")) / "pictures" / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
 
 
-def _decode(
-    pictures: Iterator[Read[np.ndarray]], places: Sequence[int], image_shape: tuple[int, int, int], path: Path
-) -> None:
-    """Write pictures into `path`, each to its place. Then write a JSON file of problems, which marks it as complete.
+def _order(size: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(size)
 
-    They are read in the order of files, since frames of a video come in theirs. The last pictures move to the places of
-    those that can't be read.
+
+def _places_of_tiles(names: list[str], seed: int, tiles: Tiles) -> dict[str, list[int]]:
+    """Give every tile its place: those that are held out first, in random order, then the others."""
+    chosen, number = chosen_pictures(names, seed)
+    held_out = round(tiles.held_out * len(chosen) * number)
+    order = [*_order(held_out, seed), *(held_out + _order(len(chosen) * number - held_out, seed))]
+    return {name: [int(place) for place in order[i * number :][:number]] for i, name in enumerate(chosen)}
+
+
+def _decode(
+    pictures: Iterator[Read[Any]],
+    places: dict[str, list[int]],
+    cut: Callable[[Any, list[int]], list[UInt8[np.ndarray, "c h w"]]],
+    image_shape: tuple[int, int, int],
+    path: Path,
+) -> None:
+    """Decode pictures into `path`. Then write a JSON file of problems, which marks it as complete.
+
+    The last images move to the places of those that can't be read.
+
+    Args:
+        pictures: the pictures, or what is made of them as they are read.
+        places: places of each picture's images.
+        cut: makes a picture's images, for their places.
+        image_shape: the (channels, height, width) of the images.
+        path: the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     problems, shape, bar = {}, shape_of(*image_shape), Console(stderr=True)
+    total = sum(map(len, places.values()))
     with atomically(path) as file:
-        np.lib.format.write_array_header_1_0(file, _header(len(places), shape))
+        np.lib.format.write_array_header_1_0(file, _header(total, shape))
         start, size = file.tell(), int(np.prod(shape))
-        for place, read in zip(
-            places, track(pictures, "reading", len(places), console=bar, disable=not bar.is_terminal)
-        ):
+        for read in track(pictures, "reading", len(places), console=bar, disable=not bar.is_terminal):
+            own = places[read.name]
             if read.picture is None:
-                problems[place] = read.problem
+                problems |= dict.fromkeys(own, read.problem)
                 continue
-            file.seek(start + place * size)
-            file.write(np.ascontiguousarray(np.moveaxis(read.picture, 0, -1)).tobytes())
-        done = len(places) - len(problems)
-        moved = [place for place in range(done, len(places)) if place not in problems]
+            for place, pixels in zip(own, cut(read.picture, own)):
+                file.seek(start + place * size)
+                file.write(np.ascontiguousarray(np.moveaxis(pixels, 0, -1)).tobytes())
+        done = total - len(problems)
+        moved = [place for place in range(done, total) if place not in problems]
         for gap, place in zip(sorted(problems), moved):
             file.seek(start + place * size)
             content = file.read(size)
@@ -228,7 +261,7 @@ def _decode(
         np.lib.format.write_array_header_1_0(file, _header(done, shape))
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it is a file on disk
-    found = [problems[place] for place in sorted(problems)]
+    found = list(dict.fromkeys(problems[place] for place in sorted(problems)))
     write_atomically(path.with_suffix(".json"), json.dumps({"problems": found, "sha256": digest}).encode())
 
 

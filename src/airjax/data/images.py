@@ -208,16 +208,23 @@ def to_bytes(values: Shaped[np.ndarray, "*shape"], levels: Levels) -> UInt8[np.n
     return np.rint(255 * scaled ** (1 / gamma)).astype(np.uint8)
 
 
-def letterbox(picture: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> Letterboxed:
+def letterbox(
+    picture: Image.Image, image_shape: tuple[int, int, int], *, factor: float | None = None, invert: bool = False
+) -> Letterboxed:
     """Fit a whole picture into an image of (channels, height, width) = `image_shape`, without distortion.
 
-    The picture is scaled to the largest size that fits and centred. The margins get the median colour of its border.
-    With `invert`, dark and light are swapped.
+    The picture is scaled and centred. The margins get the median colour of its border.
+
+    Args:
+        picture: the picture.
+        image_shape: channels, height and width of the image.
+        factor: scale; None: the largest at which the picture fits.
+        invert: whether dark and light are swapped.
     """
     channels, height, width = image_shape
     mode = "L" if channels == 1 else "RGB"
     picture = picture if picture.mode == mode else picture.convert(mode)  # it would copy
-    factor = min(width / picture.width, height / picture.height)
+    factor = factor or min(width / picture.width, height / picture.height)
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
     scaled = picture if size == picture.size else picture.resize(size, Image.Resampling.BILINEAR)
     corner = (width - size[0]) // 2, (height - size[1]) // 2

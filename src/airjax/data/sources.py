@@ -17,6 +17,7 @@ from airjax.data.omniglot import load_omniglot
 from airjax.data.scenes import Scenes, load_npz
 from airjax.data.sprites import sprites
 from airjax.data.tables import tables
+from airjax.data.tiles import Tiles
 from airjax.render3d.stage import STAGES
 
 Split = Literal["train", "held-out"]
@@ -101,6 +102,7 @@ def _pictures(path: Path, config: DataConfig) -> Scenes:
             invert=dark,
             seed=config.data_seed,
             strict=config.strict,
+            tiles=Tiles(config.tile, config.held_out_fraction) if config.tile else None,
         )
     )
 
@@ -122,6 +124,7 @@ def _check_meant(config: DataConfig) -> None:
         "polarity": (folder, file),
         "strict": (folder,),
         "height": (folder,),
+        "tile": (folder,),
         "levels": (folder,),
         "pick_channels": (folder,),
         "every": (folder,),

@@ -146,10 +146,11 @@ def describe_found(model: Family, found: Found, posterior: Float32[np.ndarray, "
 
 def describe_objects(model: Family, found: Found, i: int) -> list[dict]:
     """Describe the objects of image `i` in plain numbers and lists."""
-    return [_describe_object(model, found, i, t) for t in range(found.count[i])]
+    return [describe_object(model, found, i, t) for t in range(found.count[i])]
 
 
-def _describe_object(model: Family, found: Found, i: int, t: int) -> dict:
+def describe_object(model: Family, found: Found, i: int, t: int) -> dict:
+    """Describe the object of step `t` in image `i` in plain numbers and lists."""
     return {
         "box": rounded(found.boxes[i, t]),
         "window": rounded(found.windows[i, t]),

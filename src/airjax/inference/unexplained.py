@@ -8,7 +8,6 @@ from scipy import ndimage
 
 from airjax.inference.infer import Found
 from airjax.learning.pieces import BLUR, MARGIN, common_side, label_pieces, least_difference, sides_of
-from airjax.models.air import AIR
 from airjax.models.base import Family
 from airjax.models.likelihood import NormalLikelihood
 
@@ -23,7 +22,7 @@ def unexplained(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Foun
 
     Models with another likelihood than the normal one, and those of 3D objects, explain everything.
     """
-    if not isinstance(model, AIR) or not isinstance(model.likelihood, NormalLikelihood):
+    if model.window_side is None or not isinstance(model.likelihood, NormalLikelihood):
         return np.zeros(len(images), bool)
     canvases = found.canvases[np.arange(len(images)), found.count]
     widened = np.asarray(jax.vmap(model.likelihood.widened)(jnp.asarray(canvases - found.canvases[:, 0])))[:, 0]
@@ -34,16 +33,16 @@ def unexplained(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Foun
     return within.max(axis=(1, 2)) > ANOTHER * max(price, 1.0)
 
 
-def sides(model: AIR, images: UInt8[np.ndarray, "n c h w"], found: Found) -> tuple[float, float]:
+def sides(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Found) -> tuple[float, float]:
     """Measure things in images, in pixels.
 
     Returns:
         The common side of what stands out from the background that the model infers, 0 if nothing stands out; and the
-        side of the objects that the model has learned.
+        side of the objects that the model has learned, 0 if it has no windows.
     """
     away = np.moveaxis(images / np.float32(255) - found.canvases[:, 0], 1, -1)
     smooth = np.abs(ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))).max(axis=-1)
     threshold = STANDING_OUT * float(smooth.max())
     boxes = label_pieces(smooth, threshold)[0] if threshold > least_difference(away) else [np.zeros((0, 4))]
-    learned = float(jnp.exp(model.where_prior.normal.mean[0])) * max(images.shape[2:]) / MARGIN
+    learned = (model.window_side or 0.0) / MARGIN
     return common_side(np.concatenate(boxes)), learned

@@ -158,6 +158,7 @@ def infer(
     levels: tuple[float, float, float] | None = None,
     pick_channels: tuple[int, ...] | None = None,
     every: int = 1,
+    tile: int | None = None,
     json: bool = False,
     coco: Path | None = None,
     parquet: Path | None = None,
@@ -179,6 +180,8 @@ def infer(
         levels: Values of the pictures that become black and white, and gamma; by default as in training.
         pick_channels: One to three channels to take of each picture, from 1 on; by default as in training.
         every: Of a file with several pictures, such as a video, take only every so many-th.
+        tile: Width, in pixels, of tiles that large pictures are cut into and that are joined again; by default as in
+            training.
         json: Print one JSON object.
         coco: Write COCO results (and NAME.images.json, the images they refer to): boxes, and masks if pycocotools is
             installed.
@@ -190,23 +193,24 @@ def infer(
         force: Replace outputs that exist.
         quiet: Show no progress bar.
     """
-    from airjax.interfaces import infer_files, output_files
+    from airjax.interfaces import infer_files, infer_tiles, output_files
     from airjax.runs.pretrained import from_pretrained
 
     pictures = infer_files.gather(images, every)
     outputs = output_files.Outputs(coco, parquet, overlay, labels, table, rois)
-    trained, random = from_pretrained(run), key(seed)
-    invert = (polarity or trained.polarity) == "dark"
+    trained = from_pretrained(run)
     channels = pick_channels or trained.pick_channels
-    inference = infer_files.Inference(
-        trained.model,
-        pictures,
-        invert=invert,
-        samples=samples,
-        key=random,
-        levels=levels or trained.levels or infer_files.choose_levels(pictures, channels),
-        channels=channels,
-    )
+    options = {
+        "invert": (polarity or trained.polarity) == "dark",
+        "samples": samples,
+        "key": key(seed),
+        "levels": levels or trained.levels or infer_files.choose_levels(pictures, channels),
+        "channels": channels,
+    }
+    if (side := tile or trained.tile) is None:
+        inference = infer_files.Inference(trained.model, pictures, **options)
+    else:
+        inference = infer_tiles.TiledInference(trained.model, pictures, **options, tile=side)
     if not outputs.paths:
         print_images(infer_files.readable(inference), json)
     elif json:

@@ -143,12 +143,14 @@ def print_report(found: Any, as_json: bool) -> None:
         return
     width, height = found.size
     shares = ", ".join(f"{count}: {100 * share:.0f} %" for count, share in enumerate(found.counts) if share)
-    print(f"{found.pictures} pictures, about {width} x {height} pixels, {'in colour' if found.colour else 'grey'}")
+    one = "tile" if found.tile else "picture"
+    about = f"cut into tiles of {width} x {height}" if found.tile else f"about {width} x {height}"
+    print(f"{found.pictures} pictures, {about} pixels, {'in colour' if found.colour else 'grey'}")
     print(f"background: {found.background}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")
     compared = "lighter and darker" if found.settings["compose"] == "over" else f"{found.polarity}er"
-    print(f"objects: {compared} than the background, about {found.side:.3f} of a picture's longer side")
-    print(f"objects in a picture: {shares}")
-    print(f"objects touch, or differ in size, in {100 * found.touching:.0f} % of the pictures; elsewhere, a threshold")
+    print(f"objects: {compared} than the background, about {found.side:.3f} of a {one}'s longer side")
+    print(f"objects in a {one}: {shares}")
+    print(f"objects touch, or differ in size, in {100 * found.touching:.0f} % of the {one}s; elsewhere, a threshold")
     print("  and connected pieces (scipy.ndimage.label) count them as well")
     print(f"settings: {flags(found.settings)}")
     for doubt in found.doubts:

@@ -5,10 +5,10 @@ sizes and numbers of the pieces give the image size, the maximum count and the p
 objects (objects that touch form one piece), so the estimates are robust statistics, and training refines them.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -16,10 +16,11 @@ from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
-from airjax.data.ahead import folder_levels, read_pictures
+from airjax.data.ahead import Read, folder_levels, read_pictures
 from airjax.data.folder import list_pictures, report_unreadable
 from airjax.data.images import Levels, letterbox, plain
-from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
+from airjax.data.tiles import TILES, random_tiles, scaled
+from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, side_of_pieces, sides_of, spread_over
 from airjax.runs import plots
 
 LOOKED_AT = 600
@@ -36,7 +37,18 @@ OBJECT = 14
 SIDES = (32, 128)
 """Least and largest side of images that is proposed, in pixels; small pictures keep their own."""
 MOST = 12
-"""Number of objects in a picture from which on inference one by one is the wrong tool."""
+"""Number of objects from which on pictures are cut into tiles."""
+CROWDED = 0.05
+"""Share of such pictures from which on that is done."""
+TINY, SHARP = 6, 10
+"""Sides of objects, in pixels of an image: below the first they are too small to tell apart; from the second on, they
+can be measured."""
+TILE, NARROWEST = 5.0, 3.2
+"""Side of tiles, in sides of objects, and the least where objects are crowded."""
+TILED, SEEN = 24, 96
+"""Number of pictures that tiles are cut from to be examined, and number of parts by which a scale is judged."""
+AGREEING = 1.4
+"""Ratio of sizes up to which they count as about the same."""
 EVIDENCE = 1_000.0
 """Squared contrast of a faint object, in variances of the likelihood: so many make it found early in training."""
 STEPS, BATCHES = 1_500, (8, 32)
@@ -67,6 +79,8 @@ class Report:
     Attributes:
         pictures: number of pictures.
         unreadable: for each examined picture that can't be read, the reason.
+        tile: width of the tiles, in pixels, that pictures are to be cut into; what follows is then told of tiles, not
+            of pictures. None: whole pictures suit the model.
         size: median width and height, in pixels.
         colour: whether objects or background have colours.
         polarity: whether objects are `light` or `dark`, compared with the background.
@@ -88,6 +102,7 @@ class Report:
 
     pictures: int
     unreadable: tuple[str, ...]
+    tile: int | None
     size: tuple[int, int]
     colour: bool
     polarity: str
@@ -115,6 +130,7 @@ class Sample:
         levels: values that became black and white, and gamma; None: the full range, and 1.
         total: number of all pictures, examined or not.
         unreadable: for each examined picture that can't be read, the reason.
+        tile: width of tiles, in pixels, if `images` are tiles of pictures, and `size` is theirs.
     """
 
     images: Float32[np.ndarray, "n h w 3"]
@@ -122,6 +138,7 @@ class Sample:
     levels: Levels | None
     total: int
     unreadable: tuple[str, ...]
+    tile: int | None = None
 
 
 def examine(source: str, *, channels: tuple[int, ...] | None = None, every: int = 1) -> tuple[Report, Sample, Pieces]:
@@ -135,8 +152,16 @@ def examine(source: str, *, channels: tuple[int, ...] | None = None, every: int 
     Raises:
         FileNotFoundError, ValueError: there are no pictures, or a setting is out of range.
     """
-    sample = _sample(source, channels, every)
-    pieces = find_pieces(sample.images)
+    path, settings = Path(source), DataConfig(pick_channels=channels, every=every)
+    if source in DATA_SETS or not path.is_dir():
+        return _examined(_sample_of(load_scenes(replace(settings, name=source).resolved(), "train").images, source))
+    folder = _open(path, channels, every)
+    whole = _examined(_whole(folder))
+    return (_needs_tiles(whole[0]) and _tiled(folder)) or whole
+
+
+def _examined(sample: Sample) -> tuple[Report, Sample, Pieces]:
+    pieces = find_pieces(sample.images, still=sample.tile is None)
     return report(sample, pieces), sample, pieces
 
 
@@ -146,7 +171,7 @@ def propose(source: str, *, channels: tuple[int, ...] | None = None, every: int 
     Images of an .npz file are never resized or converted, so `canvas` and `channels` are not proposed for them.
     """
     found = examine(source, channels=channels, every=every)[0]
-    fitted = () if Path(source).is_dir() else ("canvas", "height", "levels", "channels")
+    fitted = () if Path(source).is_dir() else ("canvas", "height", "tile", "levels", "channels")
     return replace(found, settings={name: value for name, value in found.settings.items() if name not in fitted})
 
 
@@ -169,21 +194,112 @@ def draw(sample: Sample, pieces: Pieces, path: Path) -> None:
     plots.save_figure(plots.sample_figure(sample.images[chosen], boxes, columns=8), path)
 
 
-def _sample(source: str, channels: tuple[int, ...] | None, every: int) -> Sample:
-    path, settings = Path(source), DataConfig(pick_channels=channels, every=every)
-    if source not in DATA_SETS and path.is_dir():
-        names = list_pictures(path, every)
-        chosen = [names[i] for i in spread_over(len(names), LOOKED_AT)]
-        levels = folder_levels(path, chosen[:: max(1, len(chosen) // 100)], channels)
-        read = list(read_pictures(path, chosen, levels, channels, lambda picture: picture.size))
-        problems = [one.problem for one in read if one.problem]
-        report_unreadable(problems, len(chosen))
-        sizes = [one.picture for one in read if one.picture]
-        fit = lambda shape: (
-            one.picture for one in read_pictures(path, chosen, levels, channels, _fit(shape)) if one.picture is not None
-        )
-        return _fitted(sizes, fit, levels, len(names), tuple(problems), source)
-    return _sample_of(load_scenes(replace(settings, name=source).resolved(), "train").images, source)
+# Samples
+
+
+class _Folder(NamedTuple):
+    """A folder of pictures: the names of some, how they are read, and the number of all."""
+
+    root: Path
+    names: list[str]
+    levels: Levels | None
+    channels: tuple[int, ...] | None
+    total: int
+
+    def read(self, names: Sequence[str], then: Callable[[Image.Image], Any] | None = None) -> Iterator[Read[Any]]:
+        """Read some of the pictures; see `airjax.data.ahead.read_pictures`."""
+        return read_pictures(self.root, names, self.levels, self.channels, then)
+
+
+def _open(root: Path, channels: tuple[int, ...] | None, every: int) -> _Folder:
+    names = list_pictures(root, every)
+    chosen = [names[i] for i in spread_over(len(names), LOOKED_AT)]
+    levels = folder_levels(root, chosen[:: max(1, len(chosen) // 100)], channels)
+    return _Folder(root, chosen, levels, channels, len(names))
+
+
+def _whole(folder: _Folder) -> Sample:
+    """Read whole pictures: once for their sizes, and once to fit them, since many may be large."""
+    read = list(folder.read(folder.names, lambda picture: picture.size))
+    problems = [one.problem for one in read if one.problem]
+    report_unreadable(problems, len(folder.names))
+    fit = lambda shape: (one.picture for one in folder.read(folder.names, _fit(shape)) if one.picture is not None)
+    sizes = [one.picture for one in read if one.picture]
+    return _fitted(sizes, fit, folder.levels, folder.total, tuple(problems), str(folder.root))
+
+
+def _needs_tiles(found: Report) -> bool:
+    """Tell whether objects are too many, or too small in an image of the largest size."""
+    large = max(found.size) > 1.25 * SIDES[1]
+    return large and (not found.side or found.side * SIDES[1] < TINY or sum(found.counts[MOST:]) > CROWDED)
+
+
+def _tiled(folder: _Folder) -> tuple[Report, Sample, Pieces] | None:
+    """Examine tiles, up to `TILE` objects wide, that hold no more than `MOST`; None if nothing stands out.
+
+    Some tiles tell the size of objects and their number, and so how large tiles are to be.
+    """
+    if not (side := _object_side(folder)):
+        return None
+    some = _examined(_sample_tiles(folder, max(SIDES[0], round(TILE * side)), LOOKED_AT // 4))[0]
+    if not some.side:
+        return None
+    wide = TILE * min(1.0, np.sqrt(0.75 * MOST / max(1, _most(some))))
+    tile = max(SIDES[0], round(max(NARROWEST, wide) * some.side * max(some.size)))
+    return _examined(_sample_tiles(folder, tile, LOOKED_AT))
+
+
+def _object_side(folder: _Folder) -> float:
+    """Find the side of objects, in pixels of the pictures; 0 if nothing stands out at any scale.
+
+    At too coarse a scale, neighbours run together; at too fine a one, objects fall to pieces, or noise forms some. So
+    it is the coarsest scale at which they can be measured and are about as large as at the next finer one.
+    """
+    at: dict[float, list[np.ndarray]] = {}
+    names = _some(folder)
+    for number, one in enumerate(folder.read(names)):
+        factor = 1.0
+        while one.picture and factor * max(one.picture.size) > SIDE / 2:
+            pixels = scaled(one.picture, (3, SIDE, SIDE), SIDE / factor).pixels
+            seen = random_tiles(pixels, (3, SIDE, SIDE), -(-SEEN // len(names)), (number,))
+            at.setdefault(factor, []).extend(seen)
+            factor /= 2
+    parts = {factor: _floats(np.stack(at[factor])) for factor in sorted(at)}
+    return _agreed_side(parts, side_of_pieces) or _agreed_side(parts, _side_by_background)
+
+
+def _agreed_side(parts: dict[float, Float32[np.ndarray, "n h w 3"]], measure: Callable[[np.ndarray], float]) -> float:
+    """Return the side of objects, in pixels of the pictures, on which two neighbouring scales agree; 0 if none do."""
+    sides = {factor: measure(images) for factor, images in parts.items()}
+    for factor, side in sides.items():
+        finer = sides.get(2 * factor, 2 * side)
+        if SHARP <= side <= SIDE / 3 and 1 / AGREEING < finer / (2 * side) < AGREEING:
+            return side / factor
+    return 0.0
+
+
+def _side_by_background(images: Float32[np.ndarray, "n h w 3"]) -> float:
+    """Measure as `side_of_pieces` does, but with a background that may vary within an image."""
+    sides = sides_of(np.concatenate(find_pieces(images, still=False).boxes))
+    return float(np.median(sides)) if len(sides) else 0.0
+
+
+def _sample_tiles(folder: _Folder, tile: int, number: int) -> Sample:
+    """Cut a number of tiles, of a side in pixels of the pictures, out of some pictures."""
+    shape, names = (3, min(SIDE, tile), min(SIDE, tile)), _some(folder)
+    each, tiles = -(-number // len(names)), []
+    for place, one in enumerate(folder.read(names)):
+        if one.picture:
+            tiles += random_tiles(scaled(one.picture, shape, tile).pixels, shape, each, (place,))
+    return Sample(_floats(np.stack(tiles)), (tile, tile), folder.levels, folder.total, (), tile)
+
+
+def _some(folder: _Folder) -> list[str]:
+    return [folder.names[i] for i in spread_over(len(folder.names), TILED)]
+
+
+def _floats(pixels: UInt8[np.ndarray, "n 3 h w"]) -> Float32[np.ndarray, "n h w 3"]:
+    return np.ascontiguousarray(np.moveaxis(pixels, 1, -1)).astype(np.float32) / 255.0
 
 
 def _sample_of(images: Sequence[Image.Image] | np.ndarray, source: str) -> Sample:
@@ -213,11 +329,14 @@ def _fitted(
     """Make a sample of pictures of these sizes; `fit` reads them, fitted to one (height, width)."""
     if not sizes:
         raise ValueError(f"{source} holds no picture that can be read" + (f": {problems[0]}" if problems else ""))
-    width, height = (int(np.median([size[axis] for size in sizes])) for axis in (0, 1))
-    fitted = _shape(min(SIDE, max(width, height)), (width, height))
-    pixels = np.stack(list(fit(fitted)))
-    images = np.ascontiguousarray(np.moveaxis(pixels, 1, -1)).astype(np.float32) / 255.0
-    return Sample(images, (width, height), levels, total, problems)
+    size = _median_size(sizes)
+    fitted = _shape(min(SIDE, max(size)), size)
+    return Sample(_floats(np.stack(list(fit(fitted)))), size, levels, total, problems)
+
+
+def _median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    width, height = np.median(sizes, axis=0).astype(int)
+    return int(width), int(height)
 
 
 def _shape(longer: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -242,6 +361,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
     found = Report(
         pictures=sample.total,
         unreadable=sample.unreadable,
+        tile=sample.tile,
         size=sample.size,
         colour=colour,
         polarity="dark" if pieces.lighter < FEW_OF_THEM < pieces.darker else "light",
@@ -284,10 +404,11 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
     compose = "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over"
     longer = _longer(found)
     height, width = _shape(longer, found.size)
-    most = int(np.searchsorted(np.cumsum(found.counts), 0.99))
+    most = _most(found)
     settings: dict[str, Any] = {
         "canvas": width,
         "height": None if height == width else height,
+        "tile": found.tile,
         "levels": found.levels,
         "channels": 3 if found.colour else 1,
         "polarity": found.polarity,
@@ -309,8 +430,13 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
     }
     values = height * width * settings["channels"] * settings["max_objects"]
     affordable = int(np.clip(SECONDS / STEPS / (LEAST_COST + COST[compose] * values), *BATCHES))
-    settings["batch"] = min(affordable, max(1, found.pictures * 4 // 5))
+    settings["batch"] = min(affordable, max(1, (TILES if found.tile else found.pictures) * 4 // 5))
     return settings
+
+
+def _most(found: Report) -> int:
+    """Return the number of objects that hardly any picture exceeds."""
+    return int(np.searchsorted(np.cumsum(found.counts), 0.99))
 
 
 def _sd(found: Report, longer: int) -> float:
@@ -336,7 +462,7 @@ def _doubts(found: Report, settings: dict[str, Any], pieces: Pieces):
         return
     longer = max(settings["canvas"], settings["height"] or 0)
     pixels = found.side * longer
-    if found.pictures < FEW:
+    if found.pictures < FEW and not found.tile:
         yield f"{found.pictures} pictures are few for learning without labels; a few thousand work well"
     typical = np.median(np.abs(pieces.away[pieces.mask]).max(axis=-1))
     if found.pattern > VARYING * typical or found.side > 0.9:
@@ -344,15 +470,15 @@ def _doubts(found: Report, settings: dict[str, Any], pieces: Pieces):
         return
     if found.covered > 0.5:
         yield f"{100 * found.covered:.0f} % of the area differs from the background: hardly any background is visible"
-    if pixels < 6:
+    if pixels < TINY:
         yield (
             f"objects take up {found.side:.3f} of a picture's side, {pixels:.0f} of {longer} pixels: "
-            f"cut the pictures into tiles"
+            f"too few to tell them apart"
         )
     if found.side > 0.7:
         yield f"objects take up {found.side:.2f} of a picture's side: they fill it, and there is nothing to count"
     beyond = sum(found.counts[MOST:])
-    if beyond > 0.05:
-        yield f"{100 * beyond:.0f} % of the pictures hold {MOST} objects or more: cut them into tiles"
+    if beyond > CROWDED:
+        yield f"{100 * beyond:.0f} % of the {'tiles' if found.tile else 'pictures'} hold {MOST} objects or more"
     if found.spread > 0.6:
         yield f"objects differ in size by a factor of {np.exp(found.spread):.1f} or more, too much for one prior"

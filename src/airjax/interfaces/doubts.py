@@ -9,7 +9,6 @@ from jaxtyping import UInt8
 
 from airjax.inference.infer import Found
 from airjax.inference.unexplained import sides, unexplained
-from airjax.models.air import AIR
 from airjax.models.base import Family
 
 FULL = 0.05
@@ -46,12 +45,14 @@ class Doubts:
 
     Attributes:
         model: the model.
+        kind: what is inferred: pictures, or tiles of them.
         total: number of pictures so far.
         full: number of those with the largest count.
         left: number of those with something that no object explains.
     """
 
     model: Family
+    kind: str = "pictures"
     total: int = 0
     full: int = 0
     left: int = 0
@@ -70,14 +71,14 @@ class Doubts:
         self.left += int(np.sum(unexplained(self.model, images, found)))
 
     def _doubt_size(self, images, found) -> None:
-        if not isinstance(self.model, AIR):
+        if self.model.window_side is None:
             return
         common, learned = sides(self.model, images, found)
         if common and not 1 / ALIKE <= common / learned <= ALIKE:
             height, width = images.shape[2:]
             _logger.warning(
                 "what stands out in the pictures is about %.0f pixels long in images of %d x %d, and the objects that "
-                "this model has learned %.0f: it may not find them; scale the pictures, or cut tiles out of them",
+                "this model has learned %.0f: it may not find them; choose --tile so that they are alike",
                 *(common, width, height, learned),
             )
 
@@ -85,13 +86,13 @@ class Doubts:
         """Warn if many pictures hold as many objects as the model can find, or things that no object explains."""
         if self.full > FULL * self.total:
             _logger.warning(
-                "%d of %d pictures hold %d objects, the most that this model can find (--max-objects in training): "
+                "%d of %d %s hold %d objects, the most that this model can find (--max-objects in training): "
                 "they may hold more",
-                *(self.full, self.total, self.model.max_objects),
+                *(self.full, self.total, self.kind, self.model.max_objects),
             )
         if self.left > MANY * self.total:
             _logger.warning(
-                "%d of %d pictures show something that no object explains: other things, or another background, than "
+                "%d of %d %s show something that no object explains: other things, or another background, than "
                 "in training?",
-                *(self.left, self.total),
+                *(self.left, self.total, self.kind),
             )

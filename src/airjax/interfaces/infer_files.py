@@ -98,7 +98,7 @@ class Inference:
 
     Attributes:
         model: the model.
-        pictures: the pictures, in batches of `AHEAD`; the last batch may be smaller.
+        pictures: the pictures, in batches of `together`; the last batch may be smaller.
         invert: whether dark and light are swapped first.
         samples: trajectories for p(n | x).
         key: random key; each batch derives its own from its index.
@@ -113,6 +113,8 @@ class Inference:
     key: PRNGKeyArray
     levels: Levels | None = None
     channels: tuple[int, ...] | None = None
+    together = AHEAD
+    """Number of pictures in a batch."""
 
     def __post_init__(self):
         check_channels(self.channels)

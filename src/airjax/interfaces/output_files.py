@@ -68,7 +68,7 @@ def _journal(
     if not outputs.journal.exists() and not force and (taken := outputs.taken):
         raise ValueError(f"{taken} exists; choose another name or give --force")
     header = _describe_inference(inference) | _describe_outputs(outputs, watches)
-    journal = Journal(outputs.journal, header, lambda index: _read(inference.pictures, index), force=force)
+    journal = Journal(outputs.journal, header, lambda index: _read(inference.pictures, index, inference.together), force=force)
     unfinished = journal.done < len(inference.pictures.names)
     if unfinished and not force and (others := [path for path in outputs.files if path.exists()]):
         raise ValueError(f"{others[0]} exists, and the unfinished inference has not written it; give --force")
@@ -133,6 +133,7 @@ def _describe_inference(inference: infer_files.Inference) -> dict[str, Any]:
         "seed": np.asarray(inference.key).tolist(),
         "levels": inference.levels,
         "channels": inference.channels,
+        "tile": getattr(inference, "tile", None),
     }
 
 
@@ -145,9 +146,9 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _read(pictures: infer_files.Pictures, index: int) -> str:
+def _read(pictures: infer_files.Pictures, index: int, together: int) -> str:
     """Return the hash of the content of a batch's files."""
-    names = pictures.names[index * infer_files.AHEAD : (index + 1) * infer_files.AHEAD]
+    names = pictures.names[index * together : (index + 1) * together]
     return _hash([_content(pictures.root / file) for file in infer_files.files_of(names)])
 
 

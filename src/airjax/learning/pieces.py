@@ -20,6 +20,8 @@ MARGIN = 1.3
 """Ratio of the side of a window to that of the object in it."""
 PATTERNED = 0.04
 """Mean error of a smooth background above which a patterned one is tried."""
+SHARED = 8
+"""Number of images from which on their common picture is tried as background; that of fewer shows objects."""
 CAP = 0.1
 """Error above which a pixel counts as an object's, when backgrounds are compared."""
 LARGE = 16
@@ -79,9 +81,14 @@ class Pieces:
         return np.concatenate(sums, axis=1)[:, np.concatenate([np.arange(total.shape[1]) > 0 for total in sums])].T
 
 
-def find_pieces(images: Float32[np.ndarray, "n h w c"]) -> Pieces:
-    """Estimate the background of images, and find connected pieces of pixels that differ from it."""
-    kind, background = _background(images)
+def find_pieces(images: Float32[np.ndarray, "n h w c"], *, still: bool = True) -> Pieces:
+    """Estimate the background of images, and find connected pieces of pixels that differ from it.
+
+    Args:
+        images: the images.
+        still: whether they may share one picture as background, as those of a fixed camera do, and tiles don't.
+    """
+    kind, background = _background(images, still and len(images) >= SHARED)
     away = (images - background).astype(np.float32)
     noise = _noise(away)
     smooth = ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))  # grains of noise would form pieces
@@ -95,6 +102,17 @@ def find_pieces(images: Float32[np.ndarray, "n h w c"]) -> Pieces:
     darker, lighter = (float(np.mean((sign * standing).max(axis=-1) > 0.05)) for sign in (-1, 1))
     level = common_colour(background)
     return Pieces(boxes, labels, away, differs / threshold, kind, level, noise, pattern, darker, lighter)
+
+
+def side_of_pieces(images: Float32[np.ndarray, "n h w c"]) -> float:
+    """Return the median side of the pieces that differ from each image's own median colour; 0 if none does.
+
+    This is quick, and rougher than `find_pieces`.
+    """
+    away = images - np.median(images, axis=(1, 2), keepdims=True)
+    differs = np.abs(ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))).max(axis=-1)
+    sides = sides_of(np.concatenate(label_pieces(differs, _threshold(differs, least_difference(away)))[0]))
+    return float(np.median(sides)) if len(sides) else 0.0
 
 
 def least_difference(away: Float[np.ndarray, "n h w c"], faintest: float = FAINTEST[0]) -> float:
@@ -135,7 +153,7 @@ def deviation(values: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(values)))
 
 
-def _background(images: Float32[np.ndarray, "n h w c"]) -> tuple[str, np.ndarray]:
+def _background(images: Float32[np.ndarray, "n h w c"], still: bool) -> tuple[str, np.ndarray]:
     """Choose the simplest background that explains the images about as well as any other.
 
     Backgrounds are made of every other image, and compared by their errors on the rest: one colour, one picture, one
@@ -144,13 +162,14 @@ def _background(images: Float32[np.ndarray, "n h w c"]) -> tuple[str, np.ndarray
     learnt, held_out = (images[::2], images[1::2]) if len(images) > 3 else (images, images)
     candidates: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
         "constant": lambda of, by: np.broadcast_to(common_colour(by), of.shape),
-        "mean": lambda of, by: np.broadcast_to(common_picture(by), of.shape),
     }
+    if still:
+        candidates["mean"] = lambda of, by: np.broadcast_to(common_picture(by), of.shape)
     if min(images.shape[1:3]) >= LARGE:  # on smaller images, a field could draw objects
         candidates["smooth"] = smooth_backgrounds
     errors = {kind: _error(held_out, fit(held_out, learnt)) for kind, fit in candidates.items()}
     least = min(errors.values())
-    if least > PATTERNED:
+    if least > PATTERNED and len(images) >= 4 * ModelConfig.background_components:  # fewer could be learned by heart
         pattern = linear_backgrounds(images, ModelConfig.background_components)
         if _error(images, pattern) < 0.5 * least:
             return "linear", pattern

@@ -158,6 +158,11 @@ class AIR(Family):
         return self.window
 
     @property
+    def window_side(self) -> float:
+        """The median side of attention windows under their prior, in pixels."""
+        return float(jnp.exp(self.where_prior.normal.mean[0])) * max(self.image_shape[1:])
+
+    @property
     def covers(self) -> bool:
         """Whether an object hides what is behind it, instead of being added to it."""
         return self.compositor.covers

@@ -136,6 +136,11 @@ class Family(eqx.Module):
         return None
 
     @property
+    def window_side(self) -> float | None:
+        """The median side of attention windows under their prior, in pixels; None: there are none."""
+        return None
+
+    @property
     def covers(self) -> bool:
         """Whether an object hides what is behind it, instead of being added to it."""
         return False

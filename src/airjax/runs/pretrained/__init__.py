@@ -24,14 +24,16 @@ from airjax.models.build import build_model
 from airjax.runs import checkpoint, record
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT = 4
+FORMAT = 5
+_SINCE = {"levels": 3, "pick_channels": 4, "tile": 5}
+"""The format from which on a configuration has a value."""
 _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
 _MOST = 100_000
 """Largest size allowed in a configuration."""
 _MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
-_KEYS = {"format", "image_shape", "levels", "model", "pick_channels", "polarity", "sha256"}
+_KEYS = {"format", "image_shape", "levels", "model", "pick_channels", "polarity", "sha256", "tile"}
 
 
 class PretrainedError(RuntimeError):
@@ -47,6 +49,7 @@ class Trained(NamedTuple):
         polarity: `dark` if it was trained on inverted pictures of dark objects.
         levels: the values of pictures that became black and white, and gamma; None: the full range, and 1.
         pick_channels: the channels taken of its pictures, from 1 on; None: all.
+        tile: width, in pixels of its pictures, of the tiles cut out of them; None: it was trained on whole ones.
     """
 
     model: Family
@@ -54,6 +57,7 @@ class Trained(NamedTuple):
     polarity: PolarityKind
     levels: Levels | None
     pick_channels: tuple[int, ...] | None
+    tile: int | None
 
 
 def names() -> list[str]:
@@ -91,7 +95,8 @@ def from_pretrained(source: str | Path) -> Trained:
     if (folder / record.RECORD).is_file():
         config = record.read_record(folder).config
         data = config.data
-        return Trained(record.load_model(folder), config.model, data.polarity, data.levels, data.pick_channels)
+        read = data.polarity, data.levels, data.pick_channels, data.tile
+        return Trained(record.load_model(folder), config.model, *read)
     if folder.is_dir():
         return _read(folder)
     if str(source).count("/") == 1 and not str(source).startswith((".", "/")):
@@ -124,6 +129,7 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
         "polarity": trained.polarity,
         "levels": trained.levels,
         "pick_channels": trained.pick_channels,
+        "tile": trained.tile,
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
@@ -168,7 +174,7 @@ def _read(folder: Path) -> Trained:
     path = folder / CONFIG
     content = _bytes(path, _MOST_JSON)
     try:
-        config, shape, polarity, levels, channels, digest = _parse(json.loads(content))
+        config, shape, read, digest = _parse(json.loads(content))
         build = lambda: build_model(config, shape, key=jax.random.PRNGKey(0))
         expected = eqx.filter_eval_shape(build)
     except record.MALFORMED as error:
@@ -179,7 +185,7 @@ def _read(folder: Path) -> Trained:
     model = _restore(weights, expected, folder / WEIGHTS)
     if (name := checkpoint.not_finite(model)) is not None:
         raise PretrainedError(f"{folder / WEIGHTS} is damaged: its weights {name} are not finite numbers")
-    return Trained(model, config, polarity, levels, channels)
+    return Trained(model, config, *read)
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -203,13 +209,15 @@ def _restore(weights: bytes, expected: Family, path: Path) -> Family:
         raise PretrainedError(str(error)) from None
 
 
-def _parse(
-    content: Any,
-) -> tuple[ModelConfig, tuple[int, int, int], PolarityKind, Levels | None, tuple[int, ...] | None, str]:
+_Read = tuple[PolarityKind, Levels | None, tuple[int, ...] | None, int | None]
+"""How pictures were read: polarity, levels, channels and tile."""
+
+
+def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], _Read, str]:
     """Check every value of a configuration before a model is built from it."""
     form = content.get("format") if isinstance(content, Mapping) else FORMAT
-    if form in (1, 2, 3):  # 1: former names of settings and weights; 1 and 2: no levels; 1 to 3: no pick_channels
-        content = {**content, "pick_channels": None} | ({"levels": None} if form < 3 else {})
+    if isinstance(form, int) and form in range(1, FORMAT):  # 1: former names of settings and weights
+        content = {**content, **{name: None for name, since in _SINCE.items() if since > form}}
     elif form != FORMAT:
         raise ValueError(f"format must be from 1 to {FORMAT}, got {form}; a newer airjax may read it")
     if not isinstance(content, Mapping) or content.keys() != _KEYS:
@@ -224,10 +232,11 @@ def _parse(
         raise ValueError(f"polarity must be light or dark, got {content['polarity']}")
     levels = None if content["levels"] is None else tuple(content["levels"])
     channels = None if content["pick_channels"] is None else tuple(content["pick_channels"])
-    DataConfig(levels=levels, pick_channels=channels)  # type: ignore[arg-type]  # checks them
+    DataConfig(levels=levels, pick_channels=channels, tile=content["tile"])  # type: ignore[arg-type]  # checks them
     if not isinstance(content["sha256"], str):
         raise ValueError("sha256 must be text")
-    return config, (shape[0], shape[1], shape[2]), content["polarity"], levels, channels, content["sha256"]  # type: ignore[return-value]
+    read = content["polarity"], levels, channels, content["tile"]
+    return config, (shape[0], shape[1], shape[2]), read, content["sha256"]  # type: ignore[return-value]
 
 
 def _model_config(values: dict[str, Any]) -> ModelConfig:

@@ -1,0 +1,68 @@
+"""Inference over pictures of any size, in tiles; each picture is read, inferred and let go before the next."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from airjax.data.ahead import read_pictures
+from airjax.data.images import Letterboxed
+from airjax.data.tiles import scaled
+from airjax.inference.tiled import Tiled, find_in_tiles
+from airjax.interfaces import regions
+from airjax.interfaces.doubts import Doubts, doubt_polarity
+from airjax.interfaces.infer_files import Inference, Watch, in_own_pixels
+from airjax.models.base import rounded
+
+
+@dataclass(frozen=True)
+class TiledInference(Inference):
+    """A job of inference in tiles. Their p(n | x) needs no samples: objects are taken to be independent.
+
+    Attributes:
+        tile: width of the tiles, in pixels of the pictures.
+    """
+
+    tile: int = 0
+    together = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.tile < 1:
+            raise ValueError(f"tile must be at least 1, got {self.tile}")
+        if self.model.window_side is None:
+            raise ValueError("tile is for models of patches, got one of solids or crockery")
+
+    def batches(self, first: int = 0, watch: Watch | None = None) -> Iterator[list[dict[str, Any]]]:
+        """Infer picture by picture, from picture `first` on; see `Inference.batches`."""
+        doubts = Doubts(self.model, "tiles")
+        names = self.pictures.names[first:]
+        for place, name in enumerate(names, first + 1):
+            (one,) = read_pictures(self.pictures.root, [name], self.levels, self.channels)
+            if one.picture is None:
+                if self.pictures.strict:
+                    raise ValueError(one.problem)
+                yield [{"image": name, "id": place, "problem": one.problem}]
+                continue
+            if place == first + 1:
+                doubt_polarity(self.model, [one.picture], inverted=self.invert)
+            yield [self._infer_tiles(one.name, one.picture, place, doubts, watch)]
+        doubts.report()
+
+    def _infer_tiles(
+        self, name: str, picture: Image.Image, place: int, doubts: Doubts, watch: Watch | None
+    ) -> dict[str, Any]:
+        fitted = scaled(picture, self.model.image_shape, self.tile, invert=self.invert)
+        found = find_in_tiles(self.model, fitted.pixels, watch=doubts.see)
+        line = {"image": name, "id": place, **described(found, fitted)}
+        if watch:
+            labels = regions.in_picture(found.labels(fitted.pixels.shape[:0:-1]), fitted.placement)
+            watch(picture, line, labels)
+        return line
+
+
+def described(found: Tiled, fitted: Letterboxed) -> dict[str, Any]:
+    """Describe what was found in a scaled picture, in the picture's own pixels, as for one without tiles."""
+    told = {"count": len(found.objects), "count_posterior": rounded(found.posterior)}
+    return in_own_pixels(told | {"objects": [one.described for one in found.objects]}, fitted)
