@@ -122,11 +122,12 @@ def test_an_object_without_a_pixel_is_a_wrong_result():
 
 
 def test_masks_are_encoded_as_coco_reads_them():
-    labels = scene(A, B)[0, :, :11]
-    encoded = encode(labels == 2)
-    assert isinstance(encoded["counts"], str)
-    np.testing.assert_array_equal(coco.decode(encoded), labels == 2)
-    assert coco.decode(encode(labels == 3)).sum() == 0
+    rng = np.random.default_rng(0)
+    for labels in (scene(A, B)[0, :, :11], rng.integers(0, 4, (9, 7)), np.ones((5, 3), int), np.zeros((4, 4), int)):
+        encoded = encode(labels, 4)
+        for number, one in enumerate(encoded, 1):
+            expected = coco.encode(np.asfortranarray(labels == number, np.uint8))
+            assert one == {"size": list(labels.shape), "counts": expected["counts"].decode()}
 
 
 def test_without_pycocotools_that_is_known(monkeypatch):

@@ -32,7 +32,7 @@ class Tiles(NamedTuple):
 
 
 def scaled(
-    picture: Image.Image, image_shape: tuple[int, int, int], side: float, *, invert: bool = False
+    picture: Image.Image, image_shape: tuple[int, int, int], side: float | int, *, invert: bool = False
 ) -> Letterboxed:
     """Scale a picture so that `side` of its pixels become the width of an image of `image_shape`.
 
@@ -57,7 +57,7 @@ def random_tiles(
     """Cut tiles of `image_shape` out of a scaled picture, at random places."""
     rng, (_, height, width) = np.random.default_rng(seed), image_shape
     y, x = (rng.integers(0, limit - side + 1, number) for limit, side in zip(pixels.shape[1:], (height, width)))
-    return [cut(pixels, (left, top), image_shape) for left, top in zip(x, y)]
+    return [cut(pixels, corner, image_shape) for corner in zip(x.tolist(), y.tolist())]
 
 
 def cut(
@@ -68,7 +68,7 @@ def cut(
     return pixels[:, y : y + height, x : x + width]
 
 
-def grid(size: tuple[int, int], tile: tuple[int, int], margin: float, offset: int = 0) -> Int[np.ndarray, "n 2"]:
+def grid(size: Sequence[int], tile: Sequence[int], margin: float, offset: int = 0) -> Int[np.ndarray, "n 2"]:
     """Lay overlapping tiles over a scaled picture.
 
     Every place has at least `margin` pixels to the border of some tile, unless the picture ends there.

@@ -121,7 +121,7 @@ def find_in_tiles(
     size, tile = (np.array(shape[:0:-1]) for shape in (pixels.shape, model.image_shape))
     side = model.window_side / MARGIN
     margin = min(AROUND * side, MOST_AROUND * float(tile.min()))
-    layout = _Layout(grid(tuple(size), tuple(tile), margin, offset), tile, size)
+    layout = _Layout(grid(size.tolist(), tile.tolist(), margin, offset), tile, size)
     seen, spare = _infer(model, pixels, layout.corners, watch)
     kept, doubtful = _compare(seen, layout, side)
     first, middle = len(layout.corners), np.clip(np.rint(doubtful - tile / 2), 0, size - tile).astype(int)
@@ -146,8 +146,9 @@ class _Layout:
 
     def __init__(self, corners: Int[np.ndarray, "t 2"], tile: Int[np.ndarray, "2"], size: Int[np.ndarray, "2"]):
         self.corners, self._tile = corners, tile
-        self._low = np.where(corners == 0, -np.inf, corners)
-        self._high = np.where(corners + tile >= size, np.inf, corners + tile)
+        far = 2 * size.max()
+        self._low = np.where(corners == 0, -far, corners)
+        self._high = np.where(corners + tile >= size, far, corners + tile)
         self._tree = KDTree(corners / tile + 0.5)
 
     def around(self, place: Float[np.ndarray, "2"]) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
@@ -168,7 +169,7 @@ def _infer(
     seen, spare = [], []
     for start in range(0, len(corners), BATCH):
         some = corners[start : start + BATCH]
-        images = np.stack([cut(pixels, corner, model.image_shape) for corner in some])
+        images = np.stack([cut(pixels, corner, model.image_shape) for corner in some.tolist()])
         found = find(model, images, batch=BATCH)
         if watch:
             watch(images, found)

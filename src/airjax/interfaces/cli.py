@@ -207,7 +207,7 @@ def infer(
         "levels": levels or trained.levels or infer_files.choose_levels(pictures, channels),
         "channels": channels,
     }
-    if (side := tile or trained.tile) is None:
+    if (side := trained.tile if tile is None else tile) is None:
         inference = infer_files.Inference(trained.model, pictures, **options)
     else:
         inference = infer_tiles.TiledInference(trained.model, pictures, **options, tile=side)

@@ -43,8 +43,10 @@ CROWDED = 0.05
 TINY, SHARP = 6, 10
 """Sides of objects, in pixels of an image: below the first they are too small to tell apart; from the second on, they
 can be measured."""
-TILE, NARROWEST = 5.0, 3.2
+TILE, NARROWEST = 5.0, 3.0
 """Side of tiles, in sides of objects, and the least where objects are crowded."""
+FEW_ENOUGH = 8
+"""Number of objects that tiles should hold at most: more are harder to learn."""
 TILED, SEEN = 24, 96
 """Number of pictures that tiles are cut from to be examined, and number of parts by which a scale is judged."""
 AGREEING = 1.4
@@ -235,7 +237,7 @@ def _needs_tiles(found: Report) -> bool:
 
 
 def _tiled(folder: _Folder) -> tuple[Report, Sample, Pieces] | None:
-    """Examine tiles, up to `TILE` objects wide, that hold no more than `MOST`; None if nothing stands out.
+    """Examine tiles, up to `TILE` objects wide, that hold about `FEW_ENOUGH`; None if nothing stands out.
 
     Some tiles tell the size of objects and their number, and so how large tiles are to be.
     """
@@ -244,7 +246,7 @@ def _tiled(folder: _Folder) -> tuple[Report, Sample, Pieces] | None:
     some = _examined(_sample_tiles(folder, max(SIDES[0], round(TILE * side)), LOOKED_AT // 4))[0]
     if not some.side:
         return None
-    wide = TILE * min(1.0, np.sqrt(0.75 * MOST / max(1, _most(some))))
+    wide = TILE * min(1.0, np.sqrt(FEW_ENOUGH / max(1, _most(some))))
     tile = max(SIDES[0], round(max(NARROWEST, wide) * some.side * max(some.size)))
     return _examined(_sample_tiles(folder, tile, LOOKED_AT))
 

@@ -113,11 +113,14 @@ class Inference:
     key: PRNGKeyArray
     levels: Levels | None = None
     channels: tuple[int, ...] | None = None
-    together = AHEAD
-    """Number of pictures in a batch."""
 
     def __post_init__(self):
         check_channels(self.channels)
+
+    @property
+    def together(self) -> int:
+        """Number of pictures in a batch."""
+        return AHEAD
 
     def batches(
         self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None, *, whole: bool = True

@@ -25,7 +25,6 @@ class TiledInference(Inference):
     """
 
     tile: int = 0
-    together = 1
 
     def __post_init__(self):
         super().__post_init__()
@@ -33,6 +32,11 @@ class TiledInference(Inference):
             raise ValueError(f"tile must be at least 1, got {self.tile}")
         if self.model.window_side is None:
             raise ValueError("tile is for models of patches, got one of solids or crockery")
+
+    @property
+    def together(self) -> int:
+        """Number of pictures in a batch."""
+        return 1
 
     def batches(self, first: int = 0, watch: Watch | None = None) -> Iterator[list[dict[str, Any]]]:
         """Infer picture by picture, from picture `first` on; see `Inference.batches`."""

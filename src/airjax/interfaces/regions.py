@@ -52,8 +52,8 @@ def labels_png(labels: UInt16[np.ndarray, "h w"]) -> bytes:
 
 def add_masks(one: dict[str, Any], labels: UInt16[np.ndarray, "h w"]) -> None:
     """Add to each object of a picture its `segmentation`, a mask as in COCO results (needs pycocotools)."""
-    for number, found in enumerate(one["objects"], start=1):
-        found["segmentation"] = encode(labels == number)
+    for found, mask in zip(one["objects"], encode(labels, len(one["objects"]))):
+        found["segmentation"] = mask
 
 
 def add_measurements(

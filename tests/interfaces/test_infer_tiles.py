@@ -1,0 +1,120 @@
+"""Inference in tiles: pictures of any size, through the command line and into every output."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from commands import call, refused, train_command
+from PIL import Image
+
+from airjax.data.tiles import scaled
+from airjax.interfaces import cli, formats, infer_files, infer_tiles, output_files
+from airjax.interfaces.infer_tiles import TiledInference
+from airjax.runs.pretrained import from_pretrained, save_pretrained
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, tiny_images):
+    """Three pictures, pasted together from images of the model's size, and a damaged one."""
+    root = tmp_path_factory.mktemp("large")
+    whole = np.concatenate([np.concatenate(list(tiny_images[i : i + 3, 0]), axis=1) for i in (0, 3)])
+    for name in "abc":
+        Image.fromarray(whole).save(root / f"{name}.png")
+        whole = whole[:, ::-1]
+    (root / "b2.png").write_text("bad")
+    return root
+
+
+@pytest.fixture
+def job(model, large):
+    return lambda **changes: TiledInference(
+        model, infer_files.gather([large]), **{"invert": False, "samples": 3, "key": jax.random.PRNGKey(0)} | changes
+    )
+
+
+def test_results_labels_and_tables_agree(job, tmp_path):
+    outputs = output_files.Outputs(
+        coco=tmp_path / "a.json", labels=tmp_path / "labels", table=tmp_path / "a.csv", overlay=tmp_path / "shown"
+    )
+    output_files.to_files(job(tile=12), outputs, progress=False)
+    results = json.loads(outputs.coco.read_text())
+    images = json.loads(formats.images_path(outputs.coco).read_text())["images"]
+    rows = list(csv.DictReader(outputs.table.open()))
+    assert [one["file_name"] for one in images] == ["a.png", "b.png", "c.png"]
+    assert any(one["count"] for one in images)
+    for one in images:
+        own = [row for row in rows if row["image"] == one["file_name"] and row["object"]]
+        labels = np.asarray(Image.open(outputs.labels / one["file_name"]))
+        assert labels.shape == (one["height"], one["width"]) == (24, 36)
+        assert one["count"] == len(own) == sum(result["image_id"] == one["id"] for result in results)
+        assert [np.sum(labels == int(row["object"])) for row in own] == [int(row["area"]) for row in own]
+        assert len(one["count_posterior"]) > one["count"]
+        assert Image.open(outputs.overlay / one["file_name"]).size == (36, 24)
+
+
+def test_a_stopped_job_goes_on_after_the_last_picture(job, tmp_path, monkeypatch):
+    whole, again = (output_files.Outputs(coco=tmp_path / name) for name in ("whole.json", "again.json"))
+    output_files.to_files(job(tile=12), whole, progress=False)
+    stop = formats.write_coco
+    monkeypatch.setattr(formats, "write_coco", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        output_files.to_files(job(tile=12), again, progress=False)
+    with pytest.raises(ValueError, match="holds part of another inference"):
+        output_files.to_files(job(tile=11), again, progress=False)
+    monkeypatch.setattr(formats, "write_coco", stop)
+    monkeypatch.setattr("airjax.interfaces.infer_tiles.find_in_tiles", lambda *_: 1 / 0)  # all is done
+    output_files.to_files(job(tile=12), again, progress=False)
+    assert again.coco.read_text() == whole.coco.read_text()
+
+
+def test_tiles_of_other_sizes_change_the_scale(job):
+    (one, *_), (half, *_) = (list(infer_files.readable(job(tile=tile))) for tile in (12, 24))
+    assert (one["width"], one["height"]) == (half["width"], half["height"]) == (36, 24)
+    side = lambda found: np.median([row["window"][2] - row["window"][0] for row in found["objects"]])
+    assert not half["objects"] or side(half) > 1.3 * side(one)
+
+
+def test_a_named_picture_that_cannot_be_read_is_an_error(model, large):
+    pictures = infer_files.gather([large / "b2.png"])
+    with pytest.raises(ValueError, match=r"b2\.png is not a picture"):
+        list(infer_files.readable(TiledInference(model, pictures, False, 3, jax.random.PRNGKey(0), tile=12)))
+
+
+def test_a_tile_has_at_least_one_pixel(job):
+    with pytest.raises(ValueError, match="tile must be at least 1, got 0"):
+        job(tile=0)
+
+
+@pytest.fixture(scope="module")
+def tiled_run(tmp_path_factory):
+    """A run on tiles of one large picture, of 30 pixels at its own scale."""
+    root = tmp_path_factory.mktemp("run")
+    rng = np.random.default_rng(0)
+    (root / "pictures").mkdir()
+    Image.fromarray(rng.integers(0, 255, (90, 120), np.uint8)).save(root / "pictures" / "one.png")
+    drawn = {"scenes": None, "held-out-scenes": None, "counts": None, "canvas": 20, "tile": 30}
+    command = [str(word) for word in train_command(root / "run", root / "pictures", **drawn)]
+    assert cli.main(command) == 0
+    return root / "run"
+
+
+def test_the_command_cuts_tiles_as_in_training_or_as_told(capsys, tiled_run, monkeypatch):
+    sides, picture = [], tiled_run.parent / "pictures" / "one.png"
+
+    def spied(picture, shape, side, **options):
+        sides.append(side)
+        return scaled(picture, shape, side, **options)
+
+    monkeypatch.setattr(infer_tiles, "scaled", spied)
+    for words in ((), ("--tile", 60)):
+        assert call(capsys, "infer", tiled_run, picture, "--json", *words).code == 0
+    assert sides == [30, 60]
+    refused(call(capsys, "infer", tiled_run, picture, "--tile", 0), "tile must be at least 1, got 0")
+
+
+def test_an_exported_model_keeps_its_tile(tmp_path, tiled_run):
+    assert from_pretrained(tiled_run).tile == 30
+    save_pretrained(tiled_run, tmp_path / "model")
+    assert from_pretrained(tmp_path / "model").tile == 30
