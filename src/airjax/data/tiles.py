@@ -60,6 +60,13 @@ def random_tiles(
     return [cut(pixels, corner, image_shape) for corner in zip(x.tolist(), y.tolist())]
 
 
+def middle(picture: Letterboxed, image_shape: tuple[int, int, int]) -> Letterboxed:
+    """Cut the tile of `image_shape` out of the middle of a scaled picture."""
+    x, y = ((length - side) // 2 for length, side in zip(picture.pixels.shape[:0:-1], image_shape[:0:-1]))
+    moved = picture.placement._replace(left=picture.placement.left - x, top=picture.placement.top - y)
+    return Letterboxed(cut(picture.pixels, (x, y), image_shape), moved)
+
+
 def cut(
     pixels: UInt8[np.ndarray, "c h w"], corner: Sequence[int], image_shape: tuple[int, int, int]
 ) -> UInt8[np.ndarray, "c th tw"]:

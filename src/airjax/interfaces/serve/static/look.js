@@ -80,7 +80,9 @@ export class Look {
       if (!(await this.own.show(file, answer, () => turn === this.turn))) return;
       const [, height, width] = this.card.image_shape;
       const image = decode(answer.image);
-      this.place(image, `${file.name}, ${answer.own.inverted ? "inverted and " : ""}fitted to ${width} × ${height}`);
+      const size = `${width} × ${height}`;
+      const fitted = answer.own.tiled ? `its middle tile of ${size}` : `fitted to ${size}`;
+      this.place(image, `${file.name}, ${answer.own.inverted ? "inverted and " : ""}${fitted}`);
       this.show(answer, image, took);
       this.begun();
     });

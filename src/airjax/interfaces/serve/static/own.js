@@ -23,7 +23,7 @@ export class Own {
   }
 
   /** Show what was found in a file. The pictures are decoded before anything is changed, and may fail to be. */
-  async show(file, { count, count_probs, count_posterior, own }, current) {
+  async show(file, { own }, current) {
     const png = (content) => new Blob([bytesOf(content)], { type: "image/png" });
     const blobs = [own.picture ? png(own.picture) : file, png(own.masks)];
     const [picture, masks] = await Promise.all(blobs.map((blob) => createImageBitmap(blob)));
@@ -32,11 +32,12 @@ export class Own {
     draw(at("picture"), this.size, picture, "#fff"); // transparent parts are white for the model, too
     draw(at("masks"), this.size, masks);
     at("about").textContent = `${file.name}, ${own.width} × ${own.height}`;
-    at("picture").setAttribute("aria-label", `${file.name} with ${objects(count)} marked`);
-    at("count").textContent = count ? objects(count) : "no object";
-    at("p").textContent = probability(count_posterior[count]);
-    at("q").textContent = probability(count_probs[count]);
-    for (const n of document.querySelectorAll("#own .n")) n.textContent = count;
+    at("picture").setAttribute("aria-label", `${file.name} with ${objects(own.count)} marked`);
+    at("count").textContent = own.count ? objects(own.count) : "no object";
+    at("p").textContent = probability(own.p);
+    at("q").textContent = own.tiled ? "" : probability(own.q);
+    at("q").parentElement.hidden = own.tiled;
+    for (const n of document.querySelectorAll("#own .n")) n.textContent = own.count;
     offer(at("table"), new Blob([bytesOf(own.table)], { type: "text/csv" }), file, ".csv");
     offer(at("labels"), png(own.labels), file, "-labels.png");
     document.getElementById("own").hidden = false;
