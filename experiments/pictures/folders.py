@@ -71,19 +71,31 @@ def crops(image: np.ndarray, labels: np.ndarray, side: int) -> Make:
     return make
 
 
-def nuclei() -> Make:
-    """Crop the labelled fluorescence micrograph that comes with stardist (16 bits, dim)."""
+def whole(name: str) -> Make:
+    """Yield a labelled picture, `nuclei` or `coins`, as it is."""
+    image, labels = LABELLED[name]()
+
+    def make(rng: np.random.Generator) -> Iterator[Picture]:
+        del rng
+        places = [place for place in ndimage.find_objects(labels) if place]
+        yield Picture(image, [[float(v) for v in (x.start, y.start, x.stop, y.stop)] for y, x in places], [])
+
+    return make
+
+
+def nuclei() -> tuple[np.ndarray, np.ndarray]:
+    """Read the labelled fluorescence micrograph that comes with stardist (16 bits, dim)."""
     import tifffile
 
     spec = find_spec("stardist")
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("pip install --no-deps stardist==0.9.2", name="stardist")
     images = Path(spec.submodule_search_locations[0]) / "data" / "images"
-    return crops(tifffile.imread(images / "img2d.tif"), tifffile.imread(images / "mask2d.tif"), 96)
+    return tifffile.imread(images / "img2d.tif"), tifffile.imread(images / "mask2d.tif")
 
 
-def coins() -> Make:
-    """Crop scikit-image's photograph of coins, labelled by watershed from markers, as in its own tutorial."""
+def coins() -> tuple[np.ndarray, np.ndarray]:
+    """Read scikit-image's photograph of coins, labelled by watershed from markers, as in its own tutorial."""
     from skimage import data, filters, segmentation
 
     image = data.coins()
@@ -91,7 +103,11 @@ def coins() -> Make:
     inside = ndimage.binary_fill_holes(segmentation.watershed(filters.sobel(image), markers) == 2)
     labels, number = ndimage.label(inside)
     small = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=number + 1) < 300)
-    return crops(image, np.where(np.isin(labels, small), 0, labels), 128)
+    return image, np.where(np.isin(labels, small), 0, labels)
+
+
+LABELLED = {"nuclei": nuclei, "coins": coins}
+"""Labelled pictures by name."""
 
 
 def game(name: str) -> Make:
@@ -203,8 +219,8 @@ def bolts() -> Make:
 
 
 FOLDERS: dict[str, tuple[Callable[[], Make], int]] = {
-    "nuclei": (nuclei, 1_200),
-    "coins": (coins, 1_200),
+    "nuclei": (lambda: crops(*nuclei(), 96), 1_200),
+    "coins": (lambda: crops(*coins(), 128), 1_200),
     "asterix": (lambda: game("Asterix"), 1_200),
     "freeway": (lambda: game("Freeway"), 1_200),
     "beans": (beans, 1_500),

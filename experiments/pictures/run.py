@@ -90,8 +90,11 @@ def score(truth: dict[str, dict], found: Boxes) -> dict[str, float]:
     }
 
 
-def average_precision(truth: dict[str, dict], found: Boxes) -> float:
-    """Compute the average precision at an IoU of 0.5 by pycocotools; cut things count neither way."""
+def average_precision(truth: dict[str, dict], found: Boxes, most: int = 100) -> float:
+    """Compute the average precision at an IoU of 0.5 by pycocotools; cut things count neither way.
+
+    Only the `most` surest boxes of a picture count.
+    """
     boxes, results = [], []
     for image, (name, one) in enumerate(truth.items(), 1):
         for ignored, key in enumerate(("boxes", "parts")):
@@ -107,6 +110,7 @@ def average_precision(truth: dict[str, dict], found: Boxes) -> float:
         known.dataset = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "thing"}]}
         known.createIndex()
         evaluation = COCOeval(known, known.loadRes(results), "bbox")
+        evaluation.params.maxDets = [1, 10, most]
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][0, :, 0, 0, 2]

@@ -114,6 +114,13 @@ def test_the_command_cuts_tiles_as_in_training_or_as_told(capsys, tiled_run, mon
     refused(call(capsys, "infer", tiled_run, picture, "--tile", 0), "tile must be at least 1, got 0")
 
 
+def test_a_run_on_tiles_is_scored_on_tiles_alone(capsys, tiled_run, tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    refused(call(capsys, "evaluate", tiled_run, "--on", tmp_path / "a.json"), "has learned from tiles")
+    said = call(capsys, "evaluate", tiled_run, "--json", "--samples", 2)
+    assert json.loads(said.out)["scenes"] == 400
+
+
 def test_an_exported_model_keeps_its_tile(tmp_path, tiled_run):
     assert from_pretrained(tiled_run).tile == 30
     save_pretrained(tiled_run, tmp_path / "model")

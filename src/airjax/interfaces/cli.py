@@ -139,6 +139,10 @@ def evaluate(
     if (file := on or scenes) is None and pictures is not None:
         raise ValueError(f"--pictures needs --on, a COCO file or a YOLO folder; got --pictures {pictures}")
     model, data = load_model(run), read_record(run).config.data
+    if data.tile and file and file.suffix != ".npz":
+        raise ValueError(
+            f"{run} has learned from tiles: infer the pictures with --coco, and score that with pycocotools"
+        )
     reading = Reading(model.image_shape, data.levels, data.polarity == "dark", data.pick_channels)
     held_out = load_truth(file, reading, pictures) if file else load_scenes(data, "held-out")
     if renderer == "mujoco":
