@@ -122,6 +122,11 @@ class Inference:
         """Number of pictures in a batch."""
         return AHEAD
 
+    @property
+    def kind(self) -> str:
+        """What is inferred: pictures."""
+        return "pictures"
+
     def batches(
         self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None, *, whole: bool = True
     ) -> Iterator[list[dict[str, Any]]]:

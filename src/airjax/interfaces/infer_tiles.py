@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 
 from airjax.data.ahead import read_pictures
-from airjax.data.images import Letterboxed
+from airjax.data.images import Letterboxed, is_on_light
 from airjax.data.tiles import scaled
 from airjax.inference.tiled import Tiled, find_in_tiles
 from airjax.interfaces import regions
@@ -38,19 +38,26 @@ class TiledInference(Inference):
         """Number of pictures in a batch."""
         return 1
 
-    def batches(self, first: int = 0, watch: Watch | None = None) -> Iterator[list[dict[str, Any]]]:
+    @property
+    def kind(self) -> str:
+        """What is inferred: tiles."""
+        return "tiles"
+
+    def batches(
+        self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None, *, whole: bool = True
+    ) -> Iterator[list[dict[str, Any]]]:
         """Infer picture by picture, from picture `first` on; see `Inference.batches`."""
-        doubts = Doubts(self.model, "tiles")
-        names = self.pictures.names[first:]
-        for place, name in enumerate(names, first + 1):
-            (one,) = read_pictures(self.pictures.root, [name], self.levels, self.channels)
+        del whole  # pictures are at hand
+        doubts, pictures = doubts or Doubts(self.model, self.kind), self.pictures
+        read = read_pictures(pictures.root, pictures.names[first:], self.levels, self.channels)
+        for place, one in enumerate(read, first + 1):
+            if one.picture is None and pictures.strict:
+                raise ValueError(one.problem)
             if one.picture is None:
-                if self.pictures.strict:
-                    raise ValueError(one.problem)
-                yield [{"image": name, "id": place, "problem": one.problem}]
+                yield [{"image": one.name, "id": place, "problem": one.problem}]
                 continue
             if place == first + 1:
-                doubt_polarity(self.model, [one.picture], inverted=self.invert)
+                doubt_polarity(self.model, [is_on_light(one.picture)], inverted=self.invert)
             yield [self._infer_tiles(one.name, one.picture, place, doubts, watch)]
         doubts.report()
 

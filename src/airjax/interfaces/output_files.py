@@ -68,7 +68,9 @@ def _journal(
     if not outputs.journal.exists() and not force and (taken := outputs.taken):
         raise ValueError(f"{taken} exists; choose another name or give --force")
     header = _describe_inference(inference) | _describe_outputs(outputs, watches)
-    journal = Journal(outputs.journal, header, lambda index: _read(inference.pictures, index, inference.together), force=force)
+    journal = Journal(
+        outputs.journal, header, lambda index: _read(inference.pictures, index, inference.together), force=force
+    )
     unfinished = journal.done < len(inference.pictures.names)
     if unfinished and not force and (others := [path for path in outputs.files if path.exists()]):
         raise ValueError(f"{others[0]} exists, and the unfinished inference has not written it; give --force")
@@ -89,7 +91,7 @@ def _infer(
         for one in watches.values():
             one(*seen)
 
-    doubts = Doubts(inference.model, **(journal.note or {}))
+    doubts = Doubts(inference.model, inference.kind, **(journal.note or {}))
     columns = TextColumn("inferring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("", total=len(inference.pictures.names), completed=journal.done)
