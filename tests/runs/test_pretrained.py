@@ -111,7 +111,7 @@ def test_a_configuration_that_is_none_is_refused(saved, content):
 @pytest.mark.parametrize(
     "values",
     [
-        {"format": 5},
+        {"format": 6},
         {"format": 2, "image_shape": [1, 12, 14]},
         {"levels": [3, 1, 1]},
         {"levels": "dark"},

@@ -475,12 +475,13 @@ def _doubts(found: Report, settings: dict[str, Any], pieces: Pieces):
     if pixels < TINY:
         yield (
             f"objects take up {found.side:.3f} of a picture's side, {pixels:.0f} of {longer} pixels: "
-            f"too few to tell them apart"
+            f"{'too few to tell them apart' if found.tile else 'cut the pictures into tiles'}"
         )
     if found.side > 0.7:
         yield f"objects take up {found.side:.2f} of a picture's side: they fill it, and there is nothing to count"
     beyond = sum(found.counts[MOST:])
     if beyond > CROWDED:
-        yield f"{100 * beyond:.0f} % of the {'tiles' if found.tile else 'pictures'} hold {MOST} objects or more"
+        kind, cut = ("tiles", "") if found.tile else ("pictures", ": cut them into tiles")
+        yield f"{100 * beyond:.0f} % of the {kind} hold {MOST} objects or more{cut}"
     if found.spread > 0.6:
         yield f"objects differ in size by a factor of {np.exp(found.spread):.1f} or more, too much for one prior"
