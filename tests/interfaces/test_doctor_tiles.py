@@ -1,0 +1,73 @@
+"""Tiles that the doctor proposes for large pictures and for many objects."""
+
+import numpy as np
+import pytest
+from commands import call
+from PIL import Image
+
+from airjax.interfaces import doctor
+
+DISC = 18
+
+
+@pytest.fixture(autouse=True)
+def _few_tiles(monkeypatch):
+    monkeypatch.setattr(doctor, "LOOKED_AT", 64)
+    monkeypatch.setattr(doctor, "SEEN", 16)
+
+
+@pytest.fixture
+def field(tmp_path):
+    """A function that writes a picture of discs in noise, magnified by a factor."""
+
+    def write(number, size=(360, 260), factor=1):
+        rng, (width, height) = np.random.default_rng(0), size
+        y, x = np.mgrid[:height, :width] + 0.5
+        away, centres = np.full((height, width), np.inf), []
+        while len(centres) < number:
+            centre = rng.uniform(0, size)
+            if all(np.hypot(*(centre - other)) > DISC + 4 for other in centres):
+                centres.append(centre)
+                away = np.minimum(away, np.hypot(x - centre[0], y - centre[1]))
+        pixels = 40 + 150 * np.clip(DISC / 2 - away + 0.5, 0, 1) + rng.normal(0, 5, (height, width))
+        picture = Image.fromarray(np.uint8(np.clip(pixels, 0, 255)))
+        picture.resize((factor * width, factor * height)).save(tmp_path / "field.png")
+        return str(tmp_path)
+
+    return write
+
+
+@pytest.mark.slow
+def test_a_field_of_many_objects_is_cut_into_tiles_by_their_size(field):
+    found = doctor.propose(field(70, factor=3))
+    side = found.side * found.tile
+    assert side == pytest.approx(3 * DISC, rel=0.2)
+    assert doctor.NARROWEST * 0.9 <= found.tile / side <= doctor.TILE * 1.1
+    assert found.settings["tile"] == found.tile
+    assert found.settings["canvas"] * found.side == pytest.approx(doctor.OBJECT, rel=0.3)
+    assert found.settings["max_objects"] <= doctor.MOST
+    assert found.size == (found.tile, found.tile)
+    assert found.settings["batch"] > 1, "one picture yields many tiles"
+    assert found.doubts == ()
+
+
+@pytest.mark.parametrize(("number", "size"), [(5, (220, 200)), (30, (150, 150))])
+def test_few_objects_and_small_pictures_stay_whole(field, number, size):
+    found = doctor.propose(field(number, size))
+    assert found.tile is None
+    assert found.settings["tile"] is None
+
+
+@pytest.mark.slow
+def test_the_report_speaks_of_tiles(field, capsys):
+    said = call(capsys, "doctor", field(70))
+    assert "1 pictures, cut into tiles of" in said.out
+    assert "objects in a tile: " in said.out
+    assert "--tile " in said.out
+
+
+def test_a_picture_with_nothing_in_it_stays_whole(tmp_path):
+    Image.new("L", (400, 300), 90).save(tmp_path / "empty.png")
+    found = doctor.propose(str(tmp_path))
+    assert found.tile is None
+    assert "nothing stands out" in found.doubts[0]
