@@ -21,7 +21,7 @@ MARGIN = 1.3
 PATTERNED = 0.04
 """Mean error of a smooth background above which a patterned one is tried."""
 SHARED = 8
-"""Number of images from which on their common picture is tried as background; that of fewer shows objects."""
+"""Number of images from which on a picture that they share is tried as background; that of fewer shows objects."""
 CAP = 0.1
 """Error above which a pixel counts as an object's, when backgrounds are compared."""
 LARGE = 16
@@ -88,7 +88,7 @@ def find_pieces(images: Float32[np.ndarray, "n h w c"], *, still: bool = True) -
         images: the images.
         still: whether they may share one picture as background, as those of a fixed camera do, and tiles don't.
     """
-    kind, background = _background(images, still and len(images) >= SHARED)
+    kind, background = _background(images, still)
     away = (images - background).astype(np.float32)
     noise = _noise(away)
     smooth = ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))  # grains of noise would form pieces
@@ -163,9 +163,9 @@ def _background(images: Float32[np.ndarray, "n h w c"], still: bool) -> tuple[st
     candidates: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
         "constant": lambda of, by: np.broadcast_to(common_colour(by), of.shape),
     }
-    if still:
+    if still and len(images) >= SHARED:
         candidates["mean"] = lambda of, by: np.broadcast_to(common_picture(by), of.shape)
-    if min(images.shape[1:3]) >= LARGE:  # on smaller images, a field could draw objects
+    if len(images) >= SHARED and min(images.shape[1:3]) >= LARGE:  # on smaller images, a field could draw objects
         candidates["smooth"] = smooth_backgrounds
     errors = {kind: _error(held_out, fit(held_out, learnt)) for kind, fit in candidates.items()}
     least = min(errors.values())
