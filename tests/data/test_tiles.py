@@ -69,6 +69,24 @@ def test_random_tiles_reach_every_pixel():
     assert len(np.unique(cut)) == 120
 
 
+def test_tiles_of_few_pictures_are_turned_and_mirrored(folder, monkeypatch):
+    rows = np.arange(20, dtype=np.uint8)[:, None] * 10
+    Image.fromarray(np.repeat(rows, 30, axis=1)).save(folder / "0.png")
+    falls = lambda images: {
+        tuple(np.sign(np.diff(image.astype(int), axis=axis).sum()) for axis in (0, 1)) for image in images
+    }
+    turned = falls(load_folder(folder, SHAPE, tiles=Tiles(10, 0.2)))
+    assert turned == {(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)}
+    monkeypatch.setattr(tiles, "FEW", 1)
+    assert falls(load_folder(folder, SHAPE, tiles=Tiles(11, 0.2))) == {(0, 0), (1, 0)}
+
+
+def test_oblong_tiles_are_turned_by_half_a_turn():
+    pixels = np.arange(8 * 12, dtype=np.uint8).reshape(1, 8, 12)
+    found = {tile.tobytes() for tile in random_tiles(pixels, (1, 8, 12), 40, (0,), turned=True)}
+    assert found == {pixels[:, ::a, ::b].tobytes() for a in (1, -1) for b in (1, -1)}
+
+
 def test_a_scaled_picture_keeps_its_proportions():
     picture = Image.new("L", (300, 200))
     fitted = scaled(picture, (1, 32, 32), 64)

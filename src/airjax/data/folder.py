@@ -19,7 +19,7 @@ from rich.progress import track
 from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Levels, letterbox, shape_of
 from airjax.data.reading import SEVERAL, SUFFIXES, count, numbered, split
-from airjax.data.tiles import Tiles, chosen_pictures, random_tiles, scaled
+from airjax.data.tiles import Tiles, are_few, chosen_pictures, random_tiles, scaled
 from airjax.files import atomically, write_atomically
 
 READER = 3
@@ -161,9 +161,10 @@ def load_folder(
             fit, cut = lambda picture: letterbox(picture, image_shape, invert=invert).pixels, lambda pixels, _: [pixels]
             places = {name: [place] for name, place in zip(names, np.argsort(_order(len(names), seed)).tolist())}
         else:
-            whole = lambda picture: scaled(picture, image_shape, tiles.side, invert=invert).pixels
-            cut = lambda picture, own: random_tiles(whole(picture), image_shape, len(own), (seed, *own[:1]))
             fit, places = None, _places_of_tiles(names, seed, tiles)
+            cut = lambda picture, own: _tiles(
+                scaled(picture, image_shape, tiles.side, invert=invert).pixels, image_shape, own, len(places), seed
+            )
         chosen = [name for name in names if name in places]  # in the order of files, since videos are read in theirs
         _decode(read_pictures(root, chosen, levels, channels, fit), places, cut, image_shape, path)
     problems = json.loads(path.with_suffix(".json").read_text())["problems"]
@@ -215,6 +216,14 @@ def _places_of_tiles(names: list[str], seed: int, tiles: Tiles) -> dict[str, lis
     held_out = round(tiles.held_out * len(chosen) * number)
     order = [*_order(held_out, seed), *(held_out + _order(len(chosen) * number - held_out, seed))]
     return {name: [int(place) for place in order[i * number :][:number]] for i, name in enumerate(chosen)}
+
+
+def _tiles(
+    pixels: UInt8[np.ndarray, "c h w"], image_shape: tuple[int, int, int], own: list[int], pictures: int, seed: int
+) -> list[UInt8[np.ndarray, "c th tw"]]:
+    """Cut the tiles with these places out of one of a number of pictures."""
+    turned = are_few(pixels, image_shape, pictures)
+    return random_tiles(pixels, image_shape, len(own), (seed, *own[:1]), turned=turned)
 
 
 def _decode(

@@ -16,6 +16,8 @@ from airjax.data.images import Letterboxed, letterbox
 
 TILES, FROM_ONE = 4_000, 4
 """Number of tiles for training, and the fewest taken from a picture."""
+FEW = 400
+"""Number of tiles that fit into all pictures side by side, below which they are turned and mirrored."""
 
 
 class Tiles(NamedTuple):
@@ -52,12 +54,29 @@ def chosen_pictures(names: list[str], seed: int) -> tuple[list[str], int]:
 
 
 def random_tiles(
-    pixels: UInt8[np.ndarray, "c h w"], image_shape: tuple[int, int, int], number: int, seed: Sequence[int]
+    pixels: UInt8[np.ndarray, "c h w"],
+    image_shape: tuple[int, int, int],
+    number: int,
+    seed: Sequence[int],
+    *,
+    turned: bool = False,
 ) -> list[UInt8[np.ndarray, "c th tw"]]:
-    """Cut tiles of `image_shape` out of a scaled picture, at random places."""
+    """Cut tiles of `image_shape` out of a scaled picture, at random places; `turned`: also turn and mirror them."""
     rng, (_, height, width) = np.random.default_rng(seed), image_shape
     y, x = (rng.integers(0, limit - side + 1, number) for limit, side in zip(pixels.shape[1:], (height, width)))
-    return [cut(pixels, corner, image_shape) for corner in zip(x.tolist(), y.tolist())]
+    tiles = [cut(pixels, corner, image_shape) for corner in zip(x.tolist(), y.tolist())]
+    if not turned:
+        return tiles
+    turns = rng.integers(4, size=number) if height == width else 2 * rng.integers(2, size=number)
+    mirrored = rng.integers(2, size=number).astype(bool)
+    return [
+        np.rot90(tile[:, :, ::-1] if flip else tile, turn, (1, 2)) for tile, turn, flip in zip(tiles, turns, mirrored)
+    ]
+
+
+def are_few(pixels: UInt8[np.ndarray, "c h w"], image_shape: tuple[int, int, int], pictures: int) -> bool:
+    """Tell whether fewer than `FEW` tiles of `image_shape` fit side by side into a number of pictures of this size."""
+    return pixels[0].size * pictures < FEW * image_shape[1] * image_shape[2]
 
 
 def middle(picture: Letterboxed, image_shape: tuple[int, int, int]) -> Letterboxed:

@@ -45,7 +45,7 @@ TINY, SHARP = 6, 10
 can be measured."""
 TILE, NARROWEST = 5.0, 3.0
 """Side of tiles, in sides of objects, and the least where objects are crowded."""
-FEW_ENOUGH = 8
+FEW_ENOUGH = 6
 """Number of objects that tiles should hold at most: more are harder to learn."""
 TILED, SEEN = 24, 96
 """Number of pictures that tiles are cut from to be examined, and number of parts by which a scale is judged."""
