@@ -5,15 +5,15 @@ import pytest
 from commands import call
 from PIL import Image
 
-from airjax.interfaces import doctor
+from airjax.interfaces import doctor, samples
 
 DISC = 18
 
 
 @pytest.fixture(autouse=True)
 def _few_tiles(monkeypatch):
-    monkeypatch.setattr(doctor, "LOOKED_AT", 64)
-    monkeypatch.setattr(doctor, "SEEN", 16)
+    monkeypatch.setattr(samples, "LOOKED_AT", 64)
+    monkeypatch.setattr(samples, "SEEN", 16)
 
 
 @pytest.fixture
@@ -56,6 +56,13 @@ def test_few_objects_and_small_pictures_stay_whole(field, number, size):
     found = doctor.propose(field(number, size))
     assert found.tile is None
     assert found.settings["tile"] is None
+
+
+def test_settings_suit_the_tile_that_is_asked_for(field):
+    found = doctor.propose(field(70), tile=60)
+    assert found.settings["tile"] == 60
+    assert found.side * 60 == pytest.approx(DISC, rel=0.2)
+    assert found.settings["scale"] == pytest.approx(doctor.MARGIN * DISC / 60, rel=0.2)
 
 
 @pytest.mark.slow

@@ -230,6 +230,7 @@ def doctor(
     out: Path | None = None,
     pick_channels: tuple[int, ...] | None = None,
     every: int = 1,
+    tile: int | None = None,
     json: bool = False,
     force: bool = False,
 ) -> None:
@@ -240,6 +241,7 @@ def doctor(
         out: A picture to write, in which a few pictures have what stands out framed.
         pick_channels: One to three channels to take of each picture of a folder, from 1 on.
         every: Of a file with several pictures, such as a video, take only every so many-th.
+        tile: Width, in pixels, of tiles of a folder's pictures; by default they are chosen where they are needed.
         json: Print one JSON object.
         force: Replace the picture if it exists.
     """
@@ -248,7 +250,7 @@ def doctor(
     if out is not None:
         check_free(out, force)
         check_outside(out, data)
-    report, sample, pieces = looks.examine(data, channels=pick_channels, every=every)
+    report, sample, pieces = looks.examine(data, channels=pick_channels, every=every, tile=tile)
     if out is not None:
         looks.draw(sample, pieces, out)
     print_report(report, json)

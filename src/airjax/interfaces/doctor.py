@@ -5,28 +5,24 @@ sizes and numbers of the pieces give the image size, the maximum count and the p
 objects (objects that touch form one piece), so the estimates are robust statistics, and training refines them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
-from airjax.data.ahead import Read, folder_levels, read_pictures
-from airjax.data.folder import list_pictures, report_unreadable
-from airjax.data.images import Levels, letterbox, plain
-from airjax.data.tiles import TILES, random_tiles, scaled
-from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, side_of_pieces, sides_of, spread_over
+from airjax.data.images import Levels
+from airjax.data.tiles import TILES
+from airjax.interfaces import samples
+from airjax.interfaces.samples import SIDE, Folder, Sample
+from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
 from airjax.runs import plots
 
-LOOKED_AT = 600
-"""Number of pictures examined, spread evenly over all."""
-SIDE = 160
-"""Largest side to which they are scaled for this, in pixels."""
 SHOWN = 24
 BLACK = 0.06
 """Level, of 1, up to which a background counts as black and needs no learning."""
@@ -40,17 +36,12 @@ MOST = 12
 """Number of objects from which on pictures are cut into tiles."""
 CROWDED = 0.05
 """Share of such pictures from which on that is done."""
-TINY, SHARP = 6, 10
-"""Sides of objects, in pixels of an image: below the first they are too small to tell apart; from the second on, they
-can be measured."""
+TINY = 6
+"""Side of objects, in pixels of an image, below which they are too small to tell apart."""
 TILE, NARROWEST = 5.0, 3.0
 """Side of tiles, in sides of objects, and the least where objects are crowded."""
 FEW_ENOUGH = 6
 """Number of objects that tiles should hold at most: more are harder to learn."""
-TILED, SEEN = 24, 96
-"""Number of pictures that tiles are cut from to be examined, and number of parts by which a scale is judged."""
-AGREEING = 1.4
-"""Ratio of sizes up to which they count as about the same."""
 EVIDENCE = 1_000.0
 """Squared contrast of a faint object, in variances of the likelihood: so many make it found early in training."""
 STEPS, BATCHES = 1_500, (8, 32)
@@ -122,44 +113,30 @@ class Report:
     doubts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """Pictures to examine, fitted to a common size.
-
-    Attributes:
-        images: pixels from 0 to 1.
-        size: median width and height of the pictures themselves.
-        levels: values that became black and white, and gamma; None: the full range, and 1.
-        total: number of all pictures, examined or not.
-        unreadable: for each examined picture that can't be read, the reason.
-        tile: width of tiles, in pixels, if `images` are tiles of pictures, and `size` is theirs.
-    """
-
-    images: Float32[np.ndarray, "n h w 3"]
-    size: tuple[int, int]
-    levels: Levels | None
-    total: int
-    unreadable: tuple[str, ...]
-    tile: int | None = None
-
-
-def examine(source: str, *, channels: tuple[int, ...] | None = None, every: int = 1) -> tuple[Report, Sample, Pieces]:
+def examine(
+    source: str, *, channels: tuple[int, ...] | None = None, every: int = 1, tile: int | None = None
+) -> tuple[Report, Sample, Pieces]:
     """Examine a folder of pictures, an .npz file or a data set.
 
     Args:
         source: the folder, file or data set.
         channels: channels of a folder's pictures to pick; see `airjax.data.images.pick`.
         every: of a folder's files with several pictures, only every so many-th picture is looked at.
+        tile: width, in pixels, of tiles of a folder's pictures; None: tiles are chosen where they are needed.
 
     Raises:
         FileNotFoundError, ValueError: there are no pictures, or a setting is out of range.
     """
-    path, settings = Path(source), DataConfig(pick_channels=channels, every=every)
+    path, settings = Path(source), DataConfig(pick_channels=channels, every=every, tile=tile)
     if source in DATA_SETS or not path.is_dir():
-        return _examined(_sample_of(load_scenes(replace(settings, name=source).resolved(), "train").images, source))
-    folder = _open(path, channels, every)
-    whole = _examined(_whole(folder))
-    return (_needs_tiles(whole[0]) and _tiled(folder)) or whole
+        return _examined(
+            samples.of_images(load_scenes(replace(settings, name=source).resolved(), "train").images, source)
+        )
+    folder = samples.open_folder(path, channels, every)
+    if tile is not None:
+        return _examined(samples.tiles(folder, tile, samples.LOOKED_AT))
+    found = _examined(samples.whole(folder))
+    return (_needs_tiles(found[0]) and _tiled(folder, found[0].unreadable)) or found
 
 
 def _examined(sample: Sample) -> tuple[Report, Sample, Pieces]:
@@ -167,12 +144,33 @@ def _examined(sample: Sample) -> tuple[Report, Sample, Pieces]:
     return report(sample, pieces), sample, pieces
 
 
-def propose(source: str, *, channels: tuple[int, ...] | None = None, every: int = 1) -> Report:
+def _needs_tiles(found: Report) -> bool:
+    """Tell whether objects are too many, or too small in an image of the largest size."""
+    large = max(found.size) > 1.25 * SIDES[1]
+    return large and (not found.side or found.side * SIDES[1] < TINY or sum(found.counts[MOST:]) > CROWDED)
+
+
+def _tiled(folder: Folder, unreadable: tuple[str, ...]) -> tuple[Report, Sample, Pieces] | None:
+    """Examine tiles, up to `TILE` objects wide, that hold about `FEW_ENOUGH`; None if nothing stands out.
+
+    Some tiles tell the size of objects and their number, and so how large tiles are to be.
+    """
+    if not (side := samples.object_side(folder)):
+        return None
+    some = _examined(samples.tiles(folder, max(SIDES[0], round(TILE * side)), samples.LOOKED_AT // 4))[0]
+    if not some.side:
+        return None
+    wide = TILE * min(1.0, np.sqrt(FEW_ENOUGH / max(1, _most(some))))
+    tile = max(SIDES[0], round(max(NARROWEST, wide) * some.side * max(some.size)))
+    return _examined(replace(samples.tiles(folder, tile, samples.LOOKED_AT), unreadable=unreadable))
+
+
+def propose(source: str, *, channels: tuple[int, ...] | None = None, every: int = 1, tile: int | None = None) -> Report:
     """Examine pictures and propose settings that suit them; see `examine`.
 
     Images of an .npz file are never resized or converted, so `canvas` and `channels` are not proposed for them.
     """
-    found = examine(source, channels=channels, every=every)[0]
+    found = examine(source, channels=channels, every=every, tile=tile)[0]
     fitted = () if Path(source).is_dir() else ("canvas", "height", "tile", "levels", "channels")
     return replace(found, settings={name: value for name, value in found.settings.items() if name not in fitted})
 
@@ -185,7 +183,7 @@ def propose_for(images: Sequence[Image.Image] | UInt8[np.ndarray, "n h w"] | UIn
     Raises:
         ValueError: there are no pictures, or one has 32 bits per pixel.
     """
-    sample = _sample_of(images, "images")
+    sample = samples.of_images(images, "images")
     return report(sample, find_pieces(sample.images))
 
 
@@ -194,160 +192,6 @@ def draw(sample: Sample, pieces: Pieces, path: Path) -> None:
     chosen = spread_over(len(sample.images), SHOWN)
     boxes = [pieces.boxes[i] for i in chosen]
     plots.save_figure(plots.sample_figure(sample.images[chosen], boxes, columns=8), path)
-
-
-# Samples
-
-
-class _Folder(NamedTuple):
-    """A folder of pictures: the names of some, how they are read, and the number of all."""
-
-    root: Path
-    names: list[str]
-    levels: Levels | None
-    channels: tuple[int, ...] | None
-    total: int
-
-    def read(self, names: Sequence[str], then: Callable[[Image.Image], Any] | None = None) -> Iterator[Read[Any]]:
-        """Read some of the pictures; see `airjax.data.ahead.read_pictures`."""
-        return read_pictures(self.root, names, self.levels, self.channels, then)
-
-
-def _open(root: Path, channels: tuple[int, ...] | None, every: int) -> _Folder:
-    names = list_pictures(root, every)
-    chosen = [names[i] for i in spread_over(len(names), LOOKED_AT)]
-    levels = folder_levels(root, chosen[:: max(1, len(chosen) // 100)], channels)
-    return _Folder(root, chosen, levels, channels, len(names))
-
-
-def _whole(folder: _Folder) -> Sample:
-    """Read whole pictures: once for their sizes, and once to fit them, since many may be large."""
-    read = list(folder.read(folder.names, lambda picture: picture.size))
-    problems = [one.problem for one in read if one.problem]
-    report_unreadable(problems, len(folder.names))
-    fit = lambda shape: (one.picture for one in folder.read(folder.names, _fit(shape)) if one.picture is not None)
-    sizes = [one.picture for one in read if one.picture]
-    return _fitted(sizes, fit, folder.levels, folder.total, tuple(problems), str(folder.root))
-
-
-def _needs_tiles(found: Report) -> bool:
-    """Tell whether objects are too many, or too small in an image of the largest size."""
-    large = max(found.size) > 1.25 * SIDES[1]
-    return large and (not found.side or found.side * SIDES[1] < TINY or sum(found.counts[MOST:]) > CROWDED)
-
-
-def _tiled(folder: _Folder) -> tuple[Report, Sample, Pieces] | None:
-    """Examine tiles, up to `TILE` objects wide, that hold about `FEW_ENOUGH`; None if nothing stands out.
-
-    Some tiles tell the size of objects and their number, and so how large tiles are to be.
-    """
-    if not (side := _object_side(folder)):
-        return None
-    some = _examined(_sample_tiles(folder, max(SIDES[0], round(TILE * side)), LOOKED_AT // 4))[0]
-    if not some.side:
-        return None
-    wide = TILE * min(1.0, np.sqrt(FEW_ENOUGH / max(1, _most(some))))
-    tile = max(SIDES[0], round(max(NARROWEST, wide) * some.side * max(some.size)))
-    return _examined(_sample_tiles(folder, tile, LOOKED_AT))
-
-
-def _object_side(folder: _Folder) -> float:
-    """Find the side of objects, in pixels of the pictures; 0 if nothing stands out at any scale.
-
-    At too coarse a scale, neighbours run together; at too fine a one, objects fall to pieces, or noise forms some. So
-    it is the coarsest scale at which they can be measured and are about as large as at the next finer one.
-    """
-    at: dict[float, list[np.ndarray]] = {}
-    names = _some(folder)
-    for number, one in enumerate(folder.read(names)):
-        factor = 1.0
-        while one.picture and factor * max(one.picture.size) > SIDE / 2:
-            pixels = scaled(one.picture, (3, SIDE, SIDE), SIDE / factor).pixels
-            seen = random_tiles(pixels, (3, SIDE, SIDE), -(-SEEN // len(names)), (number,))
-            at.setdefault(factor, []).extend(seen)
-            factor /= 2
-    parts = {factor: _floats(np.stack(at[factor])) for factor in sorted(at)}
-    return _agreed_side(parts, side_of_pieces) or _agreed_side(parts, _side_by_background)
-
-
-def _agreed_side(parts: dict[float, Float32[np.ndarray, "n h w 3"]], measure: Callable[[np.ndarray], float]) -> float:
-    """Return the side of objects, in pixels of the pictures, on which two neighbouring scales agree; 0 if none do."""
-    sides = {factor: measure(images) for factor, images in parts.items()}
-    for factor, side in sides.items():
-        finer = sides.get(2 * factor, 2 * side)
-        if SHARP <= side <= SIDE / 3 and 1 / AGREEING < finer / (2 * side) < AGREEING:
-            return side / factor
-    return 0.0
-
-
-def _side_by_background(images: Float32[np.ndarray, "n h w 3"]) -> float:
-    """Measure as `side_of_pieces` does, but with a background that may vary within an image."""
-    sides = sides_of(np.concatenate(find_pieces(images, still=False).boxes))
-    return float(np.median(sides)) if len(sides) else 0.0
-
-
-def _sample_tiles(folder: _Folder, tile: int, number: int) -> Sample:
-    """Cut a number of tiles, of a side in pixels of the pictures, out of some pictures."""
-    shape, names = (3, min(SIDE, tile), min(SIDE, tile)), _some(folder)
-    each, tiles = -(-number // len(names)), []
-    for place, one in enumerate(folder.read(names)):
-        if one.picture:
-            tiles += random_tiles(scaled(one.picture, shape, tile).pixels, shape, each, (place,))
-    return Sample(_floats(np.stack(tiles)), (tile, tile), folder.levels, folder.total, (), tile)
-
-
-def _some(folder: _Folder) -> list[str]:
-    return [folder.names[i] for i in spread_over(len(folder.names), TILED)]
-
-
-def _floats(pixels: UInt8[np.ndarray, "n 3 h w"]) -> Float32[np.ndarray, "n h w 3"]:
-    return np.ascontiguousarray(np.moveaxis(pixels, 1, -1)).astype(np.float32) / 255.0
-
-
-def _sample_of(images: Sequence[Image.Image] | np.ndarray, source: str) -> Sample:
-    chosen = {i: images[i] for i in spread_over(len(images), LOOKED_AT)}
-    pictures = [
-        plain(one, f"picture {i}") if isinstance(one, Image.Image) else Image.fromarray(one)
-        for i, one in chosen.items()
-    ]
-    return _fitted(
-        [one.size for one in pictures], lambda shape: map(_fit(shape), pictures), None, len(images), (), source
-    )
-
-
-def _fit(shape: tuple[int, int]) -> Callable[[Image.Image], np.ndarray]:
-    """Return a function that fits a picture into an image of (height, width) = `shape`, in colour."""
-    return lambda picture: letterbox(picture, (3, *shape)).pixels
-
-
-def _fitted(
-    sizes: Sequence[tuple[int, int]],
-    fit: Callable[[tuple[int, int]], Iterable[np.ndarray]],
-    levels: Levels | None,
-    total: int,
-    problems: tuple[str, ...],
-    source: str,
-) -> Sample:
-    """Make a sample of pictures of these sizes; `fit` reads them, fitted to one (height, width)."""
-    if not sizes:
-        raise ValueError(f"{source} holds no picture that can be read" + (f": {problems[0]}" if problems else ""))
-    size = _median_size(sizes)
-    fitted = _shape(min(SIDE, max(size)), size)
-    return Sample(_floats(np.stack(list(fit(fitted)))), size, levels, total, problems)
-
-
-def _median_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    width, height = np.median(sizes, axis=0).astype(int)
-    return int(width), int(height)
-
-
-def _shape(longer: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Return (height, width) of an image whose longer side is given, for pictures of `size` = (width, height)."""
-    width, height = (max(1, round(longer * side / max(size))) for side in size)
-    return height, width
-
-
-# Settings
 
 
 def report(sample: Sample, pieces: Pieces) -> Report:
@@ -405,7 +249,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
     plain = found.background == "constant"
     compose = "add" if min(pieces.darker, pieces.lighter) < FEW_OF_THEM else "over"
     longer = _longer(found)
-    height, width = _shape(longer, found.size)
+    height, width = samples.shape_of(longer, found.size)
     most = _most(found)
     settings: dict[str, Any] = {
         "canvas": width,

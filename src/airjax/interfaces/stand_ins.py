@@ -70,7 +70,11 @@ def _reading(bound: inspect.BoundArguments, by_file: dict[str, Any]) -> dict[str
     given = bound.arguments.get("scenes") or DataConfig()
     channels = given.pick_channels or by_file.get("pick_channels")
     every = given.every if given.every != DataConfig.every else by_file.get("every", DataConfig.every)
-    return {"channels": tuple(channels) if channels else None, "every": every}
+    return {
+        "channels": tuple(channels) if channels else None,
+        "every": every,
+        "tile": given.tile or by_file.get("tile"),
+    }
 
 
 def _by_look(data: str, **reading: Any) -> dict[str, Any]:
