@@ -10,6 +10,8 @@ from commands import call, refused, train_command
 from PIL import Image
 
 from airjax.data.tiles import scaled
+from airjax.inference import evaluate
+from airjax.inference.tiled import Seen, Tiled
 from airjax.interfaces import cli, formats, infer_files, infer_tiles, output_files
 from airjax.interfaces.infer_tiles import TiledInference
 from airjax.runs.pretrained import from_pretrained, save_pretrained
@@ -114,11 +116,26 @@ def test_the_command_cuts_tiles_as_in_training_or_as_told(capsys, tiled_run, mon
     refused(call(capsys, "infer", tiled_run, picture, "--tile", 0), "tile must be at least 1, got 0")
 
 
-def test_a_run_on_tiles_is_scored_on_tiles_alone(capsys, tiled_run, tmp_path):
-    (tmp_path / "a.json").write_text("{}")
-    refused(call(capsys, "evaluate", tiled_run, "--on", tmp_path / "a.json"), "has learned from tiles")
+def test_a_run_on_tiles_is_scored_on_tiles_or_on_whole_pictures(capsys, tiled_run, tmp_path, monkeypatch):
     said = call(capsys, "evaluate", tiled_run, "--json", "--samples", 2)
-    assert json.loads(said.out)["scenes"] == 400
+    assert json.loads(said.out)["scenes"] == 400  # a tenth of the tiles
+    boxes = [[12, 15, 30, 24], [60, 45, 21, 33]]
+    truth = {"images": [{"id": 1, "file_name": "one.png", "width": 120, "height": 90}], "categories": [{"id": 1}]}
+    truth["annotations"] = [{"id": i, "image_id": 1, "category_id": 1, "bbox": box} for i, box in enumerate(boxes, 1)]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    seen = lambda x, y, w, h: Seen(0, {"box": [x, y, x + w, y + h], "presence": 0.9}, np.ones((1, 1), bool), (0, 0))
+    right = [seen(*(2 / 3 * np.array(box))) for box in boxes]  # tiles of 30 pixels become images of 20
+    command = ("evaluate", tiled_run, "--on", tmp_path / "truth.json", "--pictures", tiled_run.parent / "pictures")
+    for objects, expected in ((right, (1, 0, 1)), (right[:1], (0, 1, 0.5)), ([], (0, 2, 0))):
+        found = Tiled(objects, np.ones(1), 0)
+        monkeypatch.setattr(evaluate, "find_in_tiles", lambda model, pixels, found=found: found)
+        said = call(capsys, *command, "--json")
+        assert said.code == 0, said.err
+        scores = json.loads(said.out)
+        assert scores["pictures"] == 1
+        assert (scores["count_accuracy"], scores["count_error"]) == expected[:2]
+        assert scores["ap50"] == pytest.approx(expected[2], abs=0.01)
+        assert scores["count_error_relative"] == scores["count_error"] / 2
 
 
 def test_an_exported_model_keeps_its_tile(tmp_path, tiled_run):

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from airjax.data._placing import MOST_SEGMENTED
-from airjax.data.ahead import read_pictures
+from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Letterboxed, Levels, Placement, letterbox, shape_of
 from airjax.data.scenes import Scenes
+from airjax.data.tiles import scaled
 
 TOLERANCE = 1.0
 """Distance, in pixels of a picture, up to which a box may reach beyond its edges; there it is clipped."""
@@ -66,16 +67,16 @@ def to_scenes(root: Path, annotated: Sequence[Annotated], reading: Reading) -> S
         FileNotFoundError: A picture is missing.
         ValueError: A picture can't be read or has another size than annotated, or a box is outside of it.
     """
-    for one in annotated:
-        if not (root / one.name).is_file():
-            raise FileNotFoundError(f"{one.source} tells of the picture {one.name}, which is missing in {root}")
+    _check_there(root, annotated)
     counts = np.array([len(one.labels) for one in annotated], np.int32)
     shape, most = shape_of(*reading.image_shape), int(counts.max())
     masked = most <= MOST_SEGMENTED and all(one.masks is not None for one in annotated)
     images, segmentation = (np.zeros((len(annotated), *side), np.uint8) for side in (shape, shape[:2]))
     boxes = np.full((len(annotated), most, 4), np.nan, np.float32)
     labels = np.full((len(annotated), most), -1, np.int32)
-    for index, (one, fitted) in enumerate(_fitted(root, annotated, reading)):
+    fit = lambda picture: letterbox(picture, reading.image_shape, invert=reading.invert)
+    read = read_pictures(root, [one.name for one in annotated], reading.levels, reading.channels, fit)
+    for index, (one, fitted) in enumerate(_fitted(annotated, read)):
         images[index] = np.moveaxis(fitted.pixels, 0, -1).reshape(shape)
         boxes[index, : counts[index]] = into_image(_inside(one, fitted.placement.size), fitted.placement)
         labels[index, : counts[index]] = one.labels
@@ -84,15 +85,40 @@ def to_scenes(root: Path, annotated: Sequence[Annotated], reading: Reading) -> S
     return Scenes(images, counts, boxes, labels, segmentation=segmentation if masked else None)
 
 
+def to_scaled(
+    root: Path, annotated: Sequence[Annotated], reading: Reading, tile: int
+) -> Iterator[tuple[UInt8[np.ndarray, "c h w"], Float[np.ndarray, "k 4"]]]:
+    """Read pictures below `root` one by one, scaled so that `tile` pixels are as wide as the model's images.
+
+    Yields:
+        The scaled picture, and the boxes of its objects in it.
+
+    Raises:
+        FileNotFoundError, ValueError: see `to_scenes`.
+    """
+    _check_there(root, annotated)
+    fit = lambda picture: scaled(picture, reading.image_shape, tile, invert=reading.invert)
+    whole = read_pictures(root, [one.name for one in annotated], reading.levels, reading.channels)
+    read = (one._replace(picture=one.picture and fit(one.picture)) for one in whole)  # large ones, so not ahead
+    for one, fitted in _fitted(annotated, read):
+        yield fitted.pixels, into_image(_inside(one, fitted.placement.size), fitted.placement)
+
+
+def _check_there(root: Path, annotated: Sequence[Annotated]) -> None:
+    for one in annotated:
+        if not (root / one.name).is_file():
+            raise FileNotFoundError(f"{one.source} tells of the picture {one.name}, which is missing in {root}")
+
+
 def into_image(boxes: Float[np.ndarray, "k 4"], placement: Placement) -> Float[np.ndarray, "k 4"]:
     """Convert boxes from pixels of a picture to pixels of the image it was fitted into."""
     return boxes * placement.factor + np.array([placement.left, placement.top] * 2)
 
 
-def _fitted(root: Path, annotated: Sequence[Annotated], reading: Reading) -> Iterator[tuple[Annotated, Letterboxed]]:
-    """Read the pictures one by one, and fit them into images."""
-    fit = lambda picture: letterbox(picture, reading.image_shape, invert=reading.invert)
-    read = read_pictures(root, [one.name for one in annotated], reading.levels, reading.channels, fit)
+def _fitted(
+    annotated: Sequence[Annotated], read: Iterator[Read[Letterboxed]]
+) -> Iterator[tuple[Annotated, Letterboxed]]:
+    """Check pictures that are read in the order of their annotations, and that have been fitted into images."""
     for one, (name, fitted, problem) in zip(annotated, read):
         if fitted is None:
             raise ValueError(problem)

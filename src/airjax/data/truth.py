@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from airjax.data.annotated import Reading, to_scenes
+from airjax.data.annotated import Annotated, Reading, to_scenes
 from airjax.data.coco import read_coco
 from airjax.data.scenes import Scenes, load_npz
 from airjax.data.yolo import IMAGES, LABELS, read_yolo
@@ -29,11 +29,20 @@ def load_truth(source: Path, reading: Reading, pictures: Path | None = None) -> 
         if pictures is not None:
             raise ValueError(f"pictures must be left out for an .npz file, which holds its own, got {pictures}")
         return load_npz(source)
+    return to_scenes(*find_annotated(source, pictures), reading)
+
+
+def find_annotated(source: Path, pictures: Path | None = None) -> tuple[Path, list[Annotated]]:
+    """Read the annotations of a COCO file or a YOLO folder, and return them with the folder of their pictures.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_truth`.
+    """
     if not source.exists():
         raise FileNotFoundError(f"no such file or folder: {source}")
     if source.suffix == ".json" and source.is_file():
-        return to_scenes(pictures or source.parent, read_coco(source), reading)
+        return pictures or source.parent, read_coco(source)
     if (source / LABELS).is_dir():
         folder = pictures or source / IMAGES
-        return to_scenes(folder, read_yolo(source, folder), reading)
+        return folder, read_yolo(source, folder)
     raise ValueError(f"{source} is none of these: an .npz file, a COCO file (.json), a YOLO folder (labels and images)")

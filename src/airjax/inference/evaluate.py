@@ -1,17 +1,19 @@
 """Score a model on scenes (docs/model.md says how each number is defined)."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 import jax
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Float, Float32, PRNGKeyArray, UInt8
 
 from airjax.data import Scenes
 from airjax.data.batches import channels_first
 from airjax.inference import infer, metrics, segmentation
 from airjax.inference.masks import label_images
 from airjax.inference.poses import pose_scores
+from airjax.inference.tiled import find_in_tiles
 from airjax.models.base import Family
 from airjax.render3d.mujoco_renderer import MuJoCoRenderer
 from airjax.render3d.stage import Stage
@@ -47,6 +49,45 @@ def evaluate(model: Family, scenes: Scenes, *, key: PRNGKeyArray, samples: int =
         "elbo": float(np.mean(bounds.elbo, dtype=np.float64)),
         f"iw_bound_{samples}": float(np.mean(bounds.iw_bound, dtype=np.float64)),
     }
+
+
+def evaluate_tiled(
+    model: Family, pictures: Iterable[tuple[UInt8[np.ndarray, "c h w"], Float[np.ndarray, "_ 4"]]]
+) -> dict[str, int | float | None]:
+    """Score counts and boxes in whole pictures, which are inferred in tiles.
+
+    Args:
+        model: a trained model.
+        pictures: pictures at the scale of the model's images, and the true boxes in them; one is in memory at a time.
+
+    Returns:
+        The number of `pictures`; `count_accuracy`, the share with the true count; `count_error`, the mean error of the
+        count; `count_error_relative`, the sum of the errors over the number of objects; and the scores of boxes.
+    """
+    true, found, presence = [], [], []
+    for pixels, boxes in pictures:
+        objects = find_in_tiles(model, pixels).objects
+        true.append(boxes)
+        found.append(np.array([one.described["box"] for one in objects]).reshape(-1, 4))
+        presence.append(np.array([one.presence for one in objects]))
+    counts, counted = (np.array([len(one) for one in boxes]) for boxes in (true, found))
+    errors = np.abs(counts - counted)
+    scored = _box_scores(*map(_padded, (true, found, presence)))
+    return {
+        "pictures": len(counts),
+        "count_accuracy": float(np.mean(errors == 0)),
+        "count_error": float(np.mean(errors)),
+        "count_error_relative": float(errors.sum() / counts.sum()) if counts.any() else None,
+        **scored,
+    }
+
+
+def _padded(rows: list[np.ndarray]) -> Float32[np.ndarray, "n most *rest"]:
+    """Stack arrays of different lengths, filled up with NaN."""
+    padded = np.full((len(rows), max(map(len, rows)), *rows[0].shape[1:]), np.nan, np.float32)
+    for into, row in zip(padded, rows):
+        into[: len(row)] = row
+    return padded
 
 
 def by_mujoco(model: Family, scenes: Scenes) -> Scenes:
@@ -91,11 +132,14 @@ def box_scores(found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
     """Compare the boxes of the objects found, up to q's most likely count, with the true ones."""
     if scenes.boxes is None:
         return dict.fromkeys(("mean_iou", "ap50", "box_ap"))
-    boxes = np.where(found.present[..., None], found.boxes, np.nan)
+    return _box_scores(scenes.boxes, np.where(found.present[..., None], found.boxes, np.nan), found.presence)
+
+
+def _box_scores(true: np.ndarray, found: np.ndarray, presence: np.ndarray) -> dict[str, float | None]:
     return {
-        "mean_iou": metrics.mean_iou(scenes.boxes, boxes),
-        "ap50": metrics.average_precision(scenes.boxes, boxes, found.presence),
-        "box_ap": segmentation.box_precision(scenes.boxes, boxes, found.presence) if _can_score("box_ap") else None,
+        "mean_iou": metrics.mean_iou(true, found),
+        "ap50": metrics.average_precision(true, found, presence),
+        "box_ap": segmentation.box_precision(true, found, presence) if _can_score("box_ap") else None,
     }
 
 

@@ -129,8 +129,8 @@ def evaluate(
         json: Print one JSON object.
     """
     from airjax.data import load_scenes
-    from airjax.data.annotated import Reading
-    from airjax.data.truth import load_truth
+    from airjax.data.annotated import Reading, to_scaled
+    from airjax.data.truth import find_annotated, load_truth
     from airjax.inference import evaluate as evaluation
     from airjax.runs.record import load_model, read_record
 
@@ -139,11 +139,11 @@ def evaluate(
     if (file := on or scenes) is None and pictures is not None:
         raise ValueError(f"--pictures needs --on, a COCO file or a YOLO folder; got --pictures {pictures}")
     model, data = load_model(run), read_record(run).config.data
-    if data.tile and file and file.suffix != ".npz":
-        raise ValueError(
-            f"{run} has learned from tiles: infer the pictures with --coco, and score that with pycocotools"
-        )
     reading = Reading(model.image_shape, data.levels, data.polarity == "dark", data.pick_channels)
+    if data.tile and file and file.suffix != ".npz":
+        wholes = to_scaled(*find_annotated(file, pictures), reading, data.tile)
+        print_scores(evaluation.evaluate_tiled(model, wholes), json)
+        return
     held_out = load_truth(file, reading, pictures) if file else load_scenes(data, "held-out")
     if renderer == "mujoco":
         held_out = evaluation.by_mujoco(model, held_out)
