@@ -51,7 +51,7 @@ def test_a_field_of_many_objects_is_cut_into_tiles_by_their_size(field):
     assert found.doubts == ()
 
 
-@pytest.mark.parametrize(("number", "size"), [(5, (220, 200)), (30, (150, 150))])
+@pytest.mark.parametrize(("number", "size"), [(5, (150, 120)), (30, (150, 150))])
 def test_few_objects_and_small_pictures_stay_whole(field, number, size):
     found = doctor.propose(field(number, size))
     assert found.tile is None

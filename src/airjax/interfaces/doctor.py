@@ -61,8 +61,8 @@ LARGER = 1.5
 """Side of a piece, in sides of the median piece, from which on it counts as more than one object."""
 VARYING = 0.4
 """Deviation of the background, in contrasts of objects, from which on it varies too much."""
-FEW = 500
-"""Number of pictures below which learning without labels is doubtful."""
+FEW, FEWEST = 500, 20
+"""Number of pictures below which learning without labels is doubtful, and below which large ones are cut up at once."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,9 @@ def _examined(sample: Sample) -> tuple[Report, Sample, Pieces]:
 
 
 def _needs_tiles(found: Report) -> bool:
-    """Tell whether objects are too many, or too small in an image of the largest size."""
-    large = max(found.size) > 1.25 * SIDES[1]
-    return large and (not found.side or found.side * SIDES[1] < TINY or sum(found.counts[MOST:]) > CROWDED)
+    """Tell whether pictures are large, and too few, or their objects too many or too small in the largest image."""
+    unlike = not found.side or found.side * SIDES[1] < TINY or sum(found.counts[MOST:]) > CROWDED
+    return max(found.size) > 1.25 * SIDES[1] and (unlike or found.pictures < FEWEST)
 
 
 def _tiled(folder: Folder, unreadable: tuple[str, ...]) -> tuple[Report, Sample, Pieces] | None:
