@@ -14,6 +14,7 @@ from airjax.inference import evaluate
 from airjax.inference.tiled import Seen, Tiled
 from airjax.interfaces import cli, formats, infer_files, infer_tiles, output_files
 from airjax.interfaces.infer_tiles import TiledInference
+from airjax.interfaces.sklearn import AIR
 from airjax.runs.pretrained import from_pretrained, save_pretrained
 
 
@@ -142,3 +143,10 @@ def test_an_exported_model_keeps_its_tile(tmp_path, tiled_run):
     assert from_pretrained(tiled_run).tile == 30
     save_pretrained(tiled_run, tmp_path / "model")
     assert from_pretrained(tmp_path / "model").tile == 30
+
+
+def test_the_estimator_takes_tiles_but_no_pictures_to_cut_up(tiled_run):
+    estimator = AIR.from_pretrained(tiled_run)
+    assert estimator.predict(np.zeros((2, 20, 20), np.uint8)).shape == (2,)
+    with pytest.raises(ValueError, match="X must hold tiles of shape"):
+        estimator.predict([Image.new("L", (90, 60))])

@@ -85,10 +85,12 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         range_: the values of black and white.
         polarity_: whether objects are light or dark.
         seed_: drawn from `random_state`.
+        tile_: width, in pixels of pictures, of the tiles that a trained model has learned from; None: of whole ones.
     """
 
     n_features_in_: int
     polarity_: PolarityKind
+    tile_: int | None
 
     @no_type_check  # scikit-learn requires that it accepts anything and that only fit complains
     def __init__(
@@ -143,6 +145,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         own = {"seed": self.seed_, "batch": min(given["batch"], len(images))}
         config = Config(model=ModelConfig(**_only(_MODEL, given)), train=TrainConfig(**_only(_TRAIN, given) | own))
         self.config_ = config.model
+        self.tile_ = None
         self.model_ = self._train(arrays.to_model(images, self.polarity_), config)
         return self
 
@@ -254,6 +257,10 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         """Convert images to the form of those seen in `fit`."""
         check_is_fitted(self, "model_")
         placements = None
+        if arrays.are_pictures(X) and getattr(self, "tile_", None):
+            raise ValueError(
+                f"X must hold tiles of shape {self.image_shape_}: `airjax infer` cuts pictures up and joins them"
+            )
         if arrays.are_pictures(X):
             X, placements = arrays.letterbox_pictures(X, self.image_shape_)
         images = self._images(X, reset=False)
@@ -278,6 +285,8 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
     def from_pretrained(cls, source: str | Path) -> "AIR":
         """Make a fitted estimator from a trained model; it takes uint8, or floats from 0 to 1.
 
+        One that was trained on tiles takes arrays of their size alone.
+
         Args:
             source: see `airjax.from_pretrained`.
 
@@ -285,7 +294,8 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             ValueError: the model is one of objects in 3D.
             RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
         """
-        model, config, polarity, *_ = pretrained.from_pretrained(source)
+        trained = pretrained.from_pretrained(source)
+        model, config, polarity = trained[:3]
         if config.objects != ModelConfig.objects:
             raise ValueError(f"the estimator takes models of patches, not of {config.objects}")
         shape = shape_of(*model.image_shape)
@@ -294,7 +304,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         estimator = cls(**own, polarity=polarity, settings=settings, image_shape=shape)
         estimator.image_shape_, estimator.n_features_in_ = shape, math.prod(shape)
         estimator.range_, estimator.polarity_, estimator.seed_ = arrays.UNIT, polarity, 0
-        estimator.model_, estimator.config_ = model, config
+        estimator.model_, estimator.config_, estimator.tile_ = model, config, trained.tile
         return estimator
 
     def __getstate__(self) -> dict[str, Any]:
