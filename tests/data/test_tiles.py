@@ -101,6 +101,12 @@ def test_a_picture_smaller_than_a_tile_is_centred_and_not_magnified():
     np.testing.assert_allclose(fitted.placement.to_picture(np.array([6.0, 11, 26, 21])), [0, 0, 20, 10])
 
 
+def test_pictures_are_not_magnified_beyond_measure():
+    assert scaled(Image.new("L", (5, 5)), (1, 32, 32), 4).pixels.shape == (1, 40, 40)
+    with pytest.raises(ValueError, match="tile must be at least 4 for images of 32 pixels, got 3"):
+        scaled(Image.new("L", (5, 5)), (1, 32, 32), 3)
+
+
 def test_tiles_are_for_folders():
     with pytest.raises(ValueError, match="tile is a setting of folders, not of sprites; got 64"):
         load_scenes(DataConfig("sprites", tile=64), "train")

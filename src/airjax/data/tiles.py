@@ -16,6 +16,8 @@ from airjax.data.images import Letterboxed, letterbox
 
 TILES, FROM_ONE = 4_000, 4
 """Number of tiles for training, and the fewest taken from a picture."""
+LARGEST = 8
+"""Largest factor by which pictures are magnified."""
 FEW = 400
 """Number of tiles that fit into all pictures side by side, below which they are turned and mirrored."""
 
@@ -39,9 +41,14 @@ def scaled(
     """Scale a picture so that `side` of its pixels become the width of an image of `image_shape`.
 
     A picture that is smaller than a tile is centred in it, in the colour of its border.
+
+    Raises:
+        ValueError: pictures would be magnified by more than `LARGEST`.
     """
     channels, height, width = image_shape
     factor = width / side
+    if factor > LARGEST:
+        raise ValueError(f"tile must be at least {math.ceil(width / LARGEST)} for images of {width} pixels, got {side}")
     whole = max(height, round(picture.height * factor)), max(width, round(picture.width * factor))
     return letterbox(picture, (channels, *whole), factor=factor, invert=invert)
 
