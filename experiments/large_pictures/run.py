@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from airjax.data import DigitBank, embedded_digits
 from airjax.data.reading import open_picture
 from airjax.data.tiles import scaled
 from airjax.inference.tiled import NEAR, find_in_tiles
-from airjax.runs.plots import sample_figure, save_figure
+from airjax.runs.plots import STEP_COLOURS
 from airjax.runs.pretrained import from_pretrained
 from experiments import common
 from experiments.pictures import folders
@@ -40,7 +40,7 @@ SHARED = 0.05
 """Largest share of a digit's ink that lies on another one."""
 NOISE, LEVEL = 8.0, 10.0
 """Standard deviation and mean of the background, of 255."""
-SHOWN = 512
+SHOWN = 384
 """Side of the part of a picture that the figure shows, in pixels."""
 
 
@@ -158,20 +158,18 @@ def table(runs: list[dict]) -> str:
     return common.markdown(head, rows)
 
 
-def figure(tested: dict[str, Path], options: argparse.Namespace):
-    """Show a part of the first picture of each folder with the boxes found."""
-    images, shown = [], []
-    for name, folder in tested.items():
-        first = next(iter(read_truth(folder)))
-        boxes = read_found(options.out / f"{name}_seed_0" / FOUND)[first][0]
-        levels = from_pretrained(options.out / f"{name}_seed_0").levels
-        picture = open_picture(folder / "pictures" / first, first, levels=levels)
-        part = np.zeros((SHOWN, SHOWN, 3))
-        pixels = np.asarray(picture.convert("RGB").crop((0, 0, *np.minimum(picture.size, SHOWN)))) / 255
-        part[: pixels.shape[0], : pixels.shape[1]] = pixels
-        images.append(part)
-        shown.append(boxes[(boxes[:, :2] < SHOWN).all(axis=1)])
-    return sample_figure(np.stack(images), shown, columns=len(images))
+def figure(tested: dict[str, Path], options: argparse.Namespace) -> Image.Image:
+    """Show a part of the first picture of each folder with the boxes found, side by side."""
+    whole = Image.new("RGB", (SHOWN * len(tested), SHOWN))
+    for place, (name, folder) in enumerate(tested.items()):
+        run, first = options.out / f"{name}_seed_0", next(iter(read_truth(folder)))
+        picture = open_picture(folder / "pictures" / first, first, levels=from_pretrained(run).levels)
+        part = picture.convert("RGB").crop((0, 0, *np.minimum(picture.size, SHOWN).tolist()))
+        draw = ImageDraw.Draw(part)
+        for step, (x0, y0, x1, y1) in enumerate(read_found(run / FOUND)[first][0]):
+            draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=STEP_COLOURS[step % len(STEP_COLOURS)])
+        whole.paste(part, (SHOWN * place, 0))
+    return whole.quantize(96)
 
 
 def arguments() -> argparse.Namespace:
@@ -200,7 +198,7 @@ def main() -> None:
     runs = common.on_cores(jobs, options.cores)
     common.write_results({"runs": runs}, options.out)
     common.write_table(table(runs), options.out)
-    save_figure(figure({name: tested for name, (_, tested) in written.items()}, options), options.out / "found.png")
+    figure({name: tested for name, (_, tested) in written.items()}, options).save(options.out / "found.png")
 
 
 if __name__ == "__main__":
