@@ -135,6 +135,17 @@ def test_the_posterior_is_that_of_independent_objects(model, see):
     assert posterior @ np.arange(len(posterior)) == pytest.approx(0.9 * len(boxes))
 
 
+def test_results_that_are_not_finite_are_refused(model, see):
+    def broken(images):
+        found = discs(images)
+        found.presence[-1, 0] = np.nan
+        return found
+
+    see(broken)
+    with pytest.raises(ValueError, match="the model's results are not finite numbers"):
+        tiled.find_in_tiles(model, scene(0)[0])
+
+
 def test_the_distribution_of_a_count_is_the_sum_over_all_outcomes():
     chances, expected = [0.3, 1.0, 0.8, 0.05], np.zeros(5)
     for outcome in np.ndindex(2, 2, 2, 2):

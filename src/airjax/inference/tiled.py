@@ -114,7 +114,7 @@ def find_in_tiles(
         watch: called with all tiles and what was found in them, in batches.
 
     Raises:
-        ValueError: the model has no attention windows.
+        ValueError: the model has no attention windows, or its results are not finite.
     """
     if model.window_side is None:
         raise ValueError(f"tiles are for models of patches, got {type(model).__name__}")
@@ -171,6 +171,8 @@ def _infer(
         some = corners[start : start + BATCH]
         images = np.stack([cut(pixels, corner, model.image_shape) for corner in some.tolist()])
         found = find(model, images, batch=BATCH)
+        if not all(np.isfinite(value).all() for value in (found.boxes, found.windows, found.presence, found.what)):
+            raise ValueError("the model's results are not finite numbers: its weights are of no use")
         if watch:
             watch(images, found)
         for i, labels in enumerate(label_images(model, found)):
