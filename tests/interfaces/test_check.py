@@ -38,7 +38,7 @@ def found_with(boxes, canvases=None):
 def test_two_objects_in_one_place_are_seen():
     apart, beside = [[0, 0, 5, 5], [8, 8, 13, 13]], [[0, 0, 5, 5], [4, 0, 9, 5]]
     inside, same = [[0, 0, 9, 9], [2, 2, 5, 5]], [[0, 0, 5, 5], [8, 8, 13, 13], [8, 8, 13, 13]]
-    marks = checks._stacked(found_with([[], apart, beside, inside, same]))
+    marks = checks._stacked(checks._boxes(found_with([[], apart, beside, inside, same])))
     np.testing.assert_array_equal(marks, [False, False, False, True, True])
 
 
@@ -114,7 +114,7 @@ def test_scenes_of_known_objects_weigh_as_their_numbers_do_in_the_pictures(monke
 )
 def test_the_verdict_names_its_reasons(changed, trusted, said):
     shares = {"known": 0.97, "steady": 0.95, "agreeing": None, "stacked": 0.0, "unexplained": 0.02, "full": 0.01}
-    verdict, sentence = checks._verdict(shares | changed)
+    verdict, sentence = checks._verdict(shares | changed, "pictures")
     assert verdict is trusted
     assert said in sentence
     assert sentence.startswith("counts can be trusted" if trusted else "counts are doubtful")

@@ -9,13 +9,17 @@ import pytest
 from commands import call, refused, train_command
 from PIL import Image
 
+from airjax.data import load_scenes
+from airjax.data.batches import channels_first
 from airjax.data.tiles import scaled
 from airjax.inference import evaluate
 from airjax.inference.tiled import Seen, Tiled
-from airjax.interfaces import cli, formats, infer_files, infer_tiles, output_files
+from airjax.interfaces import cli, console, formats, infer_files, infer_tiles, output_files
+from airjax.interfaces.check import check_model
 from airjax.interfaces.infer_tiles import TiledInference
 from airjax.interfaces.sklearn import AIR
 from airjax.runs.pretrained import from_pretrained, save_pretrained
+from airjax.runs.record import load_model, read_record
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +141,26 @@ def test_a_run_on_tiles_is_scored_on_tiles_or_on_whole_pictures(capsys, tiled_ru
         assert (scores["count_accuracy"], scores["count_error"]) == expected[:2]
         assert scores["ap50"] == pytest.approx(expected[2], abs=0.01)
         assert scores["count_error_relative"] == scores["count_error"] / 2
+
+
+def test_tiles_unlike_those_learned_from_are_doubted(capsys, tiled_run):
+    picture = tiled_run.parent / "pictures" / "one.png"
+    said = [call(capsys, "infer", tiled_run, picture, "--tile", tile).err for tile in (30, 50, 90, 10)]
+    assert ["has learned from tiles of 30 pixels" in one for one in said] == [False, False, True, True]
+    assert "about 3 times as large" in said[2]
+
+
+def test_a_check_of_tiles_speaks_of_tiles(tiled_run):
+    images = channels_first(load_scenes(read_record(tiled_run).config.data, "held-out").images[:40])
+    model = load_model(tiled_run)
+    plain, tiled = (check_model(model, images, tiled=tiled) for tiled in (False, True))
+    assert tiled.stacked <= plain.stacked
+    assert "of the pictures" not in tiled.sentence
+
+
+def test_many_counts_are_printed_as_those_that_are_likely():
+    assert console._posterior([0.25, 0.75]) == "[0.25, 0.75]"
+    assert console._posterior([0.0] * 20 + [0.0004, 0.2, 0.7996]) == "21: 0.200, 22: 0.800"
 
 
 def test_an_exported_model_keeps_its_tile(tmp_path, tiled_run):

@@ -107,7 +107,9 @@ def to_scaled(
 def _check_there(root: Path, annotated: Sequence[Annotated]) -> None:
     for one in annotated:
         if not (root / one.name).is_file():
-            raise FileNotFoundError(f"{one.source} tells of the picture {one.name}, which is missing in {root}")
+            raise FileNotFoundError(
+                f"{one.source} tells of the picture {one.name}, which is missing in {root} (see --pictures)"
+            )
 
 
 def into_image(boxes: Float[np.ndarray, "k 4"], placement: Placement) -> Float[np.ndarray, "k 4"]:

@@ -53,7 +53,7 @@ class CziPictures:
             whole, parts = self._reader.total_bounding_rectangle, self._reader.scenes_bounding_rectangle
             area = whole if chosen is None else parts[chosen]
             if area.w * area.h > self._max_pixels:
-                raise ValueError(f"it has {area.w} x {area.h} pixels, too many to read")
+                raise ValueError(f"it has {area.w} x {area.h} pixels, too many to read: cut it up first")
             parts = [self._reader.read(plane={**plane, "C": c}, scene=chosen) for c in self._channels]
             values, colours = np.concatenate(parts, axis=-1), {part.shape[-1] for part in parts}
         except Exception as error:  # its errors have no common base class

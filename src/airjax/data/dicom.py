@@ -35,7 +35,7 @@ class DicomPictures:
             raise unreadable(name, error, "DICOM picture") from None
         self.pixels = width * height
         if self.pixels > max_pixels:
-            raise ValueError(f"{name} has {width} x {height} pixels, too many to read")
+            raise ValueError(f"{name} has {width} x {height} pixels, too many to read: cut it up first")
 
     def __len__(self) -> int:
         return self._count

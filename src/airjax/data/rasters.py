@@ -70,7 +70,7 @@ class PillowPictures:
         self.pixels = width * height
         if self.pixels > max_pixels:
             self.close()
-            raise ValueError(f"{name} has {width} x {height} pixels, too many to read")
+            raise ValueError(f"{name} has {width} x {height} pixels, too many to read: cut it up first")
 
     def __len__(self) -> int:
         return self._several
@@ -140,7 +140,7 @@ class NetpbmPicture:
         width, height = self._file.width, self._file.height
         self.pixels, problem = width * height, None
         if self.pixels > max_pixels:
-            problem = f"has {width} x {height} pixels, too many to read"
+            problem = f"has {width} x {height} pixels, too many to read: cut it up first"
         elif self._file.frames > 1:
             problem = "holds more than one picture, which is not read"
         if problem:

@@ -119,7 +119,7 @@ class TiffPictures:
             place = self._places[index]
             sides = dict(zip(place.series.axes, place.series.shape))
             if sides["Y"] * sides["X"] > self._max_pixels:
-                raise _UnknownKindError(f"has {sides['X']} x {sides['Y']} pixels, too many to read")
+                raise _UnknownKindError(f"has {sides['X']} x {sides['Y']} pixels, too many to read: cut it up first")
             page, values = _values(place)
             tag = page.tags.get(ORIENTATION)
             return turned(_meaning(page, values), 1 if tag is None else int(tag.value))

@@ -59,7 +59,7 @@ class VideoPictures:
         try:
             frame = self._frame(index)
             if frame is not None and frame.width * frame.height > self._max_pixels:
-                raise ValueError(f"it has {frame.width} x {frame.height} pixels, too many to read")
+                raise ValueError(f"it has {frame.width} x {frame.height} pixels, too many to read: cut it up first")
         except self._damage as error:
             raise _damaged(name, error) from None
         if frame is None:

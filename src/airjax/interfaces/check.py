@@ -91,13 +91,21 @@ def check(run: Path, others: Sequence[Path] = (), *, figure: Path | None = None)
     for folder, model in zip(others, models[1:]):
         if model.image_shape != models[0].image_shape or read_record(folder).config.data != record.config.data:
             raise RunError(f"{folder} is not of the same pictures as {run}, or of another size")
-    return check_model(models[0], images, models[1:], figure=figure)
+    return check_model(models[0], images, models[1:], figure=figure, tiled=record.config.data.tile is not None)
 
 
 def check_model(
-    model: Family, images: UInt8[np.ndarray, "n c h w"], others: Sequence[Family] = (), *, figure: Path | None = None
+    model: Family,
+    images: UInt8[np.ndarray, "n c h w"],
+    others: Sequence[Family] = (),
+    *,
+    figure: Path | None = None,
+    tiled: bool = False,
 ) -> Check:
-    """Check a model, and others, on images; see `check`."""
+    """Check a model, and others, on images; see `check`.
+
+    If they are tiles, things that their borders cut don't count: in whole pictures, other tiles show them.
+    """
     if model.stage:
         raise RunError("a check is for models of patches, got one of solids or crockery")
     found = infer.find(model, images)
@@ -105,7 +113,8 @@ def check_model(
     size, own = np.array(images.shape[:1:-1]), _boxes(found)
     steady = _same(own, _boxes(infer.find(model, moved)), size)
     agreeing = [_same(own, _boxes(infer.find(other, images)), size) for other in others]
-    stacked, left = _stacked(found), unexplained(model, images, found)
+    judged = [boxes[_whole(boxes, size)] if tiled else boxes for boxes in own]
+    stacked, left = _stacked(judged), unexplained(model, images, found)
     full = found.count == model.max_objects
     shares = {
         "known": _known(model, images, found),
@@ -118,7 +127,7 @@ def check_model(
     if figure is not None:
         doubts = np.sum([stacked, left, full, ~steady, *(~same for same in agreeing)], axis=0)
         _draw(images, found, np.argsort(-doubts, kind="stable")[:SHOWN], figure)
-    trusted, sentence = _verdict(shares)
+    trusted, sentence = _verdict(shares, "tiles" if tiled else "pictures")
     if len(images) < FEW:
         trusted, sentence = False, f"counts can't be judged by {len(images)} held-out pictures"
     return Check(len(images), **shares, trusted=trusted, sentence=sentence)
@@ -150,7 +159,7 @@ def _same(ours: Sequence[np.ndarray], theirs: Sequence[np.ndarray], size: np.nda
 
 
 def _are_same(ours, theirs, size):
-    whole = [np.all((b[:, :2] >= BORDER) & (b[:, 2:] <= size - BORDER), axis=1) for b in (ours, theirs)]
+    whole = [_whole(boxes, size) for boxes in (ours, theirs)]
     centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (ours, theirs)]
     distance = np.linalg.norm(centres[0][:, None] - centres[1], axis=-1)
     near = distance < NEAR * np.maximum(sides_of(ours)[:, None], sides_of(theirs))
@@ -159,10 +168,15 @@ def _are_same(ours, theirs, size):
     return not any(side.any() for side in alone)
 
 
-def _stacked(found: infer.Found) -> Bool[np.ndarray, " n"]:
-    """Mark the pictures with two objects in one place."""
+def _whole(boxes: np.ndarray, size: np.ndarray) -> Bool[np.ndarray, " k"]:
+    """Mark the boxes of objects that the border of an image, of `size` = (width, height), does not cut."""
+    return np.all((boxes[:, :2] >= BORDER) & (boxes[:, 2:] <= size - BORDER), axis=1)
+
+
+def _stacked(boxes: Sequence[np.ndarray]) -> Bool[np.ndarray, " n"]:
+    """Mark the pictures with two objects in one place, given the boxes in each."""
     marks = []
-    for own in _boxes(found):
+    for own in boxes:
         area = np.prod(own[:, 2:] - own[:, :2], axis=1)
         overlap = box_iou(own, own)
         shared = overlap / (1 + overlap) * (area[:, None] + area)  # from intersection over union to intersection
@@ -171,8 +185,8 @@ def _stacked(found: infer.Found) -> Bool[np.ndarray, " n"]:
     return np.array(marks)
 
 
-def _verdict(shares: dict[str, float | None]) -> tuple[bool, str]:
-    """Say whether counts can be trusted, and why."""
+def _verdict(shares: dict[str, float | None], kind: str) -> tuple[bool, str]:
+    """Say whether counts can be trusted, and why; `kind` names what was checked."""
     told = {
         "known": "in {:.0%} of scenes pasted from these pictures, the right objects are found",
         "steady": "in {:.0%} of the pictures, the objects found stay the same if the picture moves by a pixel",
@@ -182,7 +196,7 @@ def _verdict(shares: dict[str, float | None]) -> tuple[bool, str]:
         "full": "{:.0%} of the pictures hold as many objects as the model can find (--max-objects)",
     }
     known = {name: share for name, share in shares.items() if share is not None}
-    say = lambda name: told[name].format(known[name])
+    say = lambda name: told[name].format(known[name]).replace("of the pictures", f"of the {kind}")
     reasons = [say(name) for name in LEAST if name in known]
     doubts = [say(name).replace("in ", "in only ", 1) for name in LEAST if known.get(name, 1.0) < LEAST[name]]
     doubts += [say(name) for name in LARGEST if known[name] > LARGEST[name]]

@@ -100,7 +100,8 @@ def train(
     trained = fit(resolved, learnt, held_out, out, progress=not quiet, stalled=end_stalled)
     _logger.info("trained; pictures are in %s", out / "pictures")
     if held_out.counts is None and len(held_out):
-        _logger.info("%s", check_model(trained, channels_first(held_out.images[:LOOKED_AT])).sentence)
+        some = channels_first(held_out.images[:LOOKED_AT])
+        _logger.info("%s", check_model(trained, some, tiled=resolved.data.tile is not None).sentence)
 
 
 @app.command
@@ -178,7 +179,7 @@ def infer(
     Args:
         run: A run's folder, or a trained model's name or folder.
         images: Pictures of any size, or one folder of them. Picture 3 of a file with several is FILE#3.
-        samples: Trajectories per image for the count posterior.
+        samples: Trajectories per image for the count posterior; tiles need none.
         seed: Seed of the trajectories.
         polarity: Whether objects are lighter or darker than the background; by default as in training.
         levels: Values of the pictures that become black and white, and gamma; by default as in training.
@@ -198,6 +199,7 @@ def infer(
         quiet: Show no progress bar.
     """
     from airjax.interfaces import infer_files, infer_tiles, output_files
+    from airjax.interfaces.doubts import doubt_tile
     from airjax.runs.pretrained import from_pretrained
 
     pictures = infer_files.gather(images, every)
@@ -211,6 +213,7 @@ def infer(
         "levels": levels or trained.levels or infer_files.choose_levels(pictures, channels),
         "channels": channels,
     }
+    doubt_tile(tile, trained.tile)
     if (side := trained.tile if tile is None else tile) is None:
         inference = infer_files.Inference(trained.model, pictures, **options)
     else:
@@ -260,7 +263,7 @@ def doctor(
 def check(
     run: Path, others: list[Path] | None = None, /, *, out: Path | None = None, json: bool = False, force: bool = False
 ) -> None:
-    """Check without labels whether a run's counts can be trusted, on pictures that it has not learned from.
+    """Check without labels whether a run's counts can be trusted, on held-out pictures, or held-out tiles of pictures.
 
     Args:
         run: A run's folder.

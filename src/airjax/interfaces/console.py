@@ -24,6 +24,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 plus SIGINT's number, as in shells."""
 PATIENCE = 2.0
 """Longest time, in seconds, that a process which has to end waits for its last words to be read."""
+LISTED, LIKELY = 13, 0.001
+"""Number of counts up to which p(n | x) is printed in full, and the least probability that is printed beyond."""
 STALLED = 4
 """Exit code of a training run that stalled."""
 GENERATOR = "threefry2x32"
@@ -115,12 +117,19 @@ def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
             print(("," if index else '{"images": [') + to_json(image), end="")
             continue
         camera = f", camera at {image['azimuth_deg']:.1f} degrees" if "azimuth_deg" in image else ""
-        print(f"{image['image']}: {image['count']} (p(n|x) = {image['count_posterior']}){camera}")
+        print(f"{image['image']}: {image['count']} (p(n|x) = {_posterior(image['count_posterior'])}){camera}")
         for found in image["objects"]:
             posed = "{identity} at {position}, turned by {rotation_deg:.1f} degrees, " if "identity" in found else ""
             print(f"  {posed.format(**found)}box {found['box']}, presence {found['presence']:.4f}")
     if as_json:
         print("]}")
+
+
+def _posterior(shares: list[float]) -> str:
+    """Write p(n | x) in full, or of many counts those that are likely."""
+    if len(shares) <= LISTED:
+        return str(shares)
+    return ", ".join(f"{count}: {share:.3f}" for count, share in enumerate(shares) if share >= LIKELY)
 
 
 def flag(name: str, value: Any) -> str:

@@ -5,6 +5,7 @@ sizes and numbers of the pieces give the image size, the maximum count and the p
 objects (objects that touch form one piece), so the estimates are robust statistics, and training refines them.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +62,7 @@ LARGER = 1.5
 """Side of a piece, in sides of the median piece, from which on it counts as more than one object."""
 VARYING = 0.4
 """Deviation of the background, in contrasts of objects, from which on it varies too much."""
+_logger = logging.getLogger(__name__)
 FEW, FEWEST = 500, 20
 """Number of pictures below which learning without labels is doubtful, and below which large ones are cut up at once."""
 
@@ -132,6 +134,7 @@ def examine(
         return _examined(
             samples.of_images(load_scenes(replace(settings, name=source).resolved(), "train").images, source)
         )
+    _logger.info("looking at %s", source)
     folder = samples.open_folder(path, channels, every)
     if tile is not None:
         return _examined(samples.tiles(folder, tile, samples.LOOKED_AT))
@@ -155,6 +158,7 @@ def _tiled(folder: Folder, unreadable: tuple[str, ...]) -> tuple[Report, Sample,
 
     Some tiles tell the size of objects and their number, and so how large tiles are to be.
     """
+    _logger.info("looking for the size of objects, for a minute or two")
     if not (side := samples.object_side(folder)):
         return None
     some = _examined(samples.tiles(folder, max(SIDES[0], round(TILE * side)), samples.LOOKED_AT // 4))[0]

@@ -39,6 +39,15 @@ def doubt_polarity(model: Family, light: Sequence[bool], *, inverted: bool) -> N
         )
 
 
+def doubt_tile(tile: int | None, learned: int | None) -> None:
+    """Warn if tiles are much larger or smaller, in pixels of the pictures, than those learned from."""
+    if tile and learned and not 1 / ALIKE <= tile / learned <= ALIKE:
+        _logger.warning(
+            "the model has learned from tiles of %d pixels: with --tile %d it finds objects about %.2g times as large",
+            *(learned, tile, tile / learned),
+        )
+
+
 @dataclass
 class Doubts:
     """Doubts about pictures that have been inferred.

@@ -58,6 +58,9 @@ def to_files(inference: infer_files.Inference, outputs: Outputs, *, force: bool 
         if outputs.table:
             formats.write_table(journal, outputs.table, inference.model)
         journal.report()
+        if progress:
+            counts = [line["count"] for line in journal]
+            _logger.info("found %d objects in %d pictures", sum(counts), len(counts))
         journal.path.unlink()
 
 
