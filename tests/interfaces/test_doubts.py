@@ -62,8 +62,8 @@ def test_pictures_like_those_of_training_are_not_doubted(doubted, images):
 
 
 def test_things_of_another_size_than_learned_are_told(doubted, images):
-    assert "may not find them; scale the pictures" in doubted(reduced(images, 4))
-    assert "may not find them; scale the pictures" in doubted(enlarged(images, 3))
+    assert "may not find them; choose --tile" in doubted(reduced(images, 4))
+    assert "may not find them; choose --tile" in doubted(enlarged(images, 3))
 
 
 def test_sides_are_those_of_things_and_zero_where_there_are_none(model, images):

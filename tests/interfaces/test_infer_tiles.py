@@ -16,6 +16,7 @@ from airjax.inference import evaluate
 from airjax.inference.tiled import Seen, Tiled
 from airjax.interfaces import cli, console, formats, infer_files, infer_tiles, output_files
 from airjax.interfaces.check import check_model
+from airjax.interfaces.doubts import doubt_tile
 from airjax.interfaces.infer_tiles import TiledInference
 from airjax.interfaces.sklearn import AIR
 from airjax.runs.pretrained import from_pretrained, save_pretrained
@@ -143,11 +144,14 @@ def test_a_run_on_tiles_is_scored_on_tiles_or_on_whole_pictures(capsys, tiled_ru
         assert scores["count_error_relative"] == scores["count_error"] / 2
 
 
-def test_tiles_unlike_those_learned_from_are_doubted(capsys, tiled_run):
-    picture = tiled_run.parent / "pictures" / "one.png"
-    said = [call(capsys, "infer", tiled_run, picture, "--tile", tile).err for tile in (30, 50, 90, 10)]
-    assert ["has learned from tiles of 30 pixels" in one for one in said] == [False, False, True, True]
-    assert "about 3 times as large" in said[2]
+def test_tiles_unlike_those_learned_from_are_doubted(caplog):
+    for tile, learned in ((30, 30), (50, 30), (None, 30), (90, None)):
+        doubt_tile(tile, learned)
+        assert not caplog.text
+    doubt_tile(10, 30)
+    doubt_tile(90, 30)
+    assert caplog.text.count("has learned from tiles of 30 pixels") == 2
+    assert "about 3 times as large" in caplog.text
 
 
 def test_a_check_of_tiles_speaks_of_tiles(tiled_run):
