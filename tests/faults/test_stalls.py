@@ -45,8 +45,15 @@ sys.exit(cli.main(["evaluate"]))
 """
 
 
+DEFAULTS = """
+import signal  # a shell's background jobs ignore these
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+
+
 def started(script, *arguments, **options):
-    command = [sys.executable, "-c", script, *arguments]
+    command = [sys.executable, "-c", DEFAULTS + script, *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 

@@ -92,8 +92,10 @@ def test_training_looks_at_the_picked_channels(capsys, stack, tmp_path, monkeypa
         raise ValueError(f"looked with {reading}")
 
     monkeypatch.setattr(doctor, "propose", look)
-    (tmp_path / "own.toml").write_text("pick-channels = [2]\nevery = 3\n")
+    (tmp_path / "own.toml").write_text("pick-channels = [2]\nevery = 3\ntile = 40\n")
     train = "train", stack.parent, "--out", tmp_path / "run"
-    assert refused(call(capsys, *train, "--pick-channels", 2, 1), "looked with {'channels': (2, 1), 'every': 1}")
+    assert refused(
+        call(capsys, *train, "--pick-channels", 2, 1), "looked with {'channels': (2, 1), 'every': 1, 'tile': None}"
+    )
     by_file = call(capsys, *train, "--config", tmp_path / "own.toml")
-    assert refused(by_file, "looked with {'channels': (2,), 'every': 3}")
+    assert refused(by_file, "looked with {'channels': (2,), 'every': 3, 'tile': 40}")
