@@ -38,6 +38,7 @@ nitpick_ignore = [
     ("py:class", "airjax.models.patches.base.Part"),
     ("py:class", "airjax.inference.sampling.M"),
     ("py:class", "airjax.learning.trainer.Aux"),
+    ("py:class", "airjax.data.ahead.T"),
 ]  # type variables
 nitpick_ignore_regex = [("py:.*", r"(?!airjax\.).*"), ("py:obj", r"(?s).*")]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
