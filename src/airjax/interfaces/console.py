@@ -125,7 +125,7 @@ def print_images(described: Iterable[dict[str, Any]], as_json: bool) -> None:
         print("]}")
 
 
-def _posterior(shares: list[float]) -> str:
+def _posterior(shares: Sequence[float | int]) -> str:
     """Write p(n | x) in full, or of many counts those that are likely."""
     if len(shares) <= LISTED:
         return str(shares)
