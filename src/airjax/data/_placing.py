@@ -44,7 +44,7 @@ class Draft:
     """
 
     images: UInt8[np.ndarray, "n ..."]
-    counts: Int32[np.ndarray, "n"]
+    counts: Int32[np.ndarray, " n"]
     boxes: Float32[np.ndarray, "n k 4"]
     labels: Int32[np.ndarray, "n k"]
     segmentation: UInt8[np.ndarray, "n h w"] | None = None
@@ -143,7 +143,7 @@ def tight_boxes(ink: Bool[np.ndarray, "m h w"]) -> Float32[np.ndarray, "m 4"]:
 
 
 def boxes_around(
-    segmentation: UInt8[np.ndarray, "n h w"], counts: Int32[np.ndarray, "n"], slots: int
+    segmentation: UInt8[np.ndarray, "n h w"], counts: Int32[np.ndarray, " n"], slots: int
 ) -> Float32[np.ndarray, "n {slots} 4"]:
     """Find the tight box around the pixels of each object; each must have one. Boxes beyond the count are NaN."""
     boxes = np.full((len(counts), slots, 4), np.nan, np.float32)

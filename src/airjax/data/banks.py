@@ -30,7 +30,7 @@ class DigitBank:
     """
 
     images: UInt8[np.ndarray, "n 28 28"]
-    labels: Int32[np.ndarray, "n"]
+    labels: Int32[np.ndarray, " n"]
 
     def __post_init__(self):
         images, labels = np.asarray(self.images), np.asarray(self.labels)

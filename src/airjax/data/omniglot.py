@@ -58,9 +58,9 @@ class Drawings:
 
     images: UInt8[np.ndarray, "n canvas canvas"]
     alphabets: tuple[str, ...]
-    characters: Int32[np.ndarray, "n"]
-    drawers: Int32[np.ndarray, "n"]
-    strokes: Int32[np.ndarray, "n"] | None
+    characters: Int32[np.ndarray, " n"]
+    drawers: Int32[np.ndarray, " n"]
+    strokes: Int32[np.ndarray, " n"] | None
 
     def __len__(self) -> int:
         """Count the drawings."""

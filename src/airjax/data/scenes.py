@@ -46,11 +46,11 @@ class Scenes:
     """
 
     images: UInt8[np.ndarray, "n h w"] | UInt8[np.ndarray, "n h w 3"]
-    counts: Int32[np.ndarray, "n"] | None = None
+    counts: Int32[np.ndarray, " n"] | None = None
     boxes: Float32[np.ndarray, "n k 4"] | None = None
     labels: Int32[np.ndarray, "n k"] | None = None
     poses: Float32[np.ndarray, "n k 3"] | None = None
-    azimuths: Float32[np.ndarray, "n"] | None = None
+    azimuths: Float32[np.ndarray, " n"] | None = None
     segmentation: UInt8[np.ndarray, "n h w"] | None = None
 
     def __post_init__(self):

@@ -94,7 +94,7 @@ def common_colour(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, " c
     return np.argmax(ndimage.gaussian_filter1d(counts.astype(float), MODE_BLUR, axis=1), axis=1) / 255.0
 
 
-def common_picture(images: Float[np.ndarray, "n *shape"]) -> Float[np.ndarray, "*shape"]:
+def common_picture(images: Float[np.ndarray, " n *shape"]) -> Float[np.ndarray, "*shape"]:
     """Find each pixel's most common value over images; objects may cover it in most of them, if they differ.
 
     It is the median of the values in and around the shortest interval that holds the share `SHORTEST` of all.
