@@ -1,10 +1,12 @@
-"""Files that are complete or absent: the one place that writes them."""
+"""Files that are complete or absent: the one place that writes them; and hashes of their content."""
 
+import hashlib
 import os
 import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,6 +71,24 @@ def append(path: Path, content: bytes) -> None:
     with naming(path), path.open("ab") as file:
         file.write(content)
         _sync(file)
+
+
+def hashed(path: Path) -> str:
+    """Return the SHA-256 of a file; as long as its size and time stay the same, it is read once.
+
+    Raises:
+        OSError: the file can't be read.
+    """
+    stat = path.stat()
+    return hashed_as(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=1_000)
+def hashed_as(path: Path, size: int, changed: int) -> str:
+    """Return the SHA-256 of a file that has this size and time; see `hashed`."""
+    del size, changed
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(file: BinaryIO) -> None:

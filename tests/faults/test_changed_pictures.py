@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from airjax.files import hashed_as
 from airjax.interfaces import infer_files, output_files
 
 pytestmark = pytest.mark.usefixtures("small_batches")
@@ -36,7 +37,7 @@ def test_a_changed_picture_is_refused_and_inferred_anew_if_asked(inference, stop
     first = next(path for path in sorted((copy / "a").glob("*.png")))
     last = next(path for path in sorted((copy / "b").glob("*.png"), reverse=True))
     how(first if one_of == "those done" else last)
-    output_files._hashed.cache_clear()  # as in another process
+    hashed_as.cache_clear()  # as in another process
     if (how, one_of) == (change_secretly, "the others"):
         output_files.to_files(job, outputs, progress=False)  # nothing old is mixed with it
         return

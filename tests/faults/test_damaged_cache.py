@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from airjax.data import folder
+from airjax.files import hashed_as
 
 SHAPE = (1, 8, 8)
 
@@ -52,7 +53,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_noticed_and_mended(cached, caplog, damage):
     read, images, path = cached
-    folder._hashed.cache_clear()
+    hashed_as.cache_clear()
     DAMAGES[damage](path)
     np.testing.assert_array_equal(read(), images)
     assert f"{path}, which holds pictures that were read before, is damaged; they are read again" in caplog.text

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from airjax.interfaces import cli, console
+from airjax.interfaces import console
 
 STALLED = """
 import ctypes, sys, time
@@ -111,7 +111,7 @@ def test_last_words_that_cannot_be_said_are_no_hindrance(monkeypatch, stream):
 
 
 def test_the_server_handles_signals_by_itself():
-    with cli._interruptible(["serve"]) as watchdog:
+    with console.interruptible(["serve"]) as watchdog:
         assert watchdog is None
-    with cli._interruptible(["infer"]) as watchdog:
+    with console.interruptible(["infer"]) as watchdog:
         assert watchdog is not None

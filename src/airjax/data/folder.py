@@ -20,7 +20,7 @@ from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Levels, letterbox, shape_of
 from airjax.data.reading import SEVERAL, SUFFIXES, count, numbered, split
 from airjax.data.tiles import Tiles, are_few, chosen_pictures, random_tiles, scaled
-from airjax.files import atomically, write_atomically
+from airjax.files import atomically, hashed, write_atomically
 
 READER = 3
 """Counts changes of what is read of a file, which make cached arrays stale."""
@@ -182,21 +182,13 @@ def _is_sound(path: Path) -> bool:
     if not path.with_suffix(".json").is_file():
         return False
     try:
-        stat, told = path.stat(), json.loads(path.with_suffix(".json").read_text())
-        if told["sha256"] == _hashed(path, stat.st_size, stat.st_mtime_ns) and isinstance(told["problems"], list):
+        told = json.loads(path.with_suffix(".json").read_text())
+        if told["sha256"] == hashed(path) and isinstance(told["problems"], list):
             return True
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     _logger.warning("%s, which holds pictures that were read before, is damaged; they are read again", path)
     return False
-
-
-@lru_cache(maxsize=100)
-def _hashed(path: Path, size: int, changed: int) -> str:
-    """Hash a file as it was at some time, once: a command reads it several times."""
-    del size, changed
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:

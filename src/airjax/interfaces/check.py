@@ -20,6 +20,7 @@ from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.inference.boxes import window_box
 from airjax.inference.metrics import box_iou
+from airjax.inference.tiled import NEAR
 from airjax.inference.unexplained import unexplained
 from airjax.learning.pasting import paste
 from airjax.learning.pieces import sides_of
@@ -33,9 +34,8 @@ FEW = 20
 """Number of pictures below which no verdict is given."""
 SHOWN, COLUMNS = 24, 8
 """Number of pictures in the figure, and of those in a row."""
-NEAR, BORDER = 0.5, 2
-"""Distance of two objects' centres, in sides of the larger one, up to which they are the same; and distance from the
-border, in pixels, within which an object may be cut by it, so that it may be found or not."""
+BORDER = 2
+"""Distance from the border, in pixels, within which an object may be cut by it, so that it may be found or not."""
 SAME_PLACE = 0.6
 """Two objects are in one place if more than this share of the smaller box lies in the other."""
 LEAST = {"known": 0.6, "steady": 0.9, "agreeing": 0.95}

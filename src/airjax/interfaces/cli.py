@@ -2,19 +2,15 @@
 
 import dataclasses
 import logging
-import math
 import os
-import re
 import sys
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import cyclopts
-from cyclopts import App, CoercionError, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
-from airjax.config import ChannelsKind, Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
+from airjax.config import Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
 from airjax.files import naming
 from airjax.interfaces.console import (
     BROKEN_PIPE,
@@ -22,10 +18,10 @@ from airjax.interfaces.console import (
     USER_ERROR,
     check_free,
     check_outside,
-    end_now,
     end_stalled,
     exit_code,
     interrupted,
+    interruptible,
     keep_compiled,
     keep_kinds_of_numbers,
     key,
@@ -36,26 +32,13 @@ from airjax.interfaces.console import (
     print_scores,
     report,
 )
+from airjax.interfaces.spelling import exact, present_spellings
 from airjax.interfaces.stand_ins import stand_ins
-from airjax.runs.former import SETTINGS
-
-_WHOLE = r"[+-]?[0-9_]+"
-_SPELLINGS = {int: _WHOLE, tuple[int, ...]: _WHOLE, ChannelsKind: _WHOLE, int | None: rf"{_WHOLE}|(?i:none)"}
-_SPELLINGS[tuple[int, ...] | None] = _WHOLE
-
-
-def _exact(kind: Any, tokens: Any) -> Any:
-    """Convert as cyclopts does, but refuse to round: 1.5 is not a number of steps."""
-    for token in tokens:
-        if kind in _SPELLINGS and not re.fullmatch(_SPELLINGS[kind], token.value):
-            raise CoercionError(token=token, target_type=int)
-    return cyclopts.convert(kind, tokens)
-
 
 app = App(
     name="airjax",
     help="Attend, Infer, Repeat: count, locate and redraw the objects in a scene, without labels.",
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), converter=_exact),
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), converter=exact),
 )
 _logger = logging.getLogger("airjax")
 
@@ -205,19 +188,17 @@ def infer(
     pictures = infer_files.gather(images, every)
     outputs = output_files.Outputs(coco, parquet, overlay, labels, table, rois)
     trained = from_pretrained(run)
-    channels = pick_channels or trained.pick_channels
-    options = {
-        "invert": (polarity or trained.polarity) == "dark",
-        "samples": samples,
-        "key": key(seed),
-        "levels": levels or trained.levels or infer_files.choose_levels(pictures, channels),
-        "channels": channels,
-    }
     doubt_tile(tile, trained.tile)
-    if (side := trained.tile if tile is None else tile) is None:
-        inference = infer_files.Inference(trained.model, pictures, **options)
-    else:
-        inference = infer_tiles.TiledInference(trained.model, pictures, **options, tile=side)
+    inference = infer_tiles.job(
+        trained,
+        pictures,
+        polarity=polarity,
+        samples=samples,
+        key=key(seed),
+        levels=levels,
+        channels=pick_channels,
+        tile=tile,
+    )
     if not outputs.paths:
         print_images(infer_files.readable(inference), json)
     elif json:
@@ -395,24 +376,6 @@ def _data_config(name: str, given: DataConfig | None) -> DataConfig:
     return dataclasses.replace(given or DataConfig(), name=name).resolved()
 
 
-def _present_spellings(arguments: list[str]) -> list[str]:
-    """Replace former names of flags by the present ones, with a note."""
-    present = {f"--{old}".replace("_", "-"): f"--{new}".replace("_", "-") for old, new in SETTINGS.items()}
-    words = [word.split("=", 1) for word in arguments]
-    for old in {word[0] for word in words} & present.keys():
-        _logger.warning("%s is called %s now", old, present[old])
-    return ["=".join([present.get(word[0], word[0]), *word[1:]]) for word in words]
-
-
-def _interruptible(tokens: list[str]) -> AbstractContextManager[object]:
-    """Let Ctrl-C end a command even in a computation that doesn't return; `serve` handles it by itself."""
-    from airjax.runs.watchdog import Watchdog
-
-    if tokens[:1] == ["serve"]:
-        return nullcontext()
-    return Watchdog(lambda _: end_now(interrupted(tokens), INTERRUPTED), least=math.inf)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     prepare_streams()
@@ -421,11 +384,11 @@ def main(arguments: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")  # about files, which we warn about ourselves
     tokens: list[str] = []
     try:
-        tokens = _present_spellings(sys.argv[1:] if arguments is None else arguments)
+        tokens = present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
         keep_kinds_of_numbers()
         app.config = stand_ins(app, tokens)
-        with naming(Path("stdout")), _interruptible(tokens):  # all other files are named where they are written
+        with naming(Path("stdout")), interruptible(tokens):  # all other files are named where they are written
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
             sys.stdout.flush()
     except CycloptsError as error:

@@ -4,10 +4,12 @@ import dataclasses
 import io
 import json
 import logging
+import math
 import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +207,15 @@ def interrupted(tokens: Sequence[str]) -> str:
         "infer": "; where it writes files, the same command goes on after the pictures that are done",
     }
     return f"airjax: interrupted{going_on.get(tokens[0] if tokens else '', '')}"
+
+
+def interruptible(tokens: Sequence[str]) -> AbstractContextManager[object]:
+    """Let Ctrl-C end a command even in a computation that doesn't return; `serve` handles it by itself."""
+    from airjax.runs.watchdog import Watchdog
+
+    if list(tokens[:1]) == ["serve"]:
+        return nullcontext()
+    return Watchdog(lambda _: end_now(interrupted(tokens), INTERRUPTED), least=math.inf)
 
 
 def exit_code(error: Exception) -> int | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -104,8 +104,10 @@ class Inference:
         key: random key; each batch derives its own from its index.
         levels: how values of the pictures become black, white and grey; see `airjax.data.images.plain`.
         channels: channels of the pictures to pick; see `airjax.data.images.pick`.
+        kind: what is inferred: pictures, or tiles of them.
     """
 
+    kind: ClassVar[str] = "pictures"
     model: Family
     pictures: Pictures
     invert: bool
@@ -123,9 +125,15 @@ class Inference:
         return AHEAD
 
     @property
-    def kind(self) -> str:
-        """What is inferred: pictures."""
-        return "pictures"
+    def settings(self) -> dict[str, Any]:
+        """Options in plain numbers and lists, by the names of their flags."""
+        return {
+            "polarity": self.invert,
+            "samples": self.samples,
+            "seed": np.asarray(self.key).tolist(),
+            "levels": self.levels,
+            "channels": self.channels,
+        }
 
     def batches(
         self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None, *, whole: bool = True
@@ -148,7 +156,7 @@ class Inference:
         """
         names = self.pictures.names[first * AHEAD :]
         read, again = self._read(names, self._fit), self._read(names if watch and whole else [])
-        doubts = doubts or Doubts(self.model)
+        doubts = doubts or Doubts(self.model, self.kind)
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))
             if index == first:

@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+from jaxtyping import PRNGKeyArray
 from PIL import Image
 
+from airjax.config import PolarityKind
 from airjax.data.ahead import read_pictures
-from airjax.data.images import Letterboxed, is_on_light
+from airjax.data.images import Letterboxed, Levels, is_on_light
 from airjax.data.tiles import scaled
 from airjax.inference.tiled import Tiled, find_in_tiles
 from airjax.interfaces import regions
 from airjax.interfaces.doubts import Doubts, doubt_polarity
-from airjax.interfaces.infer_files import Inference, Watch, in_own_pixels
+from airjax.interfaces.infer_files import Inference, Pictures, Watch, choose_levels, in_own_pixels
 from airjax.models.base import rounded
+from airjax.runs.pretrained import Trained
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class TiledInference(Inference):
         tile: width of the tiles, in pixels of the pictures.
     """
 
+    kind: ClassVar[str] = "tiles"
     tile: int = 0
 
     def __post_init__(self):
@@ -39,9 +43,9 @@ class TiledInference(Inference):
         return 1
 
     @property
-    def kind(self) -> str:
-        """What is inferred: tiles."""
-        return "tiles"
+    def settings(self) -> dict[str, Any]:
+        """Options in plain numbers and lists, by the names of their flags."""
+        return super().settings | {"tile": self.tile}
 
     def batches(
         self, first: int = 0, watch: Watch | None = None, doubts: Doubts | None = None, *, whole: bool = True
@@ -77,3 +81,43 @@ def described(found: Tiled, fitted: Letterboxed) -> dict[str, Any]:
     """Describe what was found in a scaled picture, in the picture's own pixels, as for one without tiles."""
     told = {"count": len(found.objects), "count_posterior": rounded(found.posterior)}
     return in_own_pixels(told | {"objects": [one.described for one in found.objects]}, fitted)
+
+
+def job(
+    trained: Trained,
+    pictures: Pictures,
+    *,
+    samples: int,
+    key: PRNGKeyArray,
+    polarity: PolarityKind | None = None,
+    levels: Levels | None = None,
+    channels: tuple[int, ...] | None = None,
+    tile: int | None = None,
+) -> Inference:
+    """Make a job of inference, in tiles if the model has learned from tiles or they are asked for.
+
+    Args:
+        trained: the model, and how it has read pictures, which holds for options that are None.
+        pictures: the pictures.
+        samples: trajectories for p(n | x).
+        key: random key.
+        polarity: whether objects are lighter or darker than the background.
+        levels: how values become black, white and grey; if the model has none, they are chosen by the pictures' bits.
+        channels: channels to pick.
+        tile: width of tiles, in pixels of the pictures.
+
+    Raises:
+        ValueError: see `Inference` and `TiledInference`.
+    """
+    channels = channels or trained.pick_channels
+    options = {
+        "invert": (polarity or trained.polarity) == "dark",
+        "samples": samples,
+        "key": key,
+        "levels": levels or trained.levels or choose_levels(pictures, channels),
+        "channels": channels,
+    }
+    side = trained.tile if tile is None else tile
+    if side is None:
+        return Inference(trained.model, pictures, **options)
+    return TiledInference(trained.model, pictures, **options, tile=side)

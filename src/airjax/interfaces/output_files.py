@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from airjax.files import remove_remains
+from airjax.files import hashed, remove_remains
 from airjax.inference.segmentation import coco_installed
 from airjax.interfaces import formats, infer_files, regions
 from airjax.interfaces.doubts import Doubts
@@ -133,12 +132,7 @@ def _describe_inference(inference: infer_files.Inference) -> dict[str, Any]:
         "model": hashlib.sha256(weights).hexdigest(),
         "pictures": _hash([str(pictures.root.resolve()), pictures.names]),
         "sizes or times of pictures": _hash(stats),
-        "polarity": inference.invert,
-        "samples": inference.samples,
-        "seed": np.asarray(inference.key).tolist(),
-        "levels": inference.levels,
-        "channels": inference.channels,
-        "tile": getattr(inference, "tile", None),
+        **inference.settings,
     }
 
 
@@ -159,15 +153,6 @@ def _read(pictures: infer_files.Pictures, index: int, together: int) -> str:
 
 def _content(path: Path) -> str | None:
     try:
-        stat = path.stat()
-        return _hashed(path, stat.st_size, stat.st_mtime_ns)
+        return hashed(path)
     except OSError:
         return None
-
-
-@lru_cache(maxsize=1_000)
-def _hashed(path: Path, size: int, changed: int) -> str:
-    """Hash a file, once for all pictures that it holds."""
-    del size, changed
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

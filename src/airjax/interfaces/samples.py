@@ -130,13 +130,13 @@ def tiles(folder: Folder, tile: int, number: int) -> Sample:
         ValueError: no picture can be read.
     """
     shape, names = (3, min(SIDE, tile), min(SIDE, tile)), _some(folder)
-    each, tiles = -(-number // len(names)), []
+    each, cut = -(-number // len(names)), []
     for place, one in enumerate(folder.read(names)):
         if one.picture:
-            tiles += random_tiles(scaled(one.picture, shape, tile).pixels, shape, each, (place,))
-    if not tiles:
+            cut += random_tiles(scaled(one.picture, shape, tile).pixels, shape, each, (place,))
+    if not cut:
         raise ValueError(f"{folder.root} holds no picture that can be read")
-    return Sample(_floats(np.stack(tiles)), (tile, tile), folder.levels, folder.total, (), tile)
+    return Sample(_floats(np.stack(cut)), (tile, tile), folder.levels, folder.total, (), tile)
 
 
 def _some(folder: Folder) -> list[str]:
