@@ -150,6 +150,7 @@ def test_every_setting_is_a_flag(capsys):
     assert [flag for flag in FLAGS if f"--{flag} " not in said.out] == []
 
 
+@pytest.mark.slow
 def test_the_installed_command_reports_a_mistake_in_one_line():
     said = commands.spawn("train", "multi-mnits", "--out=nowhere")
     assert refused(said, "multi-mnist, multi-digits, sprites", "'multi-mnits'")

@@ -19,6 +19,8 @@ from airjax.runs.log import read_metrics
 from airjax.runs.record import read_record
 from airjax.sklearn import AIR
 
+pytestmark = pytest.mark.slow
+
 QUICK = (
     *("--scenes", "16", "--held-out-scenes", "8", "--canvas", "12", "--steps", "2", "--batch", "4", "--chunk", "1"),
     *("--embed-channels", "2", "--embed-hidden", "8", "--head-hidden", "8", "--quiet"),
@@ -38,7 +40,6 @@ def test_a_data_set_in_3d_brings_its_settings_and_flags_win(run):
     assert (config.data.canvas, config.train.batch) == (12, 4)
 
 
-@pytest.mark.slow
 def test_scores_tell_identities_and_poses(capsys, run):
     scores = json.loads(call(capsys, "evaluate", run, "--samples", 2, "--json").out)
     for name in ("count_accuracy_mode", "matched", "elbo"):
@@ -47,7 +48,6 @@ def test_scores_tell_identities_and_poses(capsys, run):
         assert name in scores
 
 
-@pytest.mark.slow
 def test_a_run_is_scored_on_the_same_scenes_drawn_by_another_renderer(capsys, run, tmp_path):
     by_mujoco(ONE_SOLID, (12, 12))
     command = ("evaluate", run, "--samples", 2, "--json")
@@ -66,7 +66,6 @@ def test_poses_are_scored_during_training(run):
     assert all(0.0 <= line["held_out_matched"] <= 1.0 for line in logged)
 
 
-@pytest.mark.slow
 def test_an_image_is_told_by_identity_and_pose(capsys, run, tmp_path):
     image = tables(ONE_SOLID, 1, seed=0, counts=(1,), canvas=12).images[0]
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -83,7 +82,6 @@ def test_people_are_told_identity_pose_and_camera(capsys):
     assert "cup at [0.1, -0.2], turned by 71.3 degrees, box [1, 2, 3, 4], presence 0.9000" in said
 
 
-@pytest.mark.slow
 def test_samples_figures_and_exports(capsys, run, tmp_path):
     call(capsys, "sample", run, "--out", tmp_path / "samples.png", "--n", 4)
     assert str(run / "pictures" / "turntable.gif") in call(capsys, "figures", run).out

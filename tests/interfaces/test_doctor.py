@@ -89,6 +89,7 @@ def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path, capsys):
     assert "objects: lighter and darker than the background" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_picture_behind_all_scenes_is_found(tmp_path, digits):
     still = np.random.default_rng(0).integers(0, 90, (50, 50)).astype(np.uint8)
     found = doctor.propose(write(tmp_path / "a", np.maximum(digits.images, still)))

@@ -22,6 +22,8 @@ from airjax.interfaces.sklearn import AIR
 from airjax.runs.pretrained import from_pretrained, save_pretrained
 from airjax.runs.record import load_model, read_record
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory, tiny_images):

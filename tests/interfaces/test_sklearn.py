@@ -314,6 +314,7 @@ class Watchful(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+@pytest.mark.slow
 def test_a_pickle_keeps_everything_and_nothing_of_jax(counter, scenes):
     reader = Watchful(io.BytesIO(pickle.dumps(counter)))
     assert_same(all_of(reader.load(), scenes.images), all_of(counter, scenes.images))

@@ -105,11 +105,13 @@ def untouched_prior(train_tiny, tiny_config):
     return state, after_one, len(traces)
 
 
+@pytest.mark.slow
 def test_a_step_is_traced_once_however_often_it_runs(untouched_prior):
     _, after_one, after_four = untouched_prior
     assert after_four == after_one > 0
 
 
+@pytest.mark.slow
 def test_a_count_prior_that_is_not_learned_stays(untouched_prior):
     np.testing.assert_array_equal(untouched_prior[0].model.count_log_prior, count.uniform(3))
 
@@ -160,6 +162,7 @@ def test_at_first_pasted_scenes_alone_are_learned_from(train_pasted, pasted_data
     assert not same(all_of_them)
 
 
+@pytest.mark.slow
 def test_pasted_scenes_teach_where_objects_are_and_how_many(train_pasted, pasted_data):
     log_q = lambda model: np.mean(
         [
@@ -346,6 +349,7 @@ def test_vimco_needs_two_samples():
         TrainConfig(objective="vimco", samples=1)
 
 
+@pytest.mark.slow
 def test_every_estimator_is_traced_once(estimated):
     after_one, after_all = estimated[2]
     assert after_all == after_one > 0

@@ -183,6 +183,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.slow
 def test_a_training_that_stands_still_is_ended_with_a_sentence_and_goes_on(capsys, caplog, tmp_path):
     command = train_command(tmp_path / "run", steps=8, chunk=4)
     ended = spawn(*command, program=(commands.PYTHON, "-c", STUCK % 5.0))
@@ -193,6 +194,7 @@ def test_a_training_that_stands_still_is_ended_with_a_sentence_and_goes_on(capsy
     assert "going on from step 4 of 8" in caplog.text
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_training_that_stands_still(tmp_path):
     command = train_command(tmp_path / "run", steps=8, chunk=4)
     with subprocess.Popen([commands.PYTHON, "-c", STUCK % 1e6, *command], stderr=subprocess.PIPE, text=True) as process:

@@ -42,6 +42,7 @@ def same(one, two, tolerance=0.0):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_the_runs(run, saved):
     trained = from_pretrained(saved)
     same(trained.model, airjax.load_model(run))

@@ -159,6 +159,7 @@ def test_hypotheses_are_taught_by_what_they_explain(network_alone, image, enumer
     assert float(jnp.max(gradient)) > 0.1 * TEACHING
 
 
+@pytest.mark.slow
 def test_poses_of_kinds_that_are_not_chosen_are_learned_too(network_alone, image):
     places = teaching(network_alone, image).recogniser.head.bias[:6].reshape(3, 2)
     np.testing.assert_array_equal(places[0], 0.0)  # of the chosen kind, which the bound teaches
