@@ -1,12 +1,14 @@
 """Folders of pictures that are not made for AIR: crops of photographs and micrographs, frames of games, drawn scenes.
 
 Each has `pictures/` and `truth.json`: for each picture its `count`, its `boxes` (x0, y0, x1, y1, in pixels), and
-`parts`, the boxes of things of which the border hides more than half. Both answers are right for those.
+`parts`, the boxes of things of which the border, or another thing in a game, hides about half or more. Both answers
+are right for those.
 """
 
 import json
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,11 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 from airjax.files import write_atomically
+
+FIRST = 200
+"""Number of frames of a game of which the median is what never changes."""
+NEAR = 2
+"""Distance, in pixels, within which what changes belongs together."""
 
 
 class Picture(NamedTuple):
@@ -110,30 +117,47 @@ LABELLED = {"nuclei": nuclei, "coins": coins}
 """Labelled pictures by name."""
 
 
-def game(name: str) -> Make:
-    """Play an Atari game at random; OCAtari reads boxes, but for score and lives, from the game's memory."""
+def game(name: str, mode: str = "ram") -> Make:
+    """Play an Atari game at random; OCAtari reads boxes, but for score and lives, from its memory or from the colours.
+
+    What else is drawn and changes, such as score and lives, may be counted or not, and so may a thing of which half
+    lies on another one's place: memory does not tell which of them is drawn.
+    """
 
     def make(rng: np.random.Generator) -> Iterator[Picture]:
-        import ale_py
-        import gymnasium
-        from ocatari.core import OCAtari
-
-        gymnasium.register_envs(ale_py)
-        env, step, action = OCAtari(f"ALE/{name}-v5", mode="ram", hud=False, render_mode=None), 0, 0
-        env.reset(seed=int(rng.integers(2**31)))
-        while True:
-            # The same episode follows every seed unless actions differ, and colours are others just after a reset.
-            action = int(rng.integers(env.action_space.n)) if step % 4 == 0 else action
-            *_, ended, cut, _ = env.step(action)
-            step += 1
-            if step > 60 and step % 9 == 0:
-                frame = np.asarray(env._ale.getScreenRGB())
-                yield Picture(frame, list(_drawn(env.objects, frame)), [])
-            if ended or cut:
-                env.reset(seed=int(rng.integers(2**31)))
-                step = 0
+        frames = _play(name, mode, rng)
+        first = list(islice(frames, FIRST))
+        still = np.median([frame for frame, _ in first], axis=0)
+        for frame, boxes in chain(first, frames):
+            parts = _unlisted(np.any(frame != still, axis=-1), boxes)
+            alone: list[list[float]] = []
+            for box in boxes:
+                (parts if any(_share(box, other) >= 0.5 for other in alone) else alone).append(box)
+            yield Picture(frame, alone, parts)
 
     return make
+
+
+def _play(name: str, mode: str, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, list[list[float]]]]:
+    """Yield frames and the boxes of the things in them."""
+    import ale_py
+    import gymnasium
+    from ocatari.core import OCAtari
+
+    gymnasium.register_envs(ale_py)
+    env, step, action = OCAtari(f"ALE/{name}-v5", mode=mode, hud=False, render_mode=None), 0, 0
+    env.reset(seed=int(rng.integers(2**31)))
+    while True:
+        # The same episode follows every seed unless actions differ, and colours are others just after a reset.
+        action = int(rng.integers(env.action_space.n)) if step % 4 == 0 else action
+        *_, ended, cut, _ = env.step(action)
+        step += 1
+        if step > 60 and step % 9 == 0:
+            frame = np.asarray(env._ale.getScreenRGB())
+            yield frame, list(_drawn(env.objects, frame))
+        if ended or cut:
+            env.reset(seed=int(rng.integers(2**31)))
+            step = 0
 
 
 def _drawn(objects: Any, frame: np.ndarray) -> Iterator[list[float]]:
@@ -142,10 +166,31 @@ def _drawn(objects: Any, frame: np.ndarray) -> Iterator[list[float]]:
     for one in objects:
         if not one or one.category == "NoObject":
             continue
-        x0, y0 = max(one.xywh[0], 0), max(one.xywh[1], 0)
-        x1, y1 = min(one.xywh[0] + one.xywh[2], width), min(one.xywh[1] + one.xywh[3], height)
+        x, y, across, down = map(int, one.xywh)
+        x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
         if x1 > x0 and y1 > y0 and np.ptp(frame[y0:y1, x0:x1], axis=(0, 1)).max() > 0:
             yield [float(edge) for edge in (x0, y0, x1, y1)]
+
+
+def _share(box: list[float], other: list[float]) -> float:
+    """Return the share of a box that lies within another one."""
+    (x0, y0, x1, y1), (a0, b0, a1, b1) = box, other
+    return max(min(x1, a1) - max(x0, a0), 0) * max(min(y1, b1) - max(y0, b0), 0) / ((x1 - x0) * (y1 - y0))
+
+
+def _unlisted(changed: np.ndarray, boxes: list[list[float]]) -> list[list[float]]:
+    """Find the pieces of what changed that touch none of the boxes; pieces near each other, as digits are, are one."""
+    labels, _ = ndimage.label(ndimage.binary_dilation(changed, iterations=NEAR))
+    labels *= changed
+    listed = {0}
+    for x0, y0, x1, y1 in boxes:
+        listed.update(np.unique(labels[int(y0) : int(y1), int(x0) : int(x1)]))
+    pieces = enumerate(ndimage.find_objects(labels), 1)
+    return [
+        [float(edge) for edge in (place[1].start, place[0].start, place[1].stop, place[0].stop)]
+        for i, place in pieces
+        if place and i not in listed
+    ]
 
 
 def beans() -> Make:
@@ -223,6 +268,7 @@ FOLDERS: dict[str, tuple[Callable[[], Make], int]] = {
     "coins": (lambda: crops(*coins(), 128), 1_200),
     "asterix": (lambda: game("Asterix"), 1_200),
     "freeway": (lambda: game("Freeway"), 1_200),
+    "space_invaders": (lambda: game("SpaceInvaders", "vision"), 1_200),
     "beans": (beans, 1_500),
     "bolts": (bolts, 1_500),
 }

@@ -109,7 +109,15 @@ def test_pixels_below_the_models_share_are_left_out_unless_asked(model, found):
     change = patch(1, 1, 1.0) + patch(6, 6, model.edge - 0.05)
     results = drawn(found, change)
     assert (label_images(model, results) > 0).sum() == 16
-    assert (label_images(model, results, edge=0.0) > 0).sum() == 32
+    assert (label_images(model, results, everywhere=True) > 0).sum() == 32
+
+
+def test_everywhere_the_faintest_change_counts_where_no_object_shows(tiny_model, found):
+    faint, shown = patch(1, 1, boxes.FAINT / 2), patch(5, 5, -0.3)
+    for model in (tiny_model(), tiny_model(over=True)):
+        [labels] = label_images(model, drawn(found, faint, shown), everywhere=True)
+        assert (labels[1, 1], labels[5, 5]) == (1, 2)
+        assert (labels > 0).sum() == 32
 
 
 def test_images_are_segmented_in_batches_alike(model, found, monkeypatch):

@@ -58,6 +58,15 @@ def test_few_objects_and_small_pictures_stay_whole(field, number, size):
     assert found.settings["tile"] is None
 
 
+def test_small_sprites_are_measured_in_the_pictures_own_pixels(tmp_path):
+    frame = np.zeros((200, 240), np.uint8)
+    for y in range(20, 170, 20):
+        for x in range(20, 220, 20):
+            frame[y : y + 8, x : x + 6] = 200
+    Image.fromarray(frame).save(tmp_path / "frame.png")
+    assert samples.object_side(samples.open_folder(tmp_path, None, 1)) == pytest.approx(8, abs=1)
+
+
 def test_settings_suit_the_tile_that_is_asked_for(field):
     found = doctor.propose(field(70), tile=60)
     assert found.settings["tile"] == 60

@@ -146,15 +146,15 @@ def _box_scores(true: np.ndarray, found: np.ndarray, presence: np.ndarray) -> di
 def mask_scores(model: Family, found: infer.Found, scenes: Scenes) -> dict[str, float | None]:
     """Compare the masks of the objects found, as far as they are seen, with the true ones.
 
-    The adjusted Rand index asks only which object a pixel belongs to, not how far objects reach. So its masks are not
-    cut off at the model's `edge`.
+    The adjusted Rand index asks only which object a pixel belongs to, not how far objects reach. So for it, each pixel
+    belongs to the object that changes it most, however little.
     """
     true = scenes.segmentation
     if true is None:
         return dict.fromkeys(("ari_fg", "mask_mean_iou", "panoptic_quality", "mask_ap"))
     labels, scores = label_images(model, found), np.where(found.present, found.presence, np.nan)
     return {
-        "ari_fg": segmentation.ari_foreground(true, label_images(model, found, edge=0.0)),
+        "ari_fg": segmentation.ari_foreground(true, label_images(model, found, everywhere=True)),
         "mask_mean_iou": segmentation.mean_mask_iou(true, labels),
         "panoptic_quality": segmentation.panoptic_quality(true, labels),
         "mask_ap": segmentation.mask_precision(true, labels, scores) if _can_score("mask_ap") else None,

@@ -25,10 +25,10 @@ def whole_masks(model: Family, found: Found) -> Bool[np.ndarray, "n N h w"]:
 
     The box of a mask is the object's box. Masks of steps beyond the count, and of objects that draw nothing, are empty.
     """
-    return _in_batches(model, found, model.edge)[0]
+    return _in_batches(model, found, everywhere=False)[0]
 
 
-def label_images(model: Family, found: Found, *, edge: float | None = None) -> UInt16[np.ndarray, "n h w"]:
+def label_images(model: Family, found: Found, *, everywhere: bool = False) -> UInt16[np.ndarray, "n h w"]:
     """Number the pixels that each object is seen in: 1, ..., count in the order of inference, 0 for the background.
 
     Where whole masks overlap, the pixel belongs to the last of the objects if objects cover what is behind them
@@ -39,14 +39,16 @@ def label_images(model: Family, found: Found, *, edge: float | None = None) -> U
     Args:
         model: the model.
         found: what it found.
-        edge: share of an object's largest change from which on pixels belong to it; None: the model's, as for boxes.
+        everywhere: whether objects are not cut off at the model's `edge`, as boxes are, and each pixel belongs to an
+            object, however little that changes it; only those that none changes remain background.
     """
-    return _in_batches(model, found, model.edge if edge is None else edge)[1]
+    return _in_batches(model, found, everywhere=everywhere)[1]
 
 
-def _in_batches(model: Family, found: Found, edge: float) -> tuple[np.ndarray, np.ndarray]:
+def _in_batches(model: Family, found: Found, *, everywhere: bool) -> tuple[np.ndarray, np.ndarray]:
     parts = [slice(start, start + BATCH) for start in range(0, len(found.count), BATCH)]
-    segment = lambda part: _segment(found.canvases[part], found.count[part], edge, model.covers)
+    edge = 0.0 if everywhere else model.edge
+    segment = lambda part: _segment(found.canvases[part], found.count[part], edge, model.covers, everywhere)
     whole, labels = zip(*(jax.tree.map(np.asarray, segment(part)) for part in parts))
     return np.concatenate(whole), np.concatenate(labels)
 
@@ -57,15 +59,23 @@ def _segment(
     count: Int32[Array | np.ndarray, " n"],
     edge: float,
     covers: bool,
+    everywhere: bool,
 ) -> tuple[Bool[Array, "n N h w"], UInt16[Array, "n h w"]]:
     """Return whole masks and label images."""
-    return jax.vmap(partial(_segment_one, edge=edge, covers=covers))(canvases, count)
+    return jax.vmap(partial(_segment_one, edge=edge, covers=covers, everywhere=everywhere))(canvases, count)
 
 
-def _segment_one(canvases, count, *, edge, covers):
+def _segment_one(canvases, count, *, edge, covers, everywhere):
     change = jnp.diff(canvases, axis=0)
+    strength = jnp.max(jnp.abs(change), axis=1)
     steps = jnp.arange(len(change))
-    masks = jax.vmap(partial(shown, edge=edge))(change) & (steps < count)[:, None, None]
-    rank = steps[:, None, None] if covers else jnp.max(jnp.abs(change), axis=1)
-    winner = 1 + jnp.argmax(jnp.where(masks, rank, -1), axis=0)
-    return masks, jnp.where(jnp.any(masks, axis=0), winner, 0).astype(jnp.uint16)
+    present = (steps < count)[:, None, None]
+    masks = jax.vmap(partial(shown, edge=edge))(change) & present
+    winner = _number(steps[:, None, None] if covers else strength, masks)
+    rest = _number(strength, present & (strength > 0)) if everywhere else 0
+    return masks, jnp.where(winner > 0, winner, rest).astype(jnp.uint16)
+
+
+def _number(rank, among):
+    """Number the object of the highest rank at each pixel, from 1; 0 where there is none to choose from."""
+    return jnp.where(jnp.any(among, axis=0), 1 + jnp.argmax(jnp.where(among, rank, -1), axis=0), 0)

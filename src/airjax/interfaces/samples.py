@@ -21,8 +21,9 @@ SIDE = 160
 """Largest side to which they are scaled for this, in pixels."""
 TILED, SEEN = 24, 96
 """Number of pictures that tiles are cut from to be examined, and number of parts by which a scale is judged."""
-SHARP = 10
-"""Side of objects, in pixels of an image, from which on they can be measured."""
+SHARP, SHARPEST = 10, 7
+"""Side of objects, in pixels of an image, from which on they can be measured; and in the pictures' own pixels, where
+they can't be seen any larger."""
 AGREEING = 1.4
 """Ratio of sizes up to which they count as about the same."""
 
@@ -112,7 +113,8 @@ def _agreed_side(parts: dict[float, Float32[np.ndarray, "n h w 3"]], measure: Ca
     sides = {factor: measure(images) for factor, images in parts.items()}
     for factor, side in sides.items():
         finer = sides.get(2 * factor, 2 * side)
-        if SHARP <= side <= SIDE / 3 and 1 / AGREEING < finer / (2 * side) < AGREEING:
+        least = SHARP if 2 * factor in sides else SHARPEST
+        if least <= side <= SIDE / 3 and 1 / AGREEING < finer / (2 * side) < AGREEING:
             return side / factor
     return 0.0
 
