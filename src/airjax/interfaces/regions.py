@@ -65,13 +65,14 @@ def add_measurements(
     0.5). Intensities are those of the picture, 0 to 255, in grey for 1 channel. An object without a pixel has the area
     0 and no more.
     """
-    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(*labels.shape, channels)
-    size, rows = len(one["objects"]) + 1, max(1, _AT_ONCE // labels.shape[1])
+    height, width = labels.shape
+    size, rows = len(one["objects"]) + 1, max(1, _AT_ONCE // width)
     areas, sums = np.zeros(size, int), np.zeros((size, 2 + channels))
-    for top in range(0, len(labels), rows):
+    for top in range(0, height, rows):
+        part = picture.crop((0, top, width, min(top + rows, height))).convert("L" if channels == 1 else "RGB")
         y, x = np.nonzero(labels[top : top + rows])
         numbers = labels[top + y, x]
-        values = [x + 0.5, top + y + 0.5, *pixels[top + y, x].T]
+        values = [x + 0.5, top + y + 0.5, *np.asarray(part).reshape(-1, width, channels)[y, x].T]
         areas += np.bincount(numbers, minlength=size)
         sums += np.stack([np.bincount(numbers, value, minlength=size) for value in values], axis=1)
     for area, total, found in zip(areas[1:], sums[1:], one["objects"]):
