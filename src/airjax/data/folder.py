@@ -32,7 +32,8 @@ def list_pictures(root: Path, every: int = 1) -> list[str]:
     """List the pictures below `root` as sorted paths with forward slashes.
 
     Hidden files and folders are skipped. Links to files are followed, since version control of data creates them;
-    links to folders and broken links are skipped. Files that may hold several pictures are opened to count them.
+    links to folders and broken links are skipped. Folders that may not be read are left out with a warning. Files that
+    may hold several pictures are opened to count them.
 
     Args:
         root: the folder.
@@ -45,7 +46,7 @@ def list_pictures(root: Path, every: int = 1) -> list[str]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root} does not exist or is not a folder")
     names, lost = [], 0
-    for folder, below, files in os.walk(root):
+    for folder, below, files in os.walk(root, onerror=lambda error: _logger.warning("left out a folder: %s", error)):
         below[:] = [name for name in below if not name.startswith(".")]
         for file in files:
             path = Path(folder) / file
