@@ -12,6 +12,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from airjax.config import Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
 from airjax.files import naming
+from airjax.interfaces import several
 from airjax.interfaces.console import (
     BROKEN_PIPE,
     INTERRUPTED,
@@ -39,12 +40,16 @@ app = App(
     name="airjax",
     help="Attend, Infer, Repeat: count, locate and redraw the objects in a scene, without labels.",
     default_parameter=Parameter(consume_multiple=True, negative_iterable=(), converter=exact),
+    suppress_keyboard_interrupt=False,  # by default, Ctrl-C would end the process without a word
 )
 _logger = logging.getLogger("airjax")
 
 
 def _flags(title: str) -> Parameter:
     return Parameter(name="*", group=Group(title))
+
+
+_SEVERAL = Parameter(group=Group("Several processes"))
 
 
 @app.command
@@ -54,6 +59,10 @@ def train(
     out: Path,
     config: str | None = None,
     quiet: bool = False,
+    coordinator: Annotated[str | None, _SEVERAL] = None,
+    processes: Annotated[int | None, _SEVERAL] = None,
+    process_id: Annotated[int | None, _SEVERAL] = None,
+    join_timeout: Annotated[int, _SEVERAL] = 300,
     scenes: Annotated[DataConfig | None, _flags("Data")] = None,
     model: Annotated[ModelConfig | None, _flags("Model")] = None,
     training: Annotated[TrainConfig | None, _flags("Training")] = None,
@@ -69,6 +78,11 @@ def train(
         config: fast, accurate, paper (sizes), difference, or a TOML file of settings named like the flags below; flags
             override it.
         quiet: Show no progress bar.
+        coordinator: HOST:PORT of process 0, where several processes train together. Under SLURM, Open MPI and in Jobs
+            of Kubernetes, this and the next two are found.
+        processes: Number of processes; 1 trains alone.
+        process_id: Number of this process, from 0 on; process 0 alone writes.
+        join_timeout: Longest time to wait for the other processes at the start, in seconds.
     """
     from airjax.data import load_scenes
     from airjax.data.batches import channels_first
@@ -77,12 +91,13 @@ def train(
     from airjax.runs.fit import fit
 
     del config  # `stand_ins` has already read it
+    del coordinator, processes, process_id, join_timeout  # `several.join` has
     resolved = Config(pin(_data_config(data, scenes)), model or ModelConfig(), training or TrainConfig())
     _logger.info("making scenes: %s", data)
     learnt, held_out = load_scenes(resolved.data, "train"), load_scenes(resolved.data, "held-out")
     trained = fit(resolved, learnt, held_out, out, progress=not quiet, stalled=end_stalled)
     _logger.info("trained; pictures are in %s", out / "pictures")
-    if held_out.counts is None and len(held_out):
+    if held_out.counts is None and len(held_out) and _logger.isEnabledFor(logging.INFO):
         some = channels_first(held_out.images[:LOOKED_AT])
         _logger.info("%s", check_model(trained, some, tiled=resolved.data.tile is not None).sentence)
 
@@ -377,7 +392,15 @@ def _data_config(name: str, given: DataConfig | None) -> DataConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+    """Run the command line; return the exit code. A process that has joined others ends here."""
+    try:
+        return several.end(_run(arguments))
+    except BaseException as error:
+        several.end_by(error)
+        raise
+
+
+def _run(arguments: list[str] | None) -> int:
     prepare_streams()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="airjax: %(message)s")
     _logger.setLevel(logging.INFO)
@@ -387,6 +410,7 @@ def main(arguments: list[str] | None = None) -> int:
         tokens = present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
         keep_kinds_of_numbers()
+        several.join(app, tokens)
         app.config = stand_ins(app, tokens)
         with naming(Path("stdout")), interruptible(tokens):  # all other files are named where they are written
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
@@ -401,7 +425,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:
-        code = exit_code(error)
+        code = None if several.is_lost(error) else exit_code(error)
         if code is None:
             raise
         report(error)

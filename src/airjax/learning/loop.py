@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from airjax.config import TrainConfig
 from airjax.learning import trainer
+from airjax.learning.devices import Devices, here
 
 APART = "seed", "chunk", "evaluate_every", "checkpoint_every", "keep"
 """Settings of training that a step doesn't depend on."""
@@ -34,7 +35,13 @@ class Chunk(NamedTuple):
 
 
 def chunks(
-    data: PyTree, config: TrainConfig, step: trainer.Step, state: trainer.State, *, progress: bool = False
+    data: PyTree,
+    config: TrainConfig,
+    step: trainer.Step,
+    state: trainer.State,
+    *,
+    progress: bool = False,
+    devices: Devices | None = None,
 ) -> Iterator[Chunk]:
     """Train from the step of `state` to the last.
 
@@ -45,6 +52,7 @@ def chunks(
         step: takes one step, given the settings, a state and a batch (for AIR, `trainer.step_with`).
         state: where to start; its memory is reused.
         progress: whether to show a progress bar on stderr.
+        devices: devices that share every batch, of arrays of numpy; None: one device.
 
     Raises:
         ValueError: there are fewer examples than a batch needs.
@@ -52,25 +60,42 @@ def chunks(
     """
     columns = BarColumn(bar_width=12), MofNCompleteColumn(), TextColumn("{task.fields[news]}"), TimeRemainingColumn()
     total, done = config.steps, int(state.step)
+    run = _run_here if devices is None else _Shared(devices)
     with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("training", total=total, completed=done, news="compiling")
         while done < total:
-            chunk = _chunk(data, config, step, state, done)
+            chunk = _chunk(run, data, config, step, state, done)
             state, done = chunk.state, done + len(chunk.info.elbo)
             bar.update(task, completed=done, news=_news(chunk))
             yield chunk
 
 
-def _chunk(data, config, step, state, done) -> Chunk:
-    first = jax.tree.leaves(data)[0]
-    rows = trainer.batch_indices(config, len(first), done, min(config.chunk, config.steps - done))
+def _chunk(run, data, config, step, state, done) -> Chunk:
+    rows = trainer.batch_indices(config, len(jax.tree.leaves(data)[0]), done, min(config.chunk, config.steps - done))
     start = time.perf_counter()
-    if isinstance(first, np.ndarray):
-        data, rows = _select(data, rows), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-    fixed = jax.tree.map(jnp.asarray, data), _of_steps(config), step
-    state, info = jax.block_until_ready(trainer.run_chunk(fixed, state, jnp.asarray(rows)))
+    state, info = jax.block_until_ready(run(data, rows, _of_steps(config), step, state))
     _check_finite(info, state, done, config.seed)
     return Chunk(state, info, rows.size / (time.perf_counter() - start))
+
+
+def _run_here(data, rows, config, step, state):
+    """Take steps on one device."""
+    if isinstance(jax.tree.leaves(data)[0], np.ndarray):
+        data, rows = _select(data, rows), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
+    return trainer.run_chunk((jax.tree.map(jnp.asarray, data), config, step), state, jnp.asarray(rows))
+
+
+class _Shared:
+    """Take steps on several devices; what is returned is on one of them, in every process."""
+
+    def __init__(self, devices: Devices):
+        self._devices, self._state = devices, None
+
+    def __call__(self, data, rows, config, step, state):
+        before = self._devices.everywhere(state) if self._state is None else self._state
+        fixed = self._devices.share(data, rows), config, step, self._devices
+        self._state, info = trainer.run_shared(fixed, before)
+        return here((self._state, info))
 
 
 def _of_steps(config: TrainConfig) -> TrainConfig:

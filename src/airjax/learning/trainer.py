@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree, UInt8, UInt32
 
 from airjax.config import ModelConfig, TrainConfig
-from airjax.learning import annealing, losses
+from airjax.learning import annealing, devices, losses
 from airjax.learning.baseline import Baseline, build_baseline
 from airjax.learning.pasting import Pasted, paste
 from airjax.models.build import build_model
@@ -102,12 +102,12 @@ def gradient_step(
     """Update model and baseline once by the gradient of a loss.
 
     Args:
-        loss: maps (model, baseline) to what is minimised, and to anything else worth returning.
+        loss: maps (model, baseline) to what is minimised, a mean over the batch, and to other means worth returning.
         optimiser: the one that made the state's `optimiser`.
         state: the state before the step.
     """
     networks: Any = state.model, state.baseline
-    gradients, aux = jax.grad(loss, has_aux=True)(networks)
+    gradients, aux = devices.mean(jax.grad(loss, has_aux=True)(networks))
     updates, optimised = optimiser.update(gradients, state.optimiser, networks)
     model, baseline = eqx.apply_updates(networks, updates)
     return State(model, baseline, optimised, state.step + 1, state.key), aux
@@ -129,6 +129,22 @@ def run_chunk(
     first = jax.tree.leaves(data)[0]
     take = lambda i: jax.tree.map(lambda x: x[i] if len(x) == len(first) else x[i % len(x)], data)
     return jax.lax.scan(lambda s, i: step(config, s, take(i)), state, indices)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def run_shared(fixed: tuple[PyTree, TrainConfig, Step, devices.Devices], state: State) -> tuple[State, Info]:
+    """Take a step for every batch on several devices, in one dispatch.
+
+    Args:
+        fixed: the batches, the settings, the step function, and the devices that share the batches.
+        state: the state before the first of these steps, the same on every device; its memory is reused.
+    """
+    batches, config, step, shared = fixed
+    steps = lambda state, batches: jax.lax.scan(lambda s, batch: step(config, s, batch), state, batches)
+    specs = devices.WHOLE, devices.SHARED
+    return jax.shard_map(steps, mesh=shared.mesh, in_specs=specs, out_specs=devices.WHOLE, check_vma=False)(
+        state, batches
+    )
 
 
 def batch_indices(config: TrainConfig, scenes: int, first: int, steps: int) -> Int[np.ndarray, "steps b"]:
@@ -219,7 +235,7 @@ def step(
     """
     pictures, pasted = batch if isinstance(batch, Data) else (batch, None)
     images = jnp.asarray(pictures, jnp.float32) / 255.0
-    keys = jax.random.split(state.noise_key, len(images))
+    keys = devices.keys(state.noise_key, len(images))
 
     def loss(networks):
         value, aux = losses.batch_loss(config, networks, images, keys)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Float32, PRNGKeyArray, UInt8
 
 from airjax.config import TrainConfig
 from airjax.data.batches import in_batches
-from airjax.learning import loop, trainer
+from airjax.learning import devices, loop, trainer
 from airjax.models.likelihood import Likelihood
 from airjax.models.patches.base import PatchModel, trainable_copy
 
@@ -66,7 +66,8 @@ def step(
     config: TrainConfig, state: trainer.State, batch: UInt8[Array, "b c p p"]
 ) -> tuple[trainer.State, trainer.Info]:
     """Train on a batch of pictures for one step. Pure: the noise follows from `state.key` and `state.step`."""
-    noise = jax.random.normal(state.noise_key, (len(batch), state.model.patches.code_size))
+    shape = len(batch) * devices.count(), state.model.patches.code_size
+    noise = devices.own(jax.random.normal(state.noise_key, shape))
 
     def loss(networks):
         elbos, _ = jax.vmap(networks[0].explain)(batch / 255.0, noise)

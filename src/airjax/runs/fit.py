@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import jax
@@ -16,9 +16,10 @@ from airjax.data.batches import channels_first
 from airjax.inference import infer
 from airjax.inference.evaluate import quick_scores
 from airjax.learning import trainer
+from airjax.learning.devices import choose
 from airjax.learning.loop import Chunk, chunks
 from airjax.models.base import Family
-from airjax.runs import checkpoint, record
+from airjax.runs import checkpoint, processes, record
 from airjax.runs.log import MetricsLog
 from airjax.runs.watchdog import Watchdog
 
@@ -67,51 +68,98 @@ def fit(
     this = record.Record(config, images.shape[1:])
     state = trainer.init(config.model, config.train, this.image_shape)
     trainer.batch_indices(config.train, len(images), 0, 1)
-    record.check_folder(folder, this)
-    with checkpoint.RunLock(folder):
-        record.write_record(folder, this)
-        found = checkpoint.restore_newest(folder / record.CHECKPOINTS, this.blank_state())
-        if found is None:
-            state = trainer.init_from_data(state, images)
-        else:
-            _logger.info("going on from step %d of %d", found[0], config.train.steps)
-            state = found[1]
-        with MetricsLog(folder, None if found is None else found[0]) as log:
-            run = _Fit(config, images, held_out[:QUICK_SCENES], folder, log, None if found is None else found[0])
-            return run.run(state, progress, stalled)
+    devices = choose(config.train.batch, config.train.paste > 0)
+    processes.check_alike(config, images)
+    with ExitStack() as open_until_end:
+        keeper = Keeper(this, held_out[:QUICK_SCENES], folder) if processes.is_first() else Follower()
+        found = processes.first_does(lambda: open_until_end.enter_context(keeper))
+        state = processes.from_first(trainer.init_from_data(state, images) if found is None else found[1])
+        return _train(config, images, state, keeper, devices, progress and processes.is_first(), stalled)
 
 
-class _Fit:
-    """One call of `fit`, once the folder is locked and the state is known."""
-
-    def __init__(self, config, images, held_out, folder, log, kept):
-        self.config, self.held_out = config, held_out
-        self.images, self.folder, self.log = images, folder, log
-        self.saved, self.kept = 0.0, kept
-
-    def run(self, state: trainer.State, progress: bool, stalled: Callable[[str], None] | None) -> Family:
-        done = int(state.step)
-        if done == self.config.train.steps:
-            return state.model
-        data = trainer.learn_from(self.config.model, self.config.train, self.images)
-        data = jax.tree.map(jnp.asarray, data) if self.images.nbytes <= RESIDENT else data
-        with Watchdog(lambda message: stalled(self._with_last(message))) if stalled else nullcontext() as watchdog:
-            try:
-                step = trainer.step_with(self.config.model)
-                for index, chunk in enumerate(chunks(data, self.config.train, step, state, progress=progress)):
-                    state, before, done = chunk.state, done, done + len(chunk.info.elbo)
-                    self.saved = self.saved or time.monotonic()
-                    self._log(done, chunk)
-                    if index == 1:  # the first includes compilation
-                        self._estimate(done, chunk)
-                    self._events(state, before, done)
-                    if watchdog:
-                        watchdog.beat()
-            except trainer.NotFiniteError as error:
-                raise trainer.NotFiniteError(self._with_last(str(error))) from None
+def _train(config: Config, images, state: trainer.State, keeper: "Follower", devices, progress, stalled) -> Family:
+    """Train from a state to the end."""
+    done = int(state.step)
+    if done == config.train.steps:
         return state.model
+    data = trainer.learn_from(config.model, config.train, images)
+    resident = devices is None and images.nbytes <= RESIDENT
+    data = jax.tree.map(jnp.asarray, data) if resident else data
+    watched = stalled if keeper.watches else None
+    with Watchdog(lambda message: watched(keeper.with_last(message))) if watched else nullcontext() as watchdog:
+        try:
+            step = trainer.step_with(config.model)
+            for chunk in chunks(data, config.train, step, state, progress=progress, devices=devices):
+                state, before, done = chunk.state, done, done + len(chunk.info.elbo)
+                keeper.keep(chunk, before, done)
+                if watchdog:
+                    watchdog.beat()
+        except trainer.NotFiniteError as error:
+            raise trainer.NotFiniteError(keeper.with_last(str(error))) from None
+    return state.model
 
-    def _with_last(self, message: str) -> str:
+
+class Follower:
+    """What a process beside the first one keeps of a run: nothing.
+
+    It has no watchdog either, since it waits while the first one draws and saves. If it stalls, so does the first one,
+    whose watchdog ends both.
+    """
+
+    watches = False
+
+    def __enter__(self) -> tuple[int, trainer.State] | None:
+        """Return the newest checkpoint: its step and the state."""
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        """Close what was opened."""
+
+    def keep(self, chunk: Chunk, before: int, done: int) -> None:
+        """Keep what is due after the steps from `before` to `done`."""
+
+    def with_last(self, message: str) -> str:
+        """Add the last checkpoint to a message."""
+        return message
+
+
+class Keeper(Follower):
+    """Keeps a run in its folder, locked: log, pictures, checkpoints."""
+
+    watches = True
+
+    def __init__(self, this: record.Record, held_out: Scenes, folder: Path):
+        self.record, self.config, self.held_out, self.folder = this, this.config, held_out, folder
+        self.saved, self.kept, self.chunks = 0.0, None, 0
+
+    def __enter__(self) -> tuple[int, trainer.State] | None:
+        """Take the folder, and read its newest checkpoint."""
+        record.check_folder(self.folder, self.record)
+        with ExitStack() as opened:
+            opened.enter_context(checkpoint.RunLock(self.folder))
+            record.write_record(self.folder, self.record)
+            found = checkpoint.restore_newest(self.folder / record.CHECKPOINTS, self.record.blank_state())
+            if found is not None:
+                self.kept = found[0]
+                _logger.info("going on from step %d of %d", found[0], self.config.train.steps)
+            self.log = opened.enter_context(MetricsLog(self.folder, self.kept))
+            self.opened = opened.pop_all()
+        return found
+
+    def __exit__(self, *_: object) -> None:
+        """Close the log and free the folder."""
+        self.opened.close()
+
+    def keep(self, chunk: Chunk, before: int, done: int) -> None:
+        """Log a chunk of steps; score, draw and save when they are due."""
+        self.saved = self.saved or time.monotonic()
+        self._log(done, chunk)
+        self.chunks += 1
+        if self.chunks == 2:  # the first includes compilation
+            self._estimate(done, chunk)
+        self._events(chunk.state, before, done)
+
+    def with_last(self, message: str) -> str:
         """Add the last checkpoint to a message; the disk, which may be what stalls, is not asked."""
         last = "there is no checkpoint yet" if self.kept is None else f"the last good checkpoint is step {self.kept}"
         return f"{message}; {last}, in {self.folder}"
