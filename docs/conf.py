@@ -39,6 +39,8 @@ nitpick_ignore = [
     ("py:class", "airjax.inference.sampling.M"),
     ("py:class", "airjax.learning.trainer.Aux"),
     ("py:class", "airjax.data.ahead.T"),
+    ("py:class", "airjax.learning.devices.T"),
+    ("py:class", "airjax.runs.processes.T"),
 ]  # type variables
 nitpick_ignore_regex = [("py:.*", r"(?!airjax\.).*"), ("py:obj", r"(?s).*")]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
