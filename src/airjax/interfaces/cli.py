@@ -410,7 +410,8 @@ def _run(arguments: list[str] | None) -> int:
         tokens = present_spellings(sys.argv[1:] if arguments is None else arguments)
         keep_compiled()
         keep_kinds_of_numbers()
-        several.join(app, tokens)
+        if tokens[:1] == ["train"]:
+            several.join(app, tokens)
         app.config = stand_ins(app, tokens)
         with naming(Path("stdout")), interruptible(tokens):  # all other files are named where they are written
             app(tokens, exit_on_error=False, print_error=False, result_action="return_value")

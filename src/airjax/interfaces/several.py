@@ -62,7 +62,7 @@ _self = _Self()
 
 
 def join(app: cyclopts.App, tokens: Sequence[str]) -> None:
-    """Join the other processes if the command is a training of several; otherwise do nothing.
+    """Join the other processes if a training is one of several; otherwise do nothing.
 
     Raises:
         ValueError: see `processes.find_place` and `processes.join`.
@@ -85,13 +85,11 @@ def join(app: cyclopts.App, tokens: Sequence[str]) -> None:
 
 
 def _given(app: cyclopts.App, tokens: Sequence[str]) -> tuple[Any, Any, Any, int] | None:
-    """Return what flags say of the processes; None for other commands than a training."""
+    """Return what the flags of a training say of the processes; None if only help is asked for."""
     app.config = ()
-    if list(tokens[:1]) != ["train"]:
-        return None
     command, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
     if command.__name__ != "train":
-        return None  # only its help was asked for
+        return None
     bound.apply_defaults()
     return tuple(bound.arguments[name] for name in ("coordinator", "processes", "process_id", "join_timeout"))
 
