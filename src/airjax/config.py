@@ -1,6 +1,7 @@
 """The configuration of a run. The defaults are the run behind the published multi-MNIST numbers."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -24,6 +25,11 @@ DATA_SETS = (
 MAX_SEED = 2**32 - 1
 MOST_OBJECTS = 1_000
 """Most objects of a scene that are known of it, or that a model finds."""
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text is an address, such as s3://bucket/folder, and no path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
 def _check(config: Any, rule: str, holds: Callable[[Any], bool], *names: str) -> None:
@@ -62,7 +68,7 @@ class DataConfig:
     Attributes:
         name: multi-mnist, multi-digits (scikit-learn's small digits, no download), sprites, multi-dsprites-like,
             omniglot, solids, crockery, crockery-round (seen from anywhere within a quarter turn), an .npz file, or a
-            folder of pictures.
+            folder of pictures; these may be at an address, such as s3://bucket/folder.
         data_dir: folder of MNIST's IDX files or Omniglot's archives; None: download and cache them.
         scenes: number of training scenes.
         held_out_scenes: number of held-out scenes; their digits occur in no training scene.
@@ -140,7 +146,8 @@ class DataConfig:
 
     def resolved(self) -> "DataConfig":
         """Make paths absolute, so that a run can be continued from any working directory."""
-        own = self.name not in DATA_SETS and (Path(self.name).suffix == ".npz" or Path(self.name).is_dir())
+        local = self.name not in DATA_SETS and not is_address(self.name)
+        own = local and (Path(self.name).suffix == ".npz" or Path(self.name).is_dir())
         name = str(Path(self.name).absolute()) if own else self.name
         data_dir = None if self.data_dir is None else self.data_dir.absolute()
         return replace(self, name=name, data_dir=data_dir)

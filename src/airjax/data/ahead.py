@@ -5,11 +5,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
 
+from airjax.data.addresses import Place
 from airjax.data.images import Levels, Raw, find_levels, plain
 from airjax.data.reading import Opened, decode, open_file, split
 
@@ -43,7 +43,7 @@ class Read(NamedTuple, Generic[T]):
 
 
 def read_pictures(
-    root: Path,
+    root: Place,
     names: Sequence[str],
     levels: Levels | None = None,
     channels: tuple[int, ...] | None = None,
@@ -66,7 +66,7 @@ def read_pictures(
 
 
 def raw_pictures(
-    root: Path, names: Sequence[str], channels: tuple[int, ...] | None = None
+    root: Place, names: Sequence[str], channels: tuple[int, ...] | None = None
 ) -> Iterator[Image.Image | Raw]:
     """Read pictures as they are; those that can't be read are left out, as `read_pictures` reports them."""
     read = lambda opened, name: decode(opened, name, split(name)[1], channels)
@@ -75,13 +75,13 @@ def raw_pictures(
             yield picture
 
 
-def folder_levels(root: Path, names: Sequence[str], channels: tuple[int, ...] | None = None) -> Levels | None:
+def folder_levels(root: Place, names: Sequence[str], channels: tuple[int, ...] | None = None) -> Levels | None:
     """Choose how values of a folder's pictures become black, white and grey; see `images.find_levels`."""
     return find_levels(raw_pictures(root, names, channels))
 
 
 def _each(
-    root: Path, names: Sequence[str], read: Callable[[Opened, str], T], ahead: int
+    root: Place, names: Sequence[str], read: Callable[[Opened, str], T], ahead: int
 ) -> Iterator[tuple[str, T | None, str | None]]:
     """Yield each name with what is read, or a problem; one thread reads those of a file that follow each other."""
     files = _Files(root)
@@ -123,7 +123,7 @@ def _read_group(
 class _Files:
     """Open files, each used by one thread at a time. Those with several pictures stay open for the next ones."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Place):
         self._root, self._open, self._lock = root, {}, threading.Lock()
 
     def take(self, file: str) -> Opened:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 from rich.console import Console
 from rich.progress import track
 
+from airjax.data.addresses import Address, Place, state_of
 from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Levels, letterbox, shape_of
 from airjax.data.reading import SEVERAL, SUFFIXES, count, numbered, split
@@ -28,7 +29,7 @@ _NAMED, _COUNTING = 5, 4
 _logger = logging.getLogger(__name__)
 
 
-def list_pictures(root: Path, every: int = 1) -> list[str]:
+def list_pictures(root: Place, every: int = 1) -> list[str]:
     """List the pictures below `root` as sorted paths with forward slashes.
 
     Hidden files and folders are skipped. Links to files are followed, since version control of data creates them;
@@ -45,24 +46,37 @@ def list_pictures(root: Path, every: int = 1) -> list[str]:
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} does not exist or is not a folder")
-    names, lost = [], 0
-    for folder, below, files in os.walk(root, onerror=lambda error: _logger.warning("left out a folder: %s", error)):
-        below[:] = [name for name in below if not name.startswith(".")]
-        for file in files:
-            path = Path(folder) / file
-            if path.suffix.lower() not in SUFFIXES or file.startswith("."):
-                continue
-            if path.is_file():
-                names.append(path.relative_to(root).as_posix())
-            else:
-                lost += path.is_symlink()
+    if isinstance(root, Address):
+        names, lost = [name for name in root.names() if is_picture(name)], 0
+    else:
+        names, lost = _walk(root)
     if not names:
         links = f", but {lost} links that lead nowhere" if lost else ""
         raise ValueError(f"{root} holds no picture ({', '.join(sorted(SUFFIXES))}){links}")
     return list_numbers(root, sorted(names), every)
 
 
-def list_numbers(root: Path, files: Sequence[str], every: int = 1) -> list[str]:
+def is_picture(name: str) -> bool:
+    """Tell whether a path below a folder names a picture, and is not hidden."""
+    path = PurePosixPath(name)
+    return path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def _walk(root: Path) -> tuple[list[str], int]:
+    """List the files of pictures below a folder, and count links that lead nowhere."""
+    names, lost = [], 0
+    for folder, below, files in os.walk(root, onerror=lambda error: _logger.warning("left out a folder: %s", error)):
+        below[:] = [name for name in below if not name.startswith(".")]
+        for file in filter(is_picture, files):
+            path = Path(folder) / file
+            if path.is_file():
+                names.append(path.relative_to(root).as_posix())
+            else:
+                lost += path.is_symlink()
+    return names, lost
+
+
+def list_numbers(root: Place, files: Sequence[str], every: int = 1) -> list[str]:
     """List the pictures of files: all in a file of its own by its name, and several in a file by number.
 
     Args:
@@ -82,13 +96,12 @@ def list_numbers(root: Path, files: Sequence[str], every: int = 1) -> list[str]:
     return names
 
 
-def _count(path: Path) -> int:
-    stat = path.stat()
-    return _counted(path.absolute(), stat.st_size, stat.st_mtime_ns)
+def _count(path: Place) -> int:
+    return _counted(path.absolute(), *state_of(path))
 
 
 @lru_cache(maxsize=1_000_000)
-def _counted(path: Path, size: int, changed: int) -> int:
+def _counted(path: Place, size: int, changed: int | str) -> int:
     """Count the pictures of a file as it was at some time, once: a command lists its folder several times."""
     del size, changed
     return count(path)
@@ -101,29 +114,29 @@ def report_unreadable(problems: Sequence[str], total: int) -> None:
         _logger.warning("left out %d of %d pictures: %s", len(problems), total, some)
 
 
-def fingerprint(root: Path, every: int = 1) -> str:
+def fingerprint(root: Place, every: int = 1) -> str:
     """Describe the pictures of a folder by their number and a hash of their names and sizes.
 
     Raises:
         FileNotFoundError, ValueError: see `list_pictures`.
     """
     names = list_pictures(root, every)
-    listing = json.dumps([(name, stat.st_size) for name, stat in _stats(root, names)])
+    listing = json.dumps([(name, size) for name, (size, _) in _states(root, names)])
     return f"{len(names)} pictures, {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
 
 
-def _stats(root: Path, names: Sequence[str]) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield each name with size and time of its file."""
-    last, stat = None, None
+def _states(root: Place, names: Sequence[str]) -> Iterator[tuple[str, tuple[int, int | str]]]:
+    """Yield each name with size and time of its file, or its version at an address."""
+    last, state = None, None
     for name in names:
-        if stat is None or split(name)[0] != last:
+        if state is None or split(name)[0] != last:
             last = split(name)[0]
-            stat = (root / last).stat()
-        yield name, stat
+            state = state_of(root / last)
+        yield name, state
 
 
 def load_folder(
-    root: Path,
+    root: Place,
     image_shape: tuple[int, int, int],
     *,
     levels: Levels | None = None,
@@ -137,8 +150,8 @@ def load_folder(
     """Read the pictures below `root`, fitted to (channels, height, width) = `image_shape` and shuffled by `seed`.
 
     The first call decodes them, with a progress bar, into a file in the user's cache folder. The result is mapped from
-    that file and may be larger than memory. Later calls with the same pictures only map the file. Pictures that can't
-    be read are skipped with a warning.
+    that file and may be larger than memory. Later calls with the same pictures only map the file, also for a folder at
+    an address. Pictures that can't be read are skipped with a warning.
 
     Args:
         root: the folder.
@@ -192,9 +205,9 @@ def _is_sound(path: Path) -> bool:
     return False
 
 
-def _cached(root: Path, names: Sequence[str], settings: tuple) -> Path:
+def _cached(root: Place, names: Sequence[str], settings: tuple) -> Path:
     """Return the path of the cached array. It depends on names, sizes and times of the files, and on the settings."""
-    state = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in _stats(root, names)]
+    state = [(name, *state) for name, state in _states(root, names)]
     content = json.dumps([READER, str(root.resolve()), settings, state])
     return Path(pooch.os_cache("airjax")) / "pictures" / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
 

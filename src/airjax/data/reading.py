@@ -7,13 +7,15 @@ picture that is alone in its file has the file's name.
 import io
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
 from airjax.data import tiff
+from airjax.data.addresses import Address, Place
+from airjax.data.copies import copies
 from airjax.data.images import MAX_PICTURES, Levels, Raw, pick, plain
 from airjax.data.rasters import FORMATS as FORMATS
 from airjax.data.rasters import NetpbmPicture, PillowPictures, start_of
@@ -121,7 +123,7 @@ def decode(
     return pick(opened.read((number or 1) - 1, name), name, channels)
 
 
-def count(path: Path) -> int:
+def count(path: Place) -> int:
     """Count the pictures of a file; 0 if it can't be read."""
     try:
         with opening(path, str(path)) as opened:
@@ -132,7 +134,7 @@ def count(path: Path) -> int:
 
 @contextmanager
 def opening(
-    source: Path | io.BytesIO, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+    source: Place | io.BytesIO, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
 ) -> Iterator[Opened]:
     """Open a file, and close it in the end; see `open_file`."""
     opened = open_file(source, name, max_pixels=max_pixels, formats=formats)
@@ -143,14 +145,17 @@ def opening(
 
 
 def open_file(
-    source: Path | io.BytesIO, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+    source: Place | io.BytesIO, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
 ) -> Opened:
     """Open a file with the library for its content; videos are told by their suffix.
 
     Raises:
         FileNotFoundError: the file does not exist.
+        UnreachableError: it is at an address that can't be read.
         ValueError: it is not a picture, claims to hold too many, or a package that reads it is missing.
     """
+    if isinstance(source, Address):
+        return _Copied(source, name, max_pixels=max_pixels, formats=formats)
     if isinstance(source, Path) and not source.is_file():
         raise FileNotFoundError(f"{name} does not exist or is not a file")
     opened = _open(source, name, max_pixels, formats)
@@ -180,3 +185,37 @@ def _open(source: Path | io.BytesIO, name: str, max_pixels: int, formats: tuple[
         if start[:2] in (b"P2", b"P3", b"P5", b"P6"):
             return NetpbmPicture(source, name, max_pixels)
     return PillowPictures(source, name, max_pixels, formats)
+
+
+class _Copied:
+    """The pictures of a file at an address, read from a copy that stays until they are closed."""
+
+    def __init__(self, source: Address, name: str, **options: Any):
+        self._source = str(source)
+        with ExitStack() as stack:
+            self._path = stack.enter_context(copies.reading(source))
+            with self._naming_source():
+                self._opened = open_file(self._path, name, **options)
+            self._copy = stack.pop_all()
+        self.pixels = self._opened.pixels
+
+    def __len__(self) -> int:
+        return len(self._opened)
+
+    def read(self, index: int, name: str) -> Image.Image | Raw:
+        """Read one picture; raise ValueError if it can't be read."""
+        with self._naming_source():
+            return self._opened.read(index, name)
+
+    def close(self) -> None:
+        """Close the copy, and give it back."""
+        self._opened.close()
+        self._copy.close()
+
+    @contextmanager
+    def _naming_source(self) -> Iterator[None]:
+        """Name the address in errors that name the copy."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(self._path), self._source)) from None

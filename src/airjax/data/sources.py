@@ -1,14 +1,15 @@
 """Load the scenes that a configuration names."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data._placing import MOST_SEGMENTED
+from airjax.data.addresses import Address, Place, place
 from airjax.data.banks import DigitBank, embedded_digits
+from airjax.data.copies import copies
 from airjax.data.folder import fingerprint, load_folder
 from airjax.data.mnist import load_mnist
 from airjax.data.multi_digits import multi_digits
@@ -80,15 +81,15 @@ def pin(config: DataConfig) -> DataConfig:
     return replace(config, pictures=fingerprint(path, config.every))
 
 
-def _own(config: DataConfig) -> Path | None:
-    """Return the path of the user's own file or folder, if the configuration names one."""
-    path = Path(config.name)
+def _own(config: DataConfig) -> Place | None:
+    """Return the path or address of the user's own file or folder, if the configuration names one."""
+    path = place(config.name)
     if config.name in DATA_SETS or not (path.suffix == ".npz" or path.is_dir() or config.pictures):
         return None
     return path
 
 
-def _pictures(path: Path, config: DataConfig) -> Scenes:
+def _pictures(path: Place, config: DataConfig) -> Scenes:
     shape, dark = (config.channels, config.height or config.canvas, config.canvas), config.polarity == "dark"
     if config.pictures not in (None, found := fingerprint(path, config.every)):
         raise ValueError(f"the pictures in {path} have changed: there were {config.pictures}, now {found}")
@@ -107,11 +108,19 @@ def _pictures(path: Path, config: DataConfig) -> Scenes:
     )
 
 
-def _file(path: Path, config: DataConfig) -> Scenes:
+def _file(path: Place, config: DataConfig) -> Scenes:
     """Read the scenes of a file, shuffled like those of a folder."""
-    scenes = load_npz(path)
+    scenes = _load_copied(path) if isinstance(path, Address) else load_npz(path)
     scenes = scenes[np.random.default_rng(config.data_seed).permutation(len(scenes))]
     return replace(scenes, images=255 - scenes.images) if config.polarity == "dark" else scenes
+
+
+def _load_copied(file: Address) -> Scenes:
+    with copies.reading(file) as copy:
+        try:
+            return load_npz(copy)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(copy), str(file))) from None
 
 
 def _check_meant(config: DataConfig) -> None:
@@ -129,7 +138,7 @@ def _check_meant(config: DataConfig) -> None:
         "pick_channels": (folder,),
         "every": (folder,),
     }
-    own = folder if Path(config.name).is_dir() else file
+    own = folder if place(config.name).is_dir() else file
     kind = config.name if config.name in DATA_SETS else own
     for setting, kinds in meant.items():
         value = getattr(config, setting)

@@ -72,8 +72,8 @@ def train(
     On pictures of your own, settings without a flag are chosen to suit them (see `airjax doctor`).
 
     Args:
-        data: A folder of pictures; an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]); or multi-mnist,
-            multi-digits, sprites, multi-dsprites-like, omniglot.
+        data: A folder of pictures, or an .npz file with `images` (uint8 [n, h, w] or [n, h, w, 3]), which may be at an
+            address such as s3://bucket/folder; or multi-mnist, multi-digits, sprites, multi-dsprites-like, omniglot.
         out: The run's folder.
         config: fast, accurate, paper (sizes), difference, or a TOML file of settings named like the flags below; flags
             override it.
@@ -152,7 +152,7 @@ def evaluate(
 @app.command
 def infer(
     run: str,
-    images: list[Path],
+    images: list[str],
     /,
     *,
     samples: int = 100,
@@ -176,7 +176,8 @@ def infer(
 
     Args:
         run: A run's folder, or a trained model's name or folder.
-        images: Pictures of any size, or one folder of them. Picture 3 of a file with several is FILE#3.
+        images: Pictures of any size, one folder of them, or one pattern in quotes ("folder/**/*.png"); also at
+            addresses such as s3://bucket/folder. Picture 3 of a file with several is FILE#3.
         samples: Trajectories per image for the count posterior; tiles need none.
         seed: Seed of the trajectories.
         polarity: Whether objects are lighter or darker than the background; by default as in training.
@@ -236,7 +237,7 @@ def doctor(
     """Examine pictures before training: is AIR the right tool, and which settings suit them?
 
     Args:
-        data: A folder of pictures, an .npz file or a data set.
+        data: A folder of pictures or an .npz file, or its address, or a data set.
         out: A picture to write, in which a few pictures have what stands out framed.
         pick_channels: One to three channels to take of each picture of a folder, from 1 on.
         every: Of a file with several pictures, such as a video, take only every so many-th.

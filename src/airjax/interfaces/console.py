@@ -220,6 +220,7 @@ def interruptible(tokens: Sequence[str]) -> AbstractContextManager[object]:
 
 def exit_code(error: Exception) -> int | None:
     """Return the exit code for a user's mistake or a diverged run; None for a defect, which keeps its traceback."""
+    from airjax.data.addresses import UnreachableError
     from airjax.learning.trainer import NotFiniteError
     from airjax.runs.checkpoint import CheckpointError, RunLocked
     from airjax.runs.pretrained import PretrainedError
@@ -227,7 +228,16 @@ def exit_code(error: Exception) -> int | None:
 
     if isinstance(error, NotFiniteError):
         return NOT_FINITE
-    mistakes = (ValueError, OSError, MemoryError, CheckpointError, RunLocked, RunError, PretrainedError)
+    mistakes = (
+        ValueError,
+        OSError,
+        MemoryError,
+        CheckpointError,
+        RunLocked,
+        RunError,
+        PretrainedError,
+        UnreachableError,
+    )
     if isinstance(error, mistakes):
         return USER_ERROR
     of_jax = isinstance(error, RuntimeError) and any(words in str(error) for words in _OF_THE_DEVICE)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
+from airjax.data.addresses import place
 from airjax.data.images import Levels
 from airjax.data.tiles import TILES
 from airjax.interfaces import samples
@@ -121,7 +122,7 @@ def examine(
     """Examine a folder of pictures, an .npz file or a data set.
 
     Args:
-        source: the folder, file or data set.
+        source: the folder or file, or its address, or the data set.
         channels: channels of a folder's pictures to pick; see `airjax.data.images.pick`.
         every: of a folder's files with several pictures, only every so many-th picture is looked at.
         tile: width, in pixels, of tiles of a folder's pictures; None: tiles are chosen where they are needed.
@@ -129,7 +130,7 @@ def examine(
     Raises:
         FileNotFoundError, ValueError: there are no pictures, or a setting is out of range.
     """
-    path, settings = Path(source), DataConfig(pick_channels=channels, every=every, tile=tile)
+    path, settings = place(source), DataConfig(pick_channels=channels, every=every, tile=tile)
     if source in DATA_SETS or not path.is_dir():
         return _examined(
             samples.of_images(load_scenes(replace(settings, name=source).resolved(), "train").images, source)
@@ -175,7 +176,7 @@ def propose(source: str, *, channels: tuple[int, ...] | None = None, every: int 
     Images of an .npz file are never resized or converted, so `canvas` and `channels` are not proposed for them.
     """
     found = examine(source, channels=channels, every=every, tile=tile)[0]
-    fitted = () if Path(source).is_dir() else ("canvas", "height", "tile", "levels", "channels")
+    fitted = () if place(source).is_dir() else ("canvas", "height", "tile", "levels", "channels")
     return replace(found, settings={name: value for name, value in found.settings.items() if name not in fitted})
 
 

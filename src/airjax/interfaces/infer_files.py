@@ -13,8 +13,9 @@ from jaxtyping import PRNGKeyArray
 from PIL import Image
 
 from airjax.config import check_channels
+from airjax.data.addresses import Address, Place, is_pattern, matching, place, several_addresses
 from airjax.data.ahead import AHEAD, Read, raw_pictures, read_pictures
-from airjax.data.folder import list_numbers, list_pictures, report_unreadable
+from airjax.data.folder import is_picture, list_numbers, list_pictures, report_unreadable
 from airjax.data.images import Letterboxed, Levels, Placement, is_on_light, letterbox, levels_of_16_bits, stack
 from airjax.data.reading import split
 from airjax.inference.infer import Found, describe_found, find_and_count
@@ -35,44 +36,71 @@ class Pictures(NamedTuple):
     """Pictures to infer.
 
     Attributes:
-        root: the folder that names are relative to.
+        root: the folder, or its address, that names are relative to.
         names: paths below it, with forward slashes; pictures that share a file have numbers (`airjax.data.reading`).
         strict: whether an unreadable picture is an error; otherwise it is skipped.
     """
 
-    root: Path
+    root: Place
     names: list[str]
     strict: bool
 
 
-def gather(paths: Sequence[Path], every: int = 1) -> Pictures:
-    """List the pictures of the named files, or all pictures of one folder.
+def gather(paths: Sequence[Path | str], every: int = 1) -> Pictures:
+    """List the pictures of the named files, all pictures of one folder, or those that one pattern matches.
 
-    A named file must be readable; unreadable files of a folder are skipped.
+    A named file must be readable; unreadable files of a folder or a pattern are skipped.
 
     Args:
-        paths: files, single pictures of files (`stack.tif#3`), or one folder.
+        paths: files, single pictures of files (`stack.tif#3`), one folder, or one pattern (`folder/**/*.png`); all may
+            be addresses.
         every: of a file with several pictures, only every so many-th is taken.
 
     Raises:
         FileNotFoundError: a path doesn't exist.
-        ValueError: there are no pictures, a folder is named beside other paths, or a picture is named twice.
+        UnreachableError: an address can't be read.
+        ValueError: there are no pictures, a folder or a pattern is named beside other paths, or a picture is named
+            twice.
     """
     if not paths:
         raise ValueError("images must name at least one file or a folder, got none")
-    if any(path.is_dir() for path in paths):
+    places = [place(str(path)) for path in paths]
+    patterns = [str(path) for path in paths if is_pattern(str(path))]
+    if patterns or any(path.is_dir() for path in places):
         if len(paths) > 1:
-            raise ValueError(f"images must be files, or one folder, got a folder among {len(paths)} paths")
-        return Pictures(paths[0], list_pictures(paths[0], every), strict=False)
-    for path in paths:
-        if path.is_file() and split(str(path))[1] is not None:
-            raise ValueError(f"{path} is named like picture {split(str(path))[1]} of another file; rename it")
-        if not Path(split(str(path))[0]).is_file():
+            one = "pattern" if patterns else "folder"
+            raise ValueError(f"images must be files, or one folder or pattern, got a {one} among {len(paths)} paths")
+        return _matched(patterns[0], every) if patterns else _folder(places[0], every)
+    return _named(places, every)
+
+
+def _folder(root: Place, every: int) -> Pictures:
+    return Pictures(root, list_pictures(root, every), strict=False)
+
+
+def _matched(pattern: str, every: int) -> Pictures:
+    root, found = matching(pattern)
+    if not (names := list_numbers(root, [name for name in found if is_picture(name)], every)):
+        raise ValueError(f"{pattern} matches no picture")
+    return Pictures(root, names, strict=False)
+
+
+def _named(places: Sequence[Place], every: int) -> Pictures:
+    """List the pictures of files that are named one by one."""
+    for path in places:
+        file, number = split(str(path))
+        if number is not None and path.is_file():
+            raise ValueError(f"{path} is named like picture {number} of another file; rename it")
+        if not place(file).is_file():
             raise FileNotFoundError(f"{path} does not exist or is not a file")
-    names = list_numbers(Path(), [str(path) for path in paths], every)
+    remote = {isinstance(path, Address) for path in places}
+    if len(remote) > 1:
+        raise ValueError("images must all be files of this machine, or all be addresses, got both")
+    root = several_addresses() if remote == {True} else Path()
+    names = list_numbers(root, [str(path) for path in places], every)
     if len(set(names)) < len(names):
         raise ValueError("images must be different files, got one twice")
-    return Pictures(Path(), names, strict=True)
+    return Pictures(root, names, strict=True)
 
 
 def files_of(names: Sequence[str]) -> list[str]:

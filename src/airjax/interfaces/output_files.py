@@ -5,22 +5,18 @@ are written as batches are done. When all pictures are done, the journal is conv
 (`airjax.interfaces.formats`).
 """
 
-import hashlib
-import json
 import logging
 import os
-from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from airjax.files import hashed, remove_remains
+from airjax.files import remove_remains
 from airjax.inference.segmentation import coco_installed
 from airjax.interfaces import formats, infer_files, regions
 from airjax.interfaces.doubts import Doubts
+from airjax.interfaces.jobs import describe_inference, hash_of_batch
 from airjax.interfaces.journal import Journal
 from airjax.interfaces.locks import locked
 from airjax.interfaces.outputs import Outputs as Outputs
@@ -69,10 +65,8 @@ def _journal(
     """Open the journal, unless outputs exist that this job has not written."""
     if not outputs.journal.exists() and not force and (taken := outputs.taken):
         raise ValueError(f"{taken} exists; choose another name or give --force")
-    header = _describe_inference(inference) | _describe_outputs(outputs, watches)
-    journal = Journal(
-        outputs.journal, header, lambda index: _read(inference.pictures, index, inference.together), force=force
-    )
+    header = describe_inference(inference) | _describe_outputs(outputs, watches)
+    journal = Journal(outputs.journal, header, lambda index: hash_of_batch(inference, index), force=force)
     unfinished = journal.done < len(inference.pictures.names)
     if unfinished and not force and (others := [path for path in outputs.files if path.exists()]):
         raise ValueError(f"{others[0]} exists, and the unfinished inference has not written it; give --force")
@@ -123,36 +117,6 @@ def _watches(outputs: Outputs, inference: infer_files.Inference) -> dict[str, in
     return watches
 
 
-def _describe_inference(inference: infer_files.Inference) -> dict[str, Any]:
-    """Describe a job so that it can be told from any other."""
-    weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(inference.model))
-    pictures, files = inference.pictures, infer_files.files_of(inference.pictures.names)
-    stats = [((pictures.root / file).stat().st_size, (pictures.root / file).stat().st_mtime_ns) for file in files]
-    return {
-        "model": hashlib.sha256(weights).hexdigest(),
-        "pictures": _hash([str(pictures.root.resolve()), pictures.names]),
-        "sizes or times of pictures": _hash(stats),
-        **inference.settings,
-    }
-
-
 def _describe_outputs(outputs: Outputs, watches: dict[str, infer_files.Watch]) -> dict[str, Any]:
     places = {name: os.path.realpath(path) for name, path in outputs._asdict().items() if path is not None}
     return {"outputs": places, "what is written": sorted(watches)}
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-def _read(pictures: infer_files.Pictures, index: int, together: int) -> str:
-    """Return the hash of the content of a batch's files."""
-    names = pictures.names[index * together : (index + 1) * together]
-    return _hash([_content(pictures.root / file) for file in infer_files.files_of(names)])
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return hashed(path)
-    except OSError:
-        return None

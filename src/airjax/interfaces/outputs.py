@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from airjax.data.addresses import Address
 from airjax.data.reading import split
 from airjax.interfaces import formats
 from airjax.interfaces.infer_files import Pictures
@@ -141,6 +142,8 @@ def _with_parents(path: str) -> Iterator[str]:
 
 def _check_pictures(outputs: Outputs, pictures: Pictures) -> None:
     """Raise ValueError if outputs would replace pictures, or be taken for pictures."""
+    if isinstance(pictures.root, Address):
+        return
     shown = [folder for folder in (outputs.overlay, outputs.labels) if folder is not None]
     root = pictures.root.resolve()
     inner = [one for one in shown if root in (one.resolve(), *one.resolve().parents)]

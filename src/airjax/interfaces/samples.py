@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from airjax.data.addresses import Place
 from airjax.data.ahead import Read, folder_levels, read_pictures
 from airjax.data.folder import list_pictures, report_unreadable
 from airjax.data.images import Levels, letterbox, plain
@@ -52,7 +52,7 @@ class Sample:
 class Folder(NamedTuple):
     """A folder of pictures: the names of some, how they are read, and the number of all."""
 
-    root: Path
+    root: Place
     names: list[str]
     levels: Levels | None
     channels: tuple[int, ...] | None
@@ -63,7 +63,7 @@ class Folder(NamedTuple):
         return read_pictures(self.root, names, self.levels, self.channels, then)
 
 
-def open_folder(root: Path, channels: tuple[int, ...] | None, every: int) -> Folder:
+def open_folder(root: Place, channels: tuple[int, ...] | None, every: int) -> Folder:
     """Choose some pictures of a folder, and the levels at which they are read.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any
 
 import cyclopts
 
-from airjax.config import DATA_SETS, DataConfig, ModelConfig, TrainConfig, without_effect
+from airjax.config import DATA_SETS, DataConfig, ModelConfig, TrainConfig, is_address, without_effect
 from airjax.interfaces.console import check_outside, flags
 
 _logger = logging.getLogger("airjax")
@@ -43,7 +43,7 @@ def stand_ins(app: cyclopts.App, arguments: Sequence[str]) -> tuple[cyclopts.con
     if data in DATA_SETS and data in names():
         of_data = {field.name for field in dataclasses.fields(DataConfig)}
         sources[data] = {name: value for name, value in read(data).items() if trains or name in of_data}
-    elif data not in DATA_SETS and trains and Path(data).exists():
+    elif data not in DATA_SETS and trains and (is_address(data) or Path(data).exists()):
         sources["the look of the pictures"] = _by_look(data, **_reading(bound, sources.get(file, {})))
     vain = without_effect(dict(ChainMap(_changed(bound), *sources.values())))
     return tuple(
