@@ -23,6 +23,10 @@ class UnreachableError(Exception):
     """A store can't be reached, or refuses to be read; the message says which, and why."""
 
 
+State = tuple[int, str]
+"""Size and version of a file, as its store tells them; a version that isn't told is empty."""
+
+
 class _Store:
     """What is known of an address and of the files below it: asked once, so that a command sees one state of them.
 
@@ -39,40 +43,50 @@ class _Store:
         from fsspec.core import url_to_fs
 
         with reaching(self.address):
-            return url_to_fs(self.address)
+            files, path = url_to_fs(self.address)
+            return files, path.rstrip("/")
 
     @cached_property
-    def listing(self) -> dict[str, Any]:
-        """What the store tells of every file below the address, by path."""
+    def listing(self) -> dict[str, State | None]:
+        """The state of every file below the address, by path; None where listing doesn't tell it."""
         files, path = self._opened
         with reaching(self.address):
             files.invalidate_cache()
             if self._pattern:
-                found = files.glob(f"{path.rstrip('/')}/{self._pattern}", detail=True)
+                found = files.glob(f"{path}/{self._pattern}", detail=True)
             else:
                 found = files.find(path, detail=True)
             if not found:
                 files.ls(path)  # some stores list nothing where they can't be reached
         below = lambda name: name.removeprefix(path).lstrip("/")
-        return {below(name): told for name, told in found.items() if told["type"] == "file"}
+        return {below(name): _state(told) for name, told in found.items() if told["type"] == "file"}
 
-    def told(self, name: str) -> dict[str, Any]:
-        """Return what the store tells of a file; "" is the address itself."""
-        if name and self.listing.get(name, {}).get("size") is not None:
-            return self.listing[name]
+    def state(self, name: str) -> State:
+        """Return the state of a file; "" is the address itself."""
+        if name and (listed := self.listing.get(name)):
+            return listed
         files, path = self._opened
         with reaching(self.joined(name)):
-            return files.info(f"{path.rstrip('/')}/{name}" if name else path)
+            told = files.info(f"{path}/{name}" if name else path)
+        if told["type"] != "file":
+            raise FileNotFoundError(f"{self.joined(name)} is not a file")
+        return _state(told) or (0, "")
 
     def fetch(self, name: str, to: Path) -> None:
         """Copy a file to this machine."""
         files, path = self._opened
         with reaching(self.joined(name)):
-            files.get_file(f"{path.rstrip('/')}/{name}" if name else path, str(to))
+            files.get_file(f"{path}/{name}" if name else path, str(to))
 
     def joined(self, name: str) -> str:
         """Return the address of a file."""
         return f"{self.address}/{name}" if name else self.address
+
+
+def _state(told: dict[str, Any]) -> State | None:
+    if told.get("size") is None:
+        return None
+    return int(told["size"]), next((str(told[tag]) for tag in _TAGS if told.get(tag)), "")
 
 
 @dataclass(frozen=True)
@@ -115,19 +129,28 @@ class Address:
     def is_file(self) -> bool:
         """Tell whether there is such a file."""
         try:
-            return self._store.told(self._name)["type"] == "file"
+            self.state()
         except FileNotFoundError:
             return False
+        return True
 
     def names(self) -> list[str]:
         """List the files below it, as paths with forward slashes."""
         return list(self._store.listing)
 
-    def state(self) -> tuple[int, str]:
-        """Return size and version of a file, as its store tells them; an unknown version is empty."""
-        told = self._store.told(self._name)
-        version = next((str(told[tag]) for tag in _TAGS if told.get(tag)), "")
-        return int(told.get("size") or 0), version
+    def state(self) -> State:
+        """Return size and version of a file."""
+        return self._store.state(self._name)
+
+    def knowing(self, states: dict[str, State]) -> "Address":
+        """Return the same folder, of which only some files are known, so that its store need not be asked."""
+        store = _Store(self.text)
+        store.listing = dict(states)
+        return Address(self.text, store)
+
+    def __reduce__(self):
+        """Leave behind what is known of a store."""
+        return (address if self.text else several_addresses), ((self.text,) if self.text else ())
 
     def fetch(self, to: Path) -> None:
         """Copy the file to a path.

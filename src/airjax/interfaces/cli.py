@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -169,6 +170,8 @@ def infer(
     labels: Path | None = None,
     table: Path | None = None,
     rois: Path | None = None,
+    engine: Literal["ray"] | None = None,
+    workers: int | None = None,
     force: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -189,38 +192,45 @@ def infer(
         json: Print one JSON object.
         coco: Write COCO results (and NAME.images.json, the images they refer to): boxes, and masks if pycocotools is
             installed.
-        parquet: Write a table with one row per object.
+        parquet: Write a table with one row per object; with --engine ray, a folder of such tables.
         overlay: Folder for copies of the pictures with boxes drawn in.
         labels: Folder for label images: 16-bit PNG, 0 for the background, 1, 2, ... for the objects.
         table: Write a .csv or .parquet file of measurements: area, centroid, mean intensity of every object.
         rois: Folder for outlines of objects as ImageJ regions, a .zip file for each picture.
+        engine: Infer by Ray, for very many pictures, on all cores or GPUs of this machine or of the cluster that
+            RAY_ADDRESS names; needs --parquet, and no other output.
+        workers: Processes that infer with --engine ray; by default one for each GPU, or for each core but one.
         force: Replace outputs that exist.
         quiet: Show no progress bar.
     """
-    from airjax.interfaces import infer_files, infer_tiles, output_files
+    from airjax.interfaces import infer_files, infer_ray, infer_tiles, output_files
     from airjax.interfaces.doubts import doubt_tile
     from airjax.runs.pretrained import from_pretrained
 
-    pictures = infer_files.gather(images, every)
     outputs = output_files.Outputs(coco, parquet, overlay, labels, table, rois)
-    trained = from_pretrained(run)
-    doubt_tile(tile, trained.tile)
-    inference = infer_tiles.job(
-        trained,
-        pictures,
-        polarity=polarity,
-        samples=samples,
-        key=key(seed),
-        levels=levels,
-        channels=pick_channels,
-        tile=tile,
-    )
-    if not outputs.paths:
-        print_images(infer_files.readable(inference), json)
-    elif json:
-        raise ValueError("--json prints to the terminal and can't be combined with outputs such as --coco")
-    else:
-        output_files.to_files(inference, outputs, force=force, progress=not quiet)
+    folder = infer_ray.check_flags(engine, outputs, workers, json=json)
+    pictures = infer_files.gather(images, every)
+    with infer_ray.cluster(workers) if folder else nullcontext() as pool:
+        trained = from_pretrained(run)
+        doubt_tile(tile, trained.tile)
+        inference = infer_tiles.job(
+            trained,
+            pictures,
+            polarity=polarity,
+            samples=samples,
+            key=key(seed),
+            levels=levels,
+            channels=pick_channels,
+            tile=tile,
+        )
+        if folder and pool:
+            infer_ray.to_partitions(inference, folder, pool, force=force, progress=not quiet)
+        elif not outputs.paths:
+            print_images(infer_files.readable(inference), json)
+        elif json:
+            raise ValueError("--json prints to the terminal and can't be combined with outputs such as --coco")
+        else:
+            output_files.to_files(inference, outputs, force=force, progress=not quiet)
 
 
 @app.command

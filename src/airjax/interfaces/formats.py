@@ -72,7 +72,7 @@ def check_parquet() -> None:
         raise ValueError("Parquet files need pyarrow: pip install 'airjax[parquet]'") from None
 
 
-def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
+def write_parquet(found: Iterable[dict[str, Any]], path: Path, *, problems: bool = False) -> None:
     """Write a Parquet file with one row per object, in the order of inference.
 
     Columns: `image`, `id`, `count` and `count_posterior` (p(n | x), n = 0..N) of the picture; `object` (1, 2, ...), its
@@ -83,6 +83,7 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture; only `ROWS` rows are kept in memory.
         path: the file to write, completely or not at all.
+        problems: whether there is a last column, `problem`, and a picture that can't be read has one row that says why.
 
     Raises:
         ValueError: see `check_parquet`.
@@ -94,7 +95,7 @@ def write_parquet(found: Iterable[dict[str, Any]], path: Path) -> None:
     fields: list[tuple[str, Any]] = [("image", pa.string()), ("id", pa.int64()), ("count", pa.int32())]
     fields += [("count_posterior", pa.list_(pa.float32())), ("object", pa.int32())]
     fields += [(name, pa.float32()) for name in floats] + [("code", pa.list_(pa.float32()))]
-    schema = pa.schema(fields)
+    schema = pa.schema(fields + [("problem", pa.string())] * problems)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomically(path) as file:
         _write_rows(_chunks((row for one in found for row in _rows(one)), ROWS), file, schema)
@@ -159,7 +160,11 @@ def _write_rows(chunks: Iterator[list[dict[str, Any]]], file: BinaryIO, schema: 
 
 
 def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    picture = {"image": printable(one["image"])} | {name: one[name] for name in ("id", "count", "count_posterior")}
+    picture = {"image": printable(one["image"]), "id": one["id"]}
+    if "problem" in one:
+        yield picture | {"problem": printable(one["problem"])}
+        return
+    picture |= {name: one[name] for name in ("count", "count_posterior")}
     for place, found in enumerate(one["objects"], start=1):
         about = {"object": place, "presence": found["presence"], "code": found.get("code")}
         yield picture | about | _named("", found["box"]) | _named("window_", found["window"])

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice, repeat
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -183,16 +184,13 @@ class Inference:
             ValueError: `samples` is below 1; a picture can't be read, if that is an error.
         """
         names = self.pictures.names[first * AHEAD :]
-        read, again = self._read(names, self._fit), self._read(names if watch and whole else [])
+        read, again = self._read(names, self.fit), self._read(names if watch and whole else [])
         doubts = doubts or Doubts(self.model, self.kind)
         for index in range(first, -(-len(self.pictures.names) // AHEAD)):
             batch = list(islice(read, AHEAD))
             if index == first:
-                light = [one.picture.on_light for one in batch if one.picture]
-                doubt_polarity(self.model, light, inverted=self.invert)
-            inferred = self._describe(batch, index)
-            if inferred.fitted:
-                doubts.see(stack(inferred.fitted.values()), inferred.found)
+                self.doubt_polarity(batch)
+            inferred = self._infer_batch(batch, index, doubts)
             if watch:
                 self._show(inferred, watch, again if whole else repeat(None))
             yield inferred.lines
@@ -201,8 +199,34 @@ class Inference:
     def _read(self, names: Sequence[str], then: Callable[[Image.Image], Any] | None = None) -> Iterator[Read[Any]]:
         return read_pictures(self.pictures.root, names, self.levels, self.channels, then)
 
-    def _fit(self, picture: Image.Image) -> "_Fitted":
-        return _Fitted(*letterbox(picture, self.model.image_shape, invert=self.invert), is_on_light(picture))
+    @property
+    def fit(self) -> Callable[[Image.Image], "Fitted"]:
+        """What makes the model's image of a picture; it does not hold the model."""
+        return partial(_fit, image_shape=self.model.image_shape, invert=self.invert)
+
+    def doubt_polarity(self, batch: Sequence[Read["Fitted"]]) -> None:
+        """Warn if the pictures of a batch have the other polarity; see `airjax.interfaces.doubts`."""
+        light = [one.picture.on_light for one in batch if one.picture]
+        doubt_polarity(self.model, light, inverted=self.invert)
+
+    def infer_batch(self, batch: list[Read["Fitted"]], index: int, doubts: Doubts) -> list[dict[str, Any]]:
+        """Infer a batch that has been read and fitted; see `batches`.
+
+        Args:
+            batch: the pictures of the batch, read with `fit`.
+            index: the batch's place, from 0.
+            doubts: doubts to which those about this batch are added.
+
+        Raises:
+            ValueError: see `batches`.
+        """
+        return self._infer_batch(batch, index, doubts).lines
+
+    def _infer_batch(self, batch: list[Read["Fitted"]], index: int, doubts: Doubts) -> "_Inferred":
+        inferred = self._describe(batch, index)
+        if inferred.fitted:
+            doubts.see(stack(inferred.fitted.values()), inferred.found)
+        return inferred
 
     def _show(self, inferred: "_Inferred", watch: Watch, again: Iterator[Read[Any] | None]) -> None:
         """Call `watch` with every readable picture of a batch; they and their label images are made one by one."""
@@ -215,7 +239,7 @@ class Inference:
                 raise ValueError(f"{line['image']} has changed while it was read")
             watch(one and one.picture, line, regions.in_picture(next(label_images_of), placement))
 
-    def _describe(self, batch: list[Read["_Fitted"]], index: int) -> "_Inferred":
+    def _describe(self, batch: list[Read["Fitted"]], index: int) -> "_Inferred":
         problems = [one.problem for one in batch if one.problem]
         if problems and self.pictures.strict:
             raise ValueError(problems[0])
@@ -247,12 +271,16 @@ def _check_finite(found: Found, posterior: np.ndarray, names: list[str]) -> None
         raise ValueError(f"the model's results for {names[bad[0]]} are not finite numbers: its weights are of no use")
 
 
-class _Fitted(NamedTuple):
+class Fitted(NamedTuple):
     """An image made of a picture, as `Letterboxed`, and whether the picture's border is light."""
 
     pixels: np.ndarray
     placement: Placement
     on_light: bool
+
+
+def _fit(picture: Image.Image, image_shape: tuple[int, int, int], invert: bool) -> Fitted:
+    return Fitted(*letterbox(picture, image_shape, invert=invert), is_on_light(picture))
 
 
 class _Inferred(NamedTuple):

@@ -1,20 +1,21 @@
 """Inference over pictures of any size, in tiles; each picture is read, inferred and let go before the next."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from jaxtyping import PRNGKeyArray
 from PIL import Image
 
 from airjax.config import PolarityKind
-from airjax.data.ahead import read_pictures
+from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Letterboxed, Levels, is_on_light
 from airjax.data.tiles import scaled
 from airjax.inference.tiled import Tiled, find_in_tiles
 from airjax.interfaces import regions
 from airjax.interfaces.doubts import Doubts, doubt_polarity
-from airjax.interfaces.infer_files import Inference, Pictures, Watch, choose_levels, in_own_pixels
+from airjax.interfaces.infer_files import Fitted, Inference, Pictures, Watch, choose_levels, in_own_pixels
 from airjax.models.base import rounded
 from airjax.runs.pretrained import Trained
 
@@ -65,6 +66,22 @@ class TiledInference(Inference):
             yield [self._infer_tiles(one.name, one.picture, place, doubts, watch)]
         doubts.report()
 
+    @property
+    def fit(self) -> Callable[[Image.Image], Fitted]:
+        """What scales a picture for the model; it does not hold the model."""
+        return partial(_scale, image_shape=self.model.image_shape, tile=self.tile, invert=self.invert)
+
+    def infer_batch(self, batch: list[Read[Fitted]], index: int, doubts: Doubts) -> list[dict[str, Any]]:
+        """Infer a picture that has been read and scaled; see `Inference.infer_batch`."""
+        [one] = batch
+        if one.picture is None and self.pictures.strict:
+            raise ValueError(one.problem)
+        about = {"image": one.name, "id": index + 1}
+        if one.picture is None:
+            return [about | {"problem": one.problem}]
+        fitted = Letterboxed(*one.picture[:2])
+        return [about | described(find_in_tiles(self.model, fitted.pixels, watch=doubts.see), fitted)]
+
     def _infer_tiles(
         self, name: str, picture: Image.Image, place: int, doubts: Doubts, watch: Watch | None
     ) -> dict[str, Any]:
@@ -75,6 +92,10 @@ class TiledInference(Inference):
             labels = regions.in_picture(found.labels(fitted.pixels.shape[:0:-1]), fitted.placement)
             watch(picture, line, labels)
         return line
+
+
+def _scale(picture: Image.Image, image_shape: tuple[int, int, int], tile: int, invert: bool) -> Fitted:
+    return Fitted(*scaled(picture, image_shape, tile, invert=invert), is_on_light(picture))
 
 
 def described(found: Tiled, fitted: Letterboxed) -> dict[str, Any]:

@@ -36,5 +36,10 @@ def hash_of_files(root: Place, names: Sequence[str]) -> str:
     return _hash([content_of(root / file) for file in files_of(names)])
 
 
+def hash_of_several(hashes: Sequence[str]) -> str:
+    """Return one hash of several."""
+    return _hash(list(hashes))
+
+
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()

@@ -56,7 +56,7 @@ class Journal:
             first = file.readline()
             if not first.endswith(b"\n"):
                 return False  # killed at the very beginning
-            problem, end = _difference(_parsed(first), header), file.tell()
+            problem, end = difference(_parsed(first), header), file.tell()
             while not problem and (found := _next_batch(file)):
                 if found["read"] != self._read(self.batches):
                     problem = "holds results of pictures that have changed since"
@@ -119,7 +119,7 @@ def _hash(lines: bytes, end: dict[str, Any]) -> str:
     return hashlib.sha256(lines + _line(end)).hexdigest()
 
 
-def _difference(found: dict[str, Any], header: dict[str, Any]) -> str | None:
+def difference(found: dict[str, Any], header: dict[str, Any]) -> str | None:
     """Say what tells the job of a journal from this one; None if they are the same."""
     if found == header:
         return None

@@ -109,6 +109,16 @@ def _check_places(outputs: Outputs) -> None:
             raise ValueError(f"{path} can't be written: no permission")
 
 
+def check_folder(folder: Path, pictures: Pictures) -> None:
+    """Raise ValueError unless a folder of Parquet files can be written, and lies outside of the pictures."""
+    outputs = Outputs(overlay=folder)
+    if folder.suffix in (".parquet", ".csv", ".json") and not folder.is_dir():
+        raise ValueError(f"parquet must be a folder with --engine ray, got {folder}")
+    _check_kinds(outputs)
+    _check_places(outputs)
+    _check_pictures(outputs, pictures)
+
+
 def check_parent(path: Path) -> None:
     """Raise ValueError unless a file or folder can be made at `path`: its nearest parent is a folder of one's own."""
     parent = next(parent for parent in path.absolute().parents if parent.exists())
