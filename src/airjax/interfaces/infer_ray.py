@@ -100,7 +100,7 @@ def _check_ray() -> None:
     try:
         import ray.data  # noqa: F401
     except ModuleNotFoundError as error:
-        if error.name not in ("ray", "pandas"):
+        if (error.name or "").partition(".")[0] not in ("ray", "pandas"):
             raise
         raise ValueError("--engine ray needs Ray: pip install 'airjax[ray]'") from None
 
@@ -146,12 +146,14 @@ def cluster(workers: int | None = None) -> Iterator[Pool]:
 
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False, "ignore_reinit_error": True}
+    if ray.is_initialized():
+        yield _pool(ray.cluster_resources(), workers)
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-        own = {} if os.environ.get("RAY_ADDRESS") or ray.is_initialized() else _own_cluster(workers, folder)
         try:
             with _silent():
-                ray.init(**options, **own)
+                ray.init(**options, **({} if os.environ.get("RAY_ADDRESS") else _own_cluster(workers, folder)))
             yield _pool(ray.cluster_resources(), workers)
         finally:
             ray.shutdown()

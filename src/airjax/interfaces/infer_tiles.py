@@ -9,7 +9,7 @@ from jaxtyping import PRNGKeyArray
 from PIL import Image
 
 from airjax.config import PolarityKind
-from airjax.data.ahead import Read, read_pictures
+from airjax.data.ahead import read_pictures
 from airjax.data.images import Letterboxed, Levels, is_on_light
 from airjax.data.tiles import scaled
 from airjax.inference.tiled import Tiled, find_in_tiles
@@ -71,7 +71,7 @@ class TiledInference(Inference):
         """What scales a picture for the model; it does not hold the model."""
         return partial(_scale, image_shape=self.model.image_shape, tile=self.tile, invert=self.invert)
 
-    def infer_batch(self, batch: list[Read[Fitted]], index: int, doubts: Doubts) -> list[dict[str, Any]]:
+    def infer_batch(self, batch: list[Any], index: int, doubts: Doubts) -> list[dict[str, Any]]:
         """Infer a picture that has been read and scaled; see `Inference.infer_batch`."""
         [one] = batch
         if one.picture is None and self.pictures.strict:

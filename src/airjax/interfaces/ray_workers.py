@@ -51,11 +51,11 @@ class Reader:
             root = root.knowing({name: tuple(state) for name, state in states.items()})
         with _told() as told:
             try:
-                batch = list(read_pictures(root, names, self.levels, self.channels, self.fit))
+                packed = _packed(read_pictures(root, names, self.levels, self.channels, self.fit))
                 read = hash_of_files(root, names)
             except UnreachableError as error:
                 return _failed(row, f"unreachable: {error}")
-        return {"index": row["index"], "first": row["first"], **_packed(batch), "read": read, "told": json.dumps(told)}
+        return {"index": row["index"], "first": row["first"], **packed, "read": read, "told": json.dumps(told)}
 
 
 class Worker:
@@ -70,7 +70,7 @@ class Worker:
         """Infer a batch that has been read."""
         if row.get("error"):
             return _failed(row, row["error"])
-        batch, model = _unpacked(row), self._inference.model
+        batch, model = list(_unpacked(row)), self._inference.model
         before = 0 if row["first"] else 1  # the size of things is doubted in the first batch alone
         doubts = Doubts(model, self._inference.kind, total=before)
         with _told() as told:
@@ -97,7 +97,7 @@ def _failed(row: Row, error: str) -> Row:
     return {"index": row["index"], "first": row.get("first", False), **empty, "pixels": b"", "error": error}
 
 
-def _packed(batch: list[Read[Fitted]]) -> Row:
+def _packed(batch: Iterator[Read[Any]]) -> Row:
     about, pixels = [], []
     for one in batch:
         told: dict[str, Any] = {"name": one.name, "problem": one.problem}
@@ -109,8 +109,8 @@ def _packed(batch: list[Read[Fitted]]) -> Row:
     return {"about": json.dumps(about), "pixels": b"".join(pixels), "error": ""}
 
 
-def _unpacked(row: Row) -> list[Read[Fitted]]:
-    batch, start = [], 0
+def _unpacked(row: Row) -> Iterator[Read[Any]]:
+    start = 0
     for told in json.loads(row["about"]):
         fitted = None
         if told["problem"] is None:
@@ -118,8 +118,7 @@ def _unpacked(row: Row) -> list[Read[Fitted]]:
             pixels = np.frombuffer(row["pixels"], np.uint8, size, start).reshape(told["shape"])
             place = told["placement"] | {"size": tuple(told["placement"]["size"])}
             fitted, start = Fitted(pixels, Placement(**place), told["on_light"]), start + size
-        batch.append(Read(told["name"], fitted, told["problem"]))
-    return batch
+        yield Read(told["name"], fitted, told["problem"])
 
 
 class _Kept(logging.Handler):

@@ -1,0 +1,179 @@
+"""Inference by Ray itself, on this machine: one cluster for all tests, and commands that are killed."""
+
+import json
+import subprocess
+
+import commands
+import jax
+import numpy as np
+import psutil
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from s3_server import s3, serving
+
+from airjax.interfaces import infer_files, infer_ray, infer_tiles, output_files, partitions
+from airjax.interfaces.partitions import MANIFEST
+
+pytestmark = pytest.mark.slow
+PICTURES = 2_200
+KEY = jax.random.PRNGKey(0)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory, tiny_images):
+    """So many pictures that they make several partitions, one of them damaged."""
+    root = tmp_path_factory.mktemp("many")
+    for index in range(PICTURES):
+        path = root / f"{index // 500}" / f"{index:04d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.roll(tiny_images[index % 10, 0], index // 10, axis=1)).save(path)
+    (root / "1" / "0700.png").write_text("bad")
+    return root
+
+
+@pytest.fixture(scope="module")
+def store():
+    """An S3 server that the workers' environment names."""
+    with pytest.MonkeyPatch.context() as patch, serving(patch) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pool(store):
+    """Two actors of a cluster of this machine."""
+    infer_ray._check_ray()
+    with infer_ray.cluster(2) as pool:
+        yield pool
+
+
+@pytest.fixture
+def small_partitions(monkeypatch):
+    monkeypatch.setattr(partitions, "BATCHES", 2)
+
+
+@pytest.fixture(scope="module")
+def some(many):
+    """The first 500 pictures."""
+    return infer_files.gather([many / "1"])
+
+
+def job(model, pictures):
+    return infer_files.Inference(model, pictures, invert=False, samples=3, key=KEY)
+
+
+def table_of(folder):
+    """Read a folder; return what is known of pictures that could be read, and the places of those that could not."""
+    table = pq.read_table(folder)
+    bad = table.filter(pc.is_valid(table["problem"]))
+    return table.filter(pc.is_null(table["problem"])).drop_columns("problem"), bad["id"].to_pylist()
+
+
+def without_ray(inference, tmp_path):
+    output_files.to_files(inference, output_files.Outputs(parquet=tmp_path / "one.parquet"), progress=False)
+    return pq.read_table(tmp_path / "one.parquet")
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_results_are_those_without_ray_to_the_bit(model, some, pool, tmp_path):
+    infer_ray.to_partitions(job(model, some), tmp_path / "out", pool, progress=False)
+    found, bad = table_of(tmp_path / "out")
+    assert found.equals(without_ray(job(model, some), tmp_path))
+    assert bad == [201]
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_tiles_are_those_without_ray_to_the_bit(model, some, pool, tmp_path):
+    pictures = some._replace(names=some.names[:5])
+    tiled = infer_tiles.TiledInference(model, pictures, invert=False, samples=3, key=KEY, tile=9)
+    infer_ray.to_partitions(tiled, tmp_path / "out", pool, progress=False)
+    assert table_of(tmp_path / "out")[0].equals(without_ray(tiled, tmp_path))
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_a_dead_worker_is_replaced(model, some, pool, tmp_path, monkeypatch):
+    killed, add = [], partitions.Partitions.add
+
+    def kill(self, batch):
+        if not killed:
+            workers = [one for one in psutil.Process().children(recursive=True) if "MapWorker" in one.name()]
+            killed.extend(workers)
+            workers[0].kill()
+        add(self, batch)
+
+    monkeypatch.setattr(partitions.Partitions, "add", kill)
+    infer_ray.to_partitions(job(model, some), tmp_path / "out", pool, progress=False)
+    assert killed
+    assert table_of(tmp_path / "out")[0].equals(without_ray(job(model, some), tmp_path))
+
+
+@pytest.mark.usefixtures("small_partitions")
+def test_pictures_of_a_store_are_inferred(model, some, many, pool, tmp_path):
+    s3().put(str(many / "1"), "bucket/some", recursive=True)
+    remote = infer_files.gather(["s3://bucket/some"])
+    infer_ray.to_partitions(job(model, remote), tmp_path / "out", pool, progress=False)
+    found, bad = table_of(tmp_path / "out")
+    assert found.equals(without_ray(job(model, some), tmp_path))
+    assert bad == [201]
+
+
+def test_errors_are_those_without_ray(model, many, pool, tmp_path):
+    named = infer_files.gather([many / "1" / "0700.png"])
+    with pytest.raises(ValueError, match=r"0700\.png is not a picture"):
+        infer_ray.to_partitions(job(model, named), tmp_path / "out", pool, progress=False)
+    useless = jax.tree.map(lambda leaf: leaf * np.nan if leaf.dtype.kind == "f" else leaf, model)
+    some = infer_files.gather([many / "2" / "1000.png"])
+    with pytest.raises(ValueError, match="not finite"):
+        infer_ray.to_partitions(job(useless, some), tmp_path / "other", pool, progress=False)
+
+
+def test_more_workers_than_there_is_room_for_are_refused(pool):
+    with pytest.raises(ValueError, match="at most what the Ray cluster has"), infer_ray.cluster(64):
+        pass
+
+
+def begin(command):
+    return subprocess.Popen([commands.AIRJAX, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill(process, *, tree):
+    """Kill a command, and with `tree` all processes that it has started."""
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for one in started if tree else ():
+        if one.is_running():
+            one.kill()
+    process.communicate()
+    return started
+
+
+def finished(folder):
+    return len(json.loads((folder / MANIFEST).read_text())["partitions"]) if (folder / MANIFEST).exists() else 0
+
+
+def test_killed_and_begun_again_every_picture_is_there_once(run, many, tmp_path):
+    """The command alone is killed, and then the command with all that it has started."""
+    out = tmp_path / "out"
+    command = ["infer", str(run), str(many), "--samples=2", "--engine=ray", "--workers=2", f"--parquet={out}"]
+    for tree in (False, True):
+        before, process = finished(out), begin(command)
+        while process.poll() is None and finished(out) == before:
+            pass
+        assert process.poll() is None, process.communicate()
+        started = kill(process, tree=tree)
+        psutil.wait_procs(started)
+    assert 0 < finished(out) < 4
+    said = commands.spawn(*command)
+    assert (said.code, said.out) == (0, ""), said.err
+    assert "going on after" in said.err
+    assert "left out 1 of 2200 pictures" in said.err
+    table = pq.read_table(out)
+    assert list(dict.fromkeys(table["id"].to_pylist())) == list(range(1, PICTURES + 1))
+    local = commands.spawn("infer", run, many, "--samples=2", f"--parquet={tmp_path / 'one.parquet'}")
+    assert local.code == 0, local.err
+    assert table_of(out)[0].equals(pq.read_table(tmp_path / "one.parquet"))
+    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
+    again = commands.spawn(*command, "--quiet")
+    assert commands.refused(again, "holds a finished inference")
