@@ -1,7 +1,9 @@
 import functools
 import http.server
+import os
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from airjax.data import addresses, copies
 from airjax.data.addresses import Address, UnreachableError, place, state_of
 from airjax.data.ahead import read_pictures
 from airjax.data.folder import fingerprint, list_pictures, load_folder
+from airjax.data.temporary import temporary_folder
 from airjax.interfaces.infer_files import gather
 
 
@@ -104,21 +107,19 @@ def test_copies_last_while_they_are_read_and_no_longer_than_there_is_room(store,
         assert one.exists()
         assert other.exists()
     assert [one.exists(), other.exists()] == [True, False], "the one read last stays"
-    folder = kept._folder
-    kept._removed_at_the_end.cleanup()
-    assert not folder.exists()
 
 
-def test_copies_of_processes_that_were_killed_are_removed(tmp_path, monkeypatch):
-    import os
-
-    monkeypatch.setattr(copies.tempfile, "gettempdir", lambda: str(tmp_path))
+def test_temporary_folders_of_processes_that_were_killed_are_removed(tmp_path):
     for name, age in (("old", 3600), ("new", 0)):
-        (tmp_path / f"airjax-copies-{name}").mkdir()
-        time = copies.time.time() - age
-        os.utime(tmp_path / f"airjax-copies-{name}", (time, time))
-    copies._remove_remains()
-    assert [path.name for path in tmp_path.iterdir()] == ["airjax-copies-new"]
+        (tmp_path / f"mine-{name}").mkdir()
+        then = time.time() - age
+        os.utime(tmp_path / f"mine-{name}", (then, then))
+    with temporary_folder("mine-", tmp_path) as folder:
+        os.utime(folder, (0, 0))
+        with temporary_folder("mine-", tmp_path):
+            assert folder.exists(), "its lock is held"
+        assert not (tmp_path / "mine-old").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["mine-new"]
 
 
 def test_missing_packages_and_unknown_kinds_are_told(monkeypatch):

@@ -1,7 +1,9 @@
 """Inference by Ray itself, on this machine: one cluster for all tests, and commands that are killed."""
 
+import contextlib
 import json
 import subprocess
+import time
 
 import commands
 import jax
@@ -46,6 +48,14 @@ def pool(store):
     infer_ray._check_ray()
     with infer_ray.cluster(2) as pool:
         yield pool
+
+
+@pytest.fixture(autouse=True)
+def as_in_workers(unrolled):
+    """Compile what workers compile: the loops of tests in this process make the same numbers but for rounding."""
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture
@@ -134,46 +144,30 @@ def test_more_workers_than_there_is_room_for_are_refused(pool):
         pass
 
 
-def begin(command):
-    return subprocess.Popen([commands.AIRJAX, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def kill(process, *, tree):
-    """Kill a command, and with `tree` all processes that it has started."""
-    started = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    for one in started if tree else ():
-        if one.is_running():
-            one.kill()
-    process.communicate()
-    return started
-
-
 def finished(folder):
     return len(json.loads((folder / MANIFEST).read_text())["partitions"]) if (folder / MANIFEST).exists() else 0
 
 
 def test_killed_and_begun_again_every_picture_is_there_once(run, many, tmp_path):
-    """The command alone is killed, and then the command with all that it has started."""
     out = tmp_path / "out"
     command = ["infer", str(run), str(many), "--samples=2", "--engine=ray", "--workers=2", f"--parquet={out}"]
-    for tree in (False, True):
-        before, process = finished(out), begin(command)
-        while process.poll() is None and finished(out) == before:
-            pass
-        assert process.poll() is None, process.communicate()
-        started = kill(process, tree=tree)
-        psutil.wait_procs(started)
-    assert 0 < finished(out) < 4
+    process = subprocess.Popen([commands.AIRJAX, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and not finished(out):
+        time.sleep(0.01)
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    for one in started:  # some would end only after a minute
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    assert 0 < finished(out) < 3
     said = commands.spawn(*command)
     assert (said.code, said.out) == (0, ""), said.err
     assert "going on after" in said.err
     assert "left out 1 of 2200 pictures" in said.err
-    table = pq.read_table(out)
-    assert list(dict.fromkeys(table["id"].to_pylist())) == list(range(1, PICTURES + 1))
+    ids = pq.read_table(out)["id"].to_pylist()
+    assert list(dict.fromkeys(ids)) == sorted(set(ids)) == list(range(1, PICTURES + 1))
     local = commands.spawn("infer", run, many, "--samples=2", f"--parquet={tmp_path / 'one.parquet'}")
     assert local.code == 0, local.err
     assert table_of(out)[0].equals(pq.read_table(tmp_path / "one.parquet"))
-    assert sorted(path.name for path in out.iterdir() if path.name.startswith(".")) == []
-    again = commands.spawn(*command, "--quiet")
-    assert commands.refused(again, "holds a finished inference")
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]

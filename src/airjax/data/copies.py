@@ -1,26 +1,20 @@
 """Copies of files at addresses on this machine: made when a file is opened, kept for a while in case it is again."""
 
-import shutil
-import tempfile
+import atexit
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-import filelock
-
 from airjax.data.addresses import Address, Place
+from airjax.data.temporary import temporary_folder
 from airjax.files import hashed
 
 KEPT = 2**28
 """Bytes of copies that are kept though nothing reads them."""
-_PREFIX, _LOCK = "airjax-copies-", ".lock"
-_NEW = 60.0
-"""Time, in seconds, in which a folder of copies is surely locked by the process that has made it."""
 
 
 @dataclass
@@ -41,12 +35,9 @@ class Copies:
 
     @cached_property
     def _folder(self) -> Path:
-        _remove_remains()
-        self._removed_at_the_end = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
-        folder = Path(self._removed_at_the_end.name)
-        self._held = filelock.FileLock(folder / _LOCK)
-        self._held.acquire()
-        return folder
+        made = ExitStack()
+        atexit.register(made.close)
+        return made.enter_context(temporary_folder("airjax-copies-"))
 
     @contextmanager
     def reading(self, address: Address) -> Iterator[Path]:
@@ -97,15 +88,6 @@ class Copies:
                 if not one.readers:
                     one.path.unlink(missing_ok=True)
                     kept -= self._copies.pop(key).size
-
-
-def _remove_remains() -> None:
-    """Remove the copies of processes that were killed: nobody holds their lock."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with suppress(OSError, filelock.Timeout):
-            if time.time() - folder.stat().st_mtime > _NEW:
-                with filelock.FileLock(folder / _LOCK).acquire(timeout=0):
-                    shutil.rmtree(folder, ignore_errors=True)
 
 
 copies = Copies()

@@ -8,19 +8,17 @@ workers may fail and be replaced at any time, and so may this process.
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import jax
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from airjax.data.addresses import Address, UnreachableError
+from airjax.data.temporary import temporary_folder
 from airjax.interfaces import formats
 from airjax.interfaces.infer_files import Inference, files_of
 from airjax.interfaces.locks import locked
@@ -39,6 +37,8 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # this process and a worker share a GPU
 }
+_SHORT = Path("/tmp")
+"""Where Ray keeps its sockets, whose paths may have 107 characters."""
 _UNREACHABLE = "unreachable: "
 _logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def cluster(workers: int | None = None) -> Iterator[Pool]:
         yield _pool(ray.cluster_resources(), workers)
         return
     options: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder("airjax-ray-", _SHORT if _SHORT.is_dir() else None) as folder:
         try:
             with _silent():
                 ray.init(**options, **({} if os.environ.get("RAY_ADDRESS") else _own_cluster(workers, folder)))
@@ -172,7 +172,7 @@ def _silent() -> Iterator[None]:
         os.close(kept)
 
 
-def _own_cluster(workers: int | None, folder: str) -> dict[str, Any]:
+def _own_cluster(workers: int | None, folder: Path) -> dict[str, Any]:
     """Describe a cluster of this machine. Tasks that read get a core, at least: without one, nothing would happen."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     actors = workers or max(1, cores - 1)
@@ -182,7 +182,7 @@ def _own_cluster(workers: int | None, folder: str) -> dict[str, Any]:
         "include_dashboard": False,
         "object_store_memory": STORE,
         "_node_ip_address": "127.0.0.1",
-        "_temp_dir": folder,
+        "_temp_dir": str(folder),
     }
 
 
@@ -208,13 +208,12 @@ def _inferred(inference: Inference, todo: list[int], pool: Pool) -> Iterator[Row
     reader = Reader(root, inference.levels, inference.channels, inference.fit)
     # The first batch stands for all pictures: what is compiled depends on its size.
     first = pictures._replace(root=root, names=pictures.names[:together])
-    model = jax.tree.map(np.asarray, inference.model)
     rows = [_row(inference, index, first=index == todo[0]) for index in todo]
     blocks = max(1, len(rows) // BLOCK if len(rows) > BLOCK * 2 * pool.size else len(rows))
     read = from_items(rows, override_num_blocks=blocks).map(reader.read, num_cpus=0.5)  # 1 would make them one step
     inferred = read.map(
         cast(Any, Worker),
-        fn_constructor_args=(replace(inference, model=model, pictures=first, key=np.asarray(inference.key)),),
+        fn_constructor_args=(replace(inference, pictures=first),),
         compute=ActorPoolStrategy(size=pool.size),
         num_cpus=1,
         num_gpus=pool.gpus,

@@ -7,11 +7,9 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -63,8 +61,7 @@ class Worker:
 
     def __init__(self, inference: Inference):
         keep_kinds_of_numbers()
-        model, key = jax.tree.map(jnp.asarray, (inference.model, inference.key))
-        self._inference = replace(inference, model=model, key=key)
+        self._inference = inference
 
     def __call__(self, row: Row) -> Row:
         """Infer a batch that has been read."""

@@ -1,0 +1,112 @@
+"""Time `airjax infer --engine ray` with one worker and with several: `python benchmarks/many_pictures.py --out FILE`.
+
+It draws small pictures into a temporary folder, infers all of them with each number of workers, each as a command of
+its own, and writes one JSON object: images per second from the first finished partition to the last, seconds from start
+to end, and memory (PSS: what is shared counts in parts) of the command and of Ray's workers, as the largest value in
+each quarter of the time in which partitions were finished.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+SIDE, FOLDER = 28, 1_000
+MANIFEST = "_manifest.json"
+PROGRAM = "import sys; from airjax.interfaces.cli import main; sys.exit(main())"
+
+
+def draw(folder: Path, number: int) -> None:
+    """Draw pictures of none, one or two bright squares."""
+    rng = np.random.default_rng(0)
+    for index in range(number):
+        pixels = np.zeros((SIDE, SIDE), np.uint8)
+        for y, x in rng.integers(0, SIDE - 8, (index % 3, 2)):
+            pixels[y : y + 8, x : x + 8] = rng.integers(120, 256)
+        path = folder / f"{index // FOLDER:04d}" / f"{index:07d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path, compress_level=1)
+
+
+def memory_of(command: psutil.Process) -> dict[str, float]:
+    """Return megabytes of the command, of the workers that infer, of those that read, and of Ray's own processes."""
+    kinds = {"command": 0.0, "infer": 0.0, "read": 0.0, "ray": 0.0}
+    for process in (command, *command.children(recursive=True)):
+        try:
+            title = " ".join(process.cmdline())
+            kind = "infer" if "MapWorker" in title else "read" if title.startswith("ray::Map") else "ray"
+            kind = "command" if process == command else kind
+            kinds[kind] += process.memory_full_info().pss / 1e6
+        except psutil.Error:
+            continue
+    return kinds
+
+
+def done(out: Path) -> int:
+    """Return the number of pictures in finished partitions."""
+    if not (out / MANIFEST).exists():
+        return 0
+    return sum(one["pictures"] for one in json.loads((out / MANIFEST).read_text())["partitions"].values())
+
+
+def measure(pictures: Path, out: Path, workers: int, options: argparse.Namespace) -> dict:
+    """Run the command with a number of workers, and watch it."""
+    flags = ["--engine=ray", f"--workers={workers}", f"--parquet={out}", f"--samples={options.samples}", "--quiet"]
+    command = [sys.executable, "-c", PROGRAM, "infer", options.run, str(pictures), *flags]
+    start, seen, memory, load = time.monotonic(), [], [], os.getloadavg()[0]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        finished = done(out)
+        if finished and (not seen or finished > seen[-1][1]):
+            seen.append((time.monotonic(), finished))
+            if len(memory) < len(seen) / options.every + 1:
+                memory.append(memory_of(psutil.Process(process.pid)))
+        time.sleep(0.05)
+    if process.returncode:
+        raise RuntimeError(f"the command ended with {process.returncode}")
+    (first, before), (last, after) = seen[0], seen[-1]
+    quarters = [part for part in np.array_split(np.arange(len(memory)), 4) if len(part)]
+    return {
+        "workers": workers,
+        "images_per_s": (after - before) / (last - first),
+        "seconds": time.monotonic() - start,
+        "load_before": load,
+        "memory_mb": [{kind: round(max(memory[i][kind] for i in part)) for kind in memory[0]} for part in quarters],
+    }
+
+
+def main() -> None:
+    """Parse, draw, measure in turn, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", default="multi-digits", help="a run's folder, or a trained model's name")
+    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--every", type=int, default=2, help="partitions between two looks at the memory")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pictures, found, measured = Path(folder) / "pictures", Path(folder) / "found", []
+        pictures.mkdir()
+        draw(pictures, options.pictures)
+        for workers in options.workers * options.rounds:
+            measured.append(measure(pictures, found, workers, options))
+            shutil.rmtree(found)
+            print(json.dumps(measured[-1]), file=sys.stderr)
+    about = {"run": options.run, "pictures": options.pictures, "side": SIDE, "samples": options.samples}
+    results = about | {"cores": os.cpu_count(), "measured": measured}
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
