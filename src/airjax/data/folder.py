@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -120,12 +120,16 @@ def fingerprint(root: Place, every: int = 1) -> str:
     Raises:
         FileNotFoundError, ValueError: see `list_pictures`.
     """
-    names = list_pictures(root, every)
-    listing = json.dumps([(name, size) for name, (size, _) in _states(root, names)])
-    return f"{len(names)} pictures, {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+    return describe_files(root, list_pictures(root, every), "pictures")
 
 
-def _states(root: Place, names: Sequence[str]) -> Iterator[tuple[str, tuple[int, int | str]]]:
+def describe_files(root: Place, names: Sequence[str], kind: str) -> str:
+    """Describe files of a kind by their number and a hash of their names and sizes."""
+    listing = json.dumps([(name, size) for name, (size, _) in states(root, names)])
+    return f"{len(names)} {kind}, {hashlib.sha256(listing.encode()).hexdigest()[:12]}"
+
+
+def states(root: Place, names: Sequence[str]) -> Iterator[tuple[str, tuple[int, int | str]]]:
     """Yield each name with size and time of its file, or its version at an address."""
     last, state = None, None
     for name in names:
@@ -169,18 +173,18 @@ def load_folder(
         ValueError: no picture can be read; with `strict`, some picture can't be read.
     """
     names = list_pictures(root, every)
-    path = _cached(root, names, (*image_shape, levels, channels, invert, seed, *(tiles or ())))
-    if not _is_sound(path):
+    path = cached(root, states(root, names), (*image_shape, levels, channels, invert, seed, *(tiles or ())))
+    if not is_sound(path):
         if tiles is None:
             fit, cut = lambda picture: letterbox(picture, image_shape, invert=invert).pixels, lambda pixels, _: [pixels]
-            places = {name: [place] for name, place in zip(names, np.argsort(_order(len(names), seed)).tolist())}
+            places = {name: [place] for name, place in zip(names, shuffled_places(len(names), seed))}
         else:
             fit, places = None, _places_of_tiles(names, seed, tiles)
             cut = lambda picture, own: _tiles(
                 scaled(picture, image_shape, tiles.side, invert=invert).pixels, image_shape, own, len(places), seed
             )
         chosen = [name for name in names if name in places]  # in the order of files, since videos are read in theirs
-        _decode(read_pictures(root, chosen, levels, channels, fit), places, cut, image_shape, path)
+        decode(read_pictures(root, chosen, levels, channels, fit), places, cut, image_shape, path)
     problems = json.loads(path.with_suffix(".json").read_text())["problems"]
     if strict and problems:
         raise ValueError(problems[0])
@@ -191,7 +195,7 @@ def load_folder(
     return images
 
 
-def _is_sound(path: Path) -> bool:
+def is_sound(path: Path) -> bool:
     """Return whether pictures are in the cache; warn if they are, but damaged."""
     if not path.with_suffix(".json").is_file():
         return False
@@ -205,11 +209,15 @@ def _is_sound(path: Path) -> bool:
     return False
 
 
-def _cached(root: Place, names: Sequence[str], settings: tuple) -> Path:
+def cached(root: Place, known: Iterable[tuple[str, tuple[int, int | str]]], settings: tuple) -> Path:
     """Return the path of the cached array. It depends on names, sizes and times of the files, and on the settings."""
-    state = [(name, *state) for name, state in _states(root, names)]
-    content = json.dumps([READER, str(root.resolve()), settings, state])
+    content = json.dumps([READER, str(root.resolve()), settings, [(name, *state) for name, state in known]])
     return Path(pooch.os_cache("airjax")) / "pictures" / f"{hashlib.sha256(content.encode()).hexdigest()[:24]}.npy"
+
+
+def shuffled_places(size: int, seed: int) -> list[int]:
+    """Return the place of each of so many images in a random order."""
+    return np.argsort(_order(size, seed)).tolist()
 
 
 def _order(size: int, seed: int) -> np.ndarray:
@@ -232,10 +240,10 @@ def _tiles(
     return random_tiles(pixels, image_shape, len(own), (seed, *own[:1]), turned=turned)
 
 
-def _decode(
+def decode(
     pictures: Iterator[Read[Any]],
     places: dict[str, list[int]],
-    cut: Callable[[Any, list[int]], list[UInt8[np.ndarray, "c h w"]]],
+    cut: Callable[[Any, list[int]], Iterable[UInt8[np.ndarray, "c h w"]]],
     image_shape: tuple[int, int, int],
     path: Path,
 ) -> None:

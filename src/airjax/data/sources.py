@@ -10,12 +10,13 @@ from airjax.data._placing import MOST_SEGMENTED
 from airjax.data.addresses import Address, Place, place
 from airjax.data.banks import DigitBank, embedded_digits
 from airjax.data.copies import copies
-from airjax.data.folder import fingerprint, load_folder
+from airjax.data.folder import describe_files, fingerprint, load_folder
 from airjax.data.mnist import load_mnist
 from airjax.data.multi_digits import multi_digits
 from airjax.data.multi_dsprites_like import multi_dsprites_like
 from airjax.data.omniglot import load_omniglot
 from airjax.data.scenes import Scenes, load_npz
+from airjax.data.shards import are_shards, list_shards, load_shards
 from airjax.data.sprites import sprites
 from airjax.data.tables import tables
 from airjax.data.tiles import Tiles
@@ -30,12 +31,14 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
     Held-out scenes of digits and sprites tell the object of each pixel (`Scenes.segmentation`), too.
 
     Raises:
-        ValueError: the name is neither a data set, an .npz file nor a folder; a setting is out of range or does not
-            apply to the data set; or the pictures of the folder have changed since `pin`.
+        ValueError: the name is neither a data set, an .npz file nor a folder of pictures or of .npz files; a setting
+            is out of range or does not apply to the data set; or the files of the folder have changed since `pin`.
         FileNotFoundError: a file is missing.
         ConnectionError: a file can't be downloaded.
     """
-    _check_meant(config)
+    path = _own(config)
+    shards = path is not None and are_shards(path)
+    _check_meant(config, "folders" if path is not None and path.is_dir() and not shards else ".npz files")
     match config.name:
         case "multi-mnist":
             return _digits(config, load_mnist(split, config.data_dir), split)
@@ -64,9 +67,10 @@ def load_scenes(config: DataConfig, split: Split) -> Scenes:
         case "omniglot":
             drawings = load_omniglot(split, config.data_dir, canvas=config.canvas)
             return Scenes(drawings.images, counts=drawings.strokes)
-    if (path := _own(config)) is None:
+    if path is None:
         raise ValueError(f"data must be one of {', '.join(DATA_SETS)}, an .npz file or a folder, got {config.name!r}")
-    return _part(_pictures(path, config) if path.is_dir() else _file(path, config), config, split)
+    own = _shards if shards else _pictures if path.is_dir() else _file
+    return _part(own(path, config), config, split)
 
 
 def pin(config: DataConfig) -> DataConfig:
@@ -78,7 +82,18 @@ def pin(config: DataConfig) -> DataConfig:
     path = _own(config)
     if path is None or not path.is_dir():
         return config
-    return replace(config, pictures=fingerprint(path, config.every))
+    return replace(config, pictures=_fingerprint(path, config))
+
+
+def _fingerprint(path: Place, config: DataConfig) -> str:
+    if are_shards(path):
+        return describe_files(path, list_shards(path), ".npz files")
+    return fingerprint(path, config.every)
+
+
+def _check_unchanged(path: Place, config: DataConfig) -> None:
+    if config.pictures not in (None, found := _fingerprint(path, config)):
+        raise ValueError(f"the pictures in {path} have changed: there were {config.pictures}, now {found}")
 
 
 def _own(config: DataConfig) -> Place | None:
@@ -91,8 +106,7 @@ def _own(config: DataConfig) -> Place | None:
 
 def _pictures(path: Place, config: DataConfig) -> Scenes:
     shape, dark = (config.channels, config.height or config.canvas, config.canvas), config.polarity == "dark"
-    if config.pictures not in (None, found := fingerprint(path, config.every)):
-        raise ValueError(f"the pictures in {path} have changed: there were {config.pictures}, now {found}")
+    _check_unchanged(path, config)
     return Scenes(
         load_folder(
             path,
@@ -106,6 +120,11 @@ def _pictures(path: Place, config: DataConfig) -> Scenes:
             tiles=Tiles(config.tile, config.held_out_fraction) if config.tile else None,
         )
     )
+
+
+def _shards(path: Place, config: DataConfig) -> Scenes:
+    _check_unchanged(path, config)
+    return load_shards(path, invert=config.polarity == "dark", seed=config.data_seed)
 
 
 def _file(path: Place, config: DataConfig) -> Scenes:
@@ -123,8 +142,8 @@ def _load_copied(file: Address) -> Scenes:
             raise ValueError(str(error).replace(str(copy), str(file))) from None
 
 
-def _check_meant(config: DataConfig) -> None:
-    """Refuse settings that don't apply to the data set."""
+def _check_meant(config: DataConfig, own: str) -> None:
+    """Refuse settings that don't apply to the data set; `own` is the kind of the user's own."""
     digits, folder, file = ("multi-mnist", "multi-digits"), "folders", ".npz files"
     meant = {
         "digit_side": digits,
@@ -138,7 +157,6 @@ def _check_meant(config: DataConfig) -> None:
         "pick_channels": (folder,),
         "every": (folder,),
     }
-    own = folder if place(config.name).is_dir() else file
     kind = config.name if config.name in DATA_SETS else own
     for setting, kinds in meant.items():
         value = getattr(config, setting)

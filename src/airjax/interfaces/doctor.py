@@ -19,6 +19,7 @@ from airjax.config import DATA_SETS, DataConfig
 from airjax.data import load_scenes
 from airjax.data.addresses import place
 from airjax.data.images import Levels
+from airjax.data.shards import are_shards
 from airjax.data.tiles import TILES
 from airjax.interfaces import samples
 from airjax.interfaces.samples import SIDE, Folder, Sample
@@ -131,7 +132,7 @@ def examine(
         FileNotFoundError, ValueError: there are no pictures, or a setting is out of range.
     """
     path, settings = place(source), DataConfig(pick_channels=channels, every=every, tile=tile)
-    if source in DATA_SETS or not path.is_dir():
+    if source in DATA_SETS or not path.is_dir() or are_shards(path):
         return _examined(
             samples.of_images(load_scenes(replace(settings, name=source).resolved(), "train").images, source)
         )
@@ -176,7 +177,8 @@ def propose(source: str, *, channels: tuple[int, ...] | None = None, every: int 
     Images of an .npz file are never resized or converted, so `canvas` and `channels` are not proposed for them.
     """
     found = examine(source, channels=channels, every=every, tile=tile)[0]
-    fitted = () if place(source).is_dir() else ("canvas", "height", "tile", "levels", "channels")
+    path = place(source)
+    fitted = () if path.is_dir() and not are_shards(path) else ("canvas", "height", "tile", "levels", "channels")
     return replace(found, settings={name: value for name, value in found.settings.items() if name not in fitted})
 
 
