@@ -34,6 +34,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_worker_niceness": "0",  # otherwise 15: workers would wait for all other programs
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # this process and a worker share a GPU
 }
