@@ -2,11 +2,12 @@
 
 It draws small pictures into a temporary folder, infers all of them with each number of workers, each as a command of
 its own, and writes one JSON object: images per second from the first finished partition to the last, seconds from start
-to end, and memory (PSS: what is shared counts in parts) of the command and of Ray's workers, as the largest value in
-each quarter of the time in which partitions were finished.
+to end, processor time, and memory (PSS: what is shared counts in parts) of the command, of workers that infer and that
+read, and of Ray's own processes, as the largest value in each quarter of the time in which partitions were finished.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -37,17 +38,22 @@ def draw(folder: Path, number: int) -> None:
         Image.fromarray(pixels).save(path, compress_level=1)
 
 
-def memory_of(command: psutil.Process) -> dict[str, float]:
-    """Return megabytes of the command, of the workers that infer, of those that read, and of Ray's own processes."""
+def look(command: psutil.Process, seconds: dict[tuple[str, int], float]) -> dict[str, float]:
+    """Return megabytes of the command, of workers that infer, of those that read, and of Ray's own processes.
+
+    Their processor times so far go into `seconds`, by kind and process.
+    """
     kinds = {"command": 0.0, "infer": 0.0, "read": 0.0, "ray": 0.0}
     for process in (command, *command.children(recursive=True)):
-        try:
-            title = " ".join(process.cmdline())
-            kind = "infer" if "MapWorker" in title else "read" if title.startswith("ray::Map") else "ray"
+        with contextlib.suppress(psutil.Error, IndexError):
+            title = process.cmdline()[0]
+            kind = "infer" if "MapWorker" in title else "read" if "Map(" in title else "ray"
             kind = "command" if process == command else kind
+            if (kind, process.pid) not in seconds and "IDLE" in title and ("read", process.pid) in seconds:
+                kind = "read"
             kinds[kind] += process.memory_full_info().pss / 1e6
-        except psutil.Error:
-            continue
+            times = process.cpu_times()
+            seconds[kind, process.pid] = times.user + times.system
     return kinds
 
 
@@ -62,14 +68,14 @@ def measure(pictures: Path, out: Path, workers: int, options: argparse.Namespace
     """Run the command with a number of workers, and watch it."""
     flags = ["--engine=ray", f"--workers={workers}", f"--parquet={out}", f"--samples={options.samples}", "--quiet"]
     command = [sys.executable, "-c", PROGRAM, "infer", options.run, str(pictures), *flags]
-    start, seen, memory, load = time.monotonic(), [], [], os.getloadavg()[0]
+    start, seen, memory, seconds, load = time.monotonic(), [], [], {}, os.getloadavg()[0]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         finished = done(out)
         if finished and (not seen or finished > seen[-1][1]):
             seen.append((time.monotonic(), finished))
             if len(memory) < len(seen) / options.every + 1:
-                memory.append(memory_of(psutil.Process(process.pid)))
+                memory.append(look(psutil.Process(process.pid), seconds))
         time.sleep(0.05)
     if process.returncode:
         raise RuntimeError(f"the command ended with {process.returncode}")
@@ -79,7 +85,8 @@ def measure(pictures: Path, out: Path, workers: int, options: argparse.Namespace
         "workers": workers,
         "images_per_s": (after - before) / (last - first),
         "seconds": time.monotonic() - start,
-        "load_before": load,
+        "load": [load, os.getloadavg()[0]],
+        "cpu_seconds": {kind: round(sum(t for (k, _), t in seconds.items() if k == kind), 1) for kind in memory[0]},
         "memory_mb": [{kind: round(max(memory[i][kind] for i in part)) for kind in memory[0]} for part in quarters],
     }
 
