@@ -687,7 +687,8 @@ def test_every_package_imported_is_declared():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     needed, page = _names(project["dependencies"]), _names(extras["serve"])
-    parts = ("coco", "czi", "dicom", "hub", "mujoco", "parquet", "rois", "supervision", "tfrecords", "video")
+    parts = ("coco", "czi", "dicom", "hub", "mujoco", "parquet", "ray", "remote", "rois")
+    parts += ("supervision", "tfrecords", "video")
     optional = _names([requirement for part in parts for requirement in extras[part]])
     owners = importlib.metadata.packages_distributions()
     for path in (ROOT / "src").rglob("*.py"):
