@@ -1,6 +1,6 @@
 """Measure the memory of training against the size of its data: `python benchmarks/larger_than_memory.py --out FILE`.
 
-For each size it writes a folder of .npz files, with images of 256 x 256 pixels in colour, trains a tiny model for some
+For each size it writes a folder of .npz files, with images of 64 x 64 pixels in colour, trains a tiny model for some
 steps, and writes one JSON object: the largest memory of the process that belongs to no file (anonymous and shared),
 which it needs, and that of mapped files, which the system takes back when others need it. All in megabytes.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-SIDE, SHARD = 256, 500
+SIDE, SHARD = 64, 10_000
 PROGRAM = "import sys; from airjax.interfaces.cli import main; sys.exit(main())"
 MODEL = {
     "max-objects": 2,
@@ -40,8 +40,8 @@ def write(folder: Path, number: int) -> None:
     for start in range(0, number, SHARD):
         images = np.zeros((min(SHARD, number - start), SIDE, SIDE, 3), np.uint8)
         for image in images:
-            y, x = rng.integers(0, SIDE - 40, 2)
-            image[y : y + 40, x : x + 40] = rng.integers(120, 256, 3)
+            y, x = rng.integers(0, SIDE - 16, 2)
+            image[y : y + 16, x : x + 16] = rng.integers(120, 256, 3)
         np.savez_compressed(folder / f"{start:07d}.npz", images=images)
 
 
