@@ -49,5 +49,6 @@ def test_an_interruption_tells_whether_the_same_command_goes_on(monkeypatch, cap
 
     monkeypatch.setattr(cli, "app", interrupt)
     monkeypatch.setattr(cli, "stand_ins", lambda *_: ())
+    monkeypatch.setattr(cli.several, "join", lambda *_: None)
     assert cli.main(words) == 130
     assert told in capsys.readouterr().err

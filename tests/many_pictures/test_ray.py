@@ -44,9 +44,9 @@ def store():
 
 @pytest.fixture(scope="module")
 def pool(store):
-    """Two actors of a cluster of this machine."""
+    """An actor of a cluster of this machine; each takes seconds to start."""
     infer_ray._check_ray()
-    with infer_ray.cluster(2) as pool:
+    with infer_ray.cluster(1) as pool:
         yield pool
 
 
@@ -86,8 +86,10 @@ def without_ray(inference, tmp_path):
 
 
 @pytest.mark.usefixtures("small_partitions")
-def test_results_are_those_without_ray_to_the_bit(model, some, pool, tmp_path):
-    infer_ray.to_partitions(job(model, some), tmp_path / "out", pool, progress=False)
+def test_results_of_a_stores_pictures_are_those_without_ray_to_the_bit(model, some, many, pool, tmp_path):
+    s3().put(str(many / "1"), "bucket/some", recursive=True)
+    remote = infer_files.gather(["s3://bucket/some"])
+    infer_ray.to_partitions(job(model, remote), tmp_path / "out", pool, progress=False)
     found, bad = table_of(tmp_path / "out")
     assert found.equals(without_ray(job(model, some), tmp_path))
     assert bad == [201]
@@ -119,16 +121,6 @@ def test_a_dead_worker_is_replaced(model, some, pool, tmp_path, monkeypatch):
     assert table_of(tmp_path / "out")[0].equals(without_ray(job(model, some), tmp_path))
 
 
-@pytest.mark.usefixtures("small_partitions")
-def test_pictures_of_a_store_are_inferred(model, some, many, pool, tmp_path):
-    s3().put(str(many / "1"), "bucket/some", recursive=True)
-    remote = infer_files.gather(["s3://bucket/some"])
-    infer_ray.to_partitions(job(model, remote), tmp_path / "out", pool, progress=False)
-    found, bad = table_of(tmp_path / "out")
-    assert found.equals(without_ray(job(model, some), tmp_path))
-    assert bad == [201]
-
-
 def test_errors_are_those_without_ray(model, many, pool, tmp_path):
     named = infer_files.gather([many / "1" / "0700.png"])
     with pytest.raises(ValueError, match=r"0700\.png is not a picture"):
@@ -150,7 +142,7 @@ def finished(folder):
 
 def test_killed_and_begun_again_every_picture_is_there_once(run, many, tmp_path):
     out = tmp_path / "out"
-    command = ["infer", str(run), str(many), "--samples=2", "--engine=ray", "--workers=2", f"--parquet={out}"]
+    command = ["infer", str(run), str(many), "--samples=2", "--engine=ray", "--workers=1", f"--parquet={out}"]
     process = subprocess.Popen([commands.AIRJAX, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while process.poll() is None and not finished(out):
         time.sleep(0.01)
