@@ -22,7 +22,7 @@ from airjax.runs.plots import STEP_COLOURS
 pytestmark = pytest.mark.slow
 LOCAL = "http://localhost"
 DARK = Reading("dark", (20.0, 220.0, 2.0))
-FILE = "<b>my, picture.png"  # shown as it is, not as markup
+FILE = "my, picture.png"
 
 
 @pytest.fixture(scope="module")
