@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import time
 
@@ -136,6 +137,13 @@ def test_more_workers_than_there_is_room_for_are_refused(pool):
         pass
 
 
+def words_of(process):
+    """Return a process's command, or nothing if it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def finished(folder):
     return len(json.loads((folder / MANIFEST).read_text())["partitions"]) if (folder / MANIFEST).exists() else 0
 
@@ -147,9 +155,11 @@ def test_killed_and_begun_again_every_picture_is_there_once(run, many, tmp_path)
     while process.poll() is None and not finished(out):
         time.sleep(0.01)
     started = psutil.Process(process.pid).children(recursive=True)
+    folders = {word for one in started for word in re.findall(r"airjax-ray-\w+", words_of(one))}
     process.kill()
     process.communicate()
-    for one in started:  # some would end only after a minute
+    started += [one for one in psutil.process_iter() if any(folder in words_of(one) for folder in folders)]
+    for one in started:  # some would end only after minutes
         with contextlib.suppress(psutil.NoSuchProcess):
             one.kill()
     assert 0 < finished(out) < 3
