@@ -94,14 +94,35 @@ copies = Copies()
 """The copies of this process."""
 
 
+@contextmanager
+def naming_source(copy: Path, source: Address) -> Iterator[None]:
+    """Name the address, in place of its copy, in a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error).replace(str(copy), str(source))) from None
+
+
+@contextmanager
+def local(file: Place) -> Iterator[Path]:
+    """Lend the path of a file on this machine: its own, or that of a copy, in whose place errors name the address.
+
+    Raises:
+        FileNotFoundError, UnreachableError: see `Address.fetch`.
+    """
+    if not isinstance(file, Address):
+        yield file
+        return
+    with copies.reading(file) as copy, naming_source(copy, file):
+        yield copy
+
+
 def content_of(file: Place) -> str | None:
     """Return the hash of a file's content, or the version that its store tells; None if it can't be read."""
     try:
-        if not isinstance(file, Address):
-            return hashed(file)
-        if file.state()[1]:
+        if isinstance(file, Address) and file.state()[1]:
             return ":".join(map(str, file.state()))
-        with copies.reading(file) as copy:
-            return hashed(copy)
+        with local(file) as path:
+            return hashed(path)
     except OSError:
         return None

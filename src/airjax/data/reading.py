@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from airjax.data import tiff
 from airjax.data.addresses import Address, Place
-from airjax.data.copies import copies
+from airjax.data.copies import copies, naming_source
 from airjax.data.images import MAX_PICTURES, Levels, Raw, pick, plain
 from airjax.data.rasters import FORMATS as FORMATS
 from airjax.data.rasters import NetpbmPicture, PillowPictures, start_of
@@ -191,11 +192,11 @@ class _Copied:
     """The pictures of a file at an address, read from a copy that stays until they are closed."""
 
     def __init__(self, source: Address, name: str, **options: Any):
-        self._source = str(source)
         with ExitStack() as stack:
-            self._path = stack.enter_context(copies.reading(source))
+            path = stack.enter_context(copies.reading(source))
+            self._naming_source = partial(naming_source, path, source)
             with self._naming_source():
-                self._opened = open_file(self._path, name, **options)
+                self._opened = open_file(path, name, **options)
             self._copy = stack.pop_all()
         self.pixels = self._opened.pixels
 
@@ -211,11 +212,3 @@ class _Copied:
         """Close the copy, and give it back."""
         self._opened.close()
         self._copy.close()
-
-    @contextmanager
-    def _naming_source(self) -> Iterator[None]:
-        """Name the address in errors that name the copy."""
-        try:
-            yield
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(self._path), self._source)) from None

@@ -3,7 +3,6 @@
 import json
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from airjax.data.addresses import Address, Place
 from airjax.data.ahead import Read
-from airjax.data.copies import copies
+from airjax.data.copies import local
 from airjax.data.folder import cached, decode, is_picture, is_sound, shuffled_places, states
 from airjax.data.scenes import Scenes, load_npz
 from airjax.files import write_atomically
@@ -85,7 +84,8 @@ def _write(root: Place, names: list[str], invert: bool, seed: int, path: Path, c
 
     def read() -> Iterator[Read[Any]]:
         for name in names:
-            images = _load(root / name).images
+            with local(root / name) as path:
+                images = load_npz(path).images
             yield Read(name, 255 - images if invert else images, None)
 
     first = lambda image: image[None] if image.ndim == 2 else np.moveaxis(image, -1, 0)
@@ -106,24 +106,9 @@ def _agreed(root: Place, shards: dict[str, _Shard]) -> tuple[int, ...]:
     return first.shape
 
 
-@contextmanager
-def _local(file: Place) -> Iterator[Path]:
-    """Lend the path of a file on this machine, and name the file itself in errors."""
-    with copies.reading(file) if isinstance(file, Address) else nullcontext(file) as path:
-        try:
-            yield path
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(path), str(file))) from None
-
-
-def _load(file: Place) -> Scenes:
-    with _local(file) as path:
-        return load_npz(path)
-
-
 def _look(file: Place) -> _Shard:
     """Look at a file without reading its images."""
-    with _local(file) as path:
+    with local(file) as path:
         try:
             with zipfile.ZipFile(path) as archive, archive.open("images.npy") as images:
                 np.lib.format.read_magic(images)

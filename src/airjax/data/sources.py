@@ -7,9 +7,9 @@ import numpy as np
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data._placing import MOST_SEGMENTED
-from airjax.data.addresses import Address, Place, place
+from airjax.data.addresses import Place, place
 from airjax.data.banks import DigitBank, embedded_digits
-from airjax.data.copies import copies
+from airjax.data.copies import local
 from airjax.data.folder import describe_files, fingerprint, load_folder
 from airjax.data.mnist import load_mnist
 from airjax.data.multi_digits import multi_digits
@@ -129,17 +129,10 @@ def _shards(path: Place, config: DataConfig) -> Scenes:
 
 def _file(path: Place, config: DataConfig) -> Scenes:
     """Read the scenes of a file, shuffled like those of a folder."""
-    scenes = _load_copied(path) if isinstance(path, Address) else load_npz(path)
+    with local(path) as file:
+        scenes = load_npz(file)
     scenes = scenes[np.random.default_rng(config.data_seed).permutation(len(scenes))]
     return replace(scenes, images=255 - scenes.images) if config.polarity == "dark" else scenes
-
-
-def _load_copied(file: Address) -> Scenes:
-    with copies.reading(file) as copy:
-        try:
-            return load_npz(copy)
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(copy), str(file))) from None
 
 
 def _check_meant(config: DataConfig, own: str) -> None:

@@ -8,8 +8,8 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,18 @@ def _posterior(shares: Sequence[float | int]) -> str:
     if len(shares) <= LISTED:
         return str(shares)
     return ", ".join(f"{count}: {share:.3f}" for count, share in enumerate(shares) if share >= LIKELY)
+
+
+@contextmanager
+def inferring(total: int, done: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar of pictures on stderr; the function that is lent says how many more are done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("inferring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("", total=total, completed=done)
+        yield lambda more: bar.advance(task, more)
 
 
 def flag(name: str, value: Any) -> str:

@@ -14,17 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from airjax.data.addresses import Address, UnreachableError
 from airjax.data.temporary import temporary_folder
 from airjax.interfaces import formats
+from airjax.interfaces.console import inferring
 from airjax.interfaces.infer_files import Inference, files_of
 from airjax.interfaces.locks import locked
 from airjax.interfaces.outputs import Outputs, beside, check_folder
 from airjax.interfaces.partitions import Batch, Partitions
-from airjax.interfaces.ray_workers import Reader, Row, Worker
+from airjax.interfaces.ray_workers import UNREACHABLE, Reader, Row, Worker
 
 BLOCK = 4
 """Number of batches that a task reads."""
@@ -40,7 +38,6 @@ _ENVIRONMENT = {
 }
 _SHORT = Path("/tmp")
 """Where Ray keeps its sockets, whose paths may have 107 characters."""
-_UNREACHABLE = "unreachable: "
 _logger = logging.getLogger(__name__)
 
 
@@ -108,9 +105,7 @@ def _check_ray() -> None:
 
 def _infer(inference: Inference, partitions: Partitions, todo: list[int], pool: Pool, progress: bool) -> None:
     told: set[str] = set()
-    columns = TextColumn("inferring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("", total=len(inference.pictures.names), completed=partitions.done)
+    with inferring(len(inference.pictures.names), partitions.done, shown=progress) as advance:
         for row in _inferred(inference, todo, pool):
             batch = _checked(row)
             for line in json.loads(row["told"]):
@@ -118,13 +113,13 @@ def _infer(inference: Inference, partitions: Partitions, todo: list[int], pool: 
                     _logger.warning("%s", line)
                 told.add(line)
             partitions.add(batch)
-            bar.advance(task, len(batch.lines))
+            advance(len(batch.lines))
 
 
 def _checked(row: Row) -> Batch:
     """Return the batch of a row; raise the error that has happened instead."""
-    if row["error"].startswith(_UNREACHABLE):
-        raise UnreachableError(row["error"].removeprefix(_UNREACHABLE))
+    if row["error"].startswith(UNREACHABLE):
+        raise UnreachableError(row["error"].removeprefix(UNREACHABLE))
     if row["error"]:
         raise ValueError(row["error"])
     return Batch(row["index"], json.loads(row["lines"]), json.loads(row["doubts"]), row["read"])

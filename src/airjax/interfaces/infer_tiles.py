@@ -9,12 +9,12 @@ from jaxtyping import PRNGKeyArray
 from PIL import Image
 
 from airjax.config import PolarityKind
-from airjax.data.ahead import read_pictures
+from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Letterboxed, Levels, is_on_light
 from airjax.data.tiles import scaled
 from airjax.inference.tiled import Tiled, find_in_tiles
 from airjax.interfaces import regions
-from airjax.interfaces.doubts import Doubts, doubt_polarity
+from airjax.interfaces.doubts import Doubts
 from airjax.interfaces.infer_files import Fitted, Inference, Pictures, Watch, choose_levels, in_own_pixels
 from airjax.models.base import rounded
 from airjax.runs.pretrained import Trained
@@ -55,15 +55,15 @@ class TiledInference(Inference):
         del whole  # pictures are at hand
         doubts, pictures = doubts or Doubts(self.model, self.kind), self.pictures
         read = read_pictures(pictures.root, pictures.names[first:], self.levels, self.channels)
-        for place, one in enumerate(read, first + 1):
-            if one.picture is None and pictures.strict:
-                raise ValueError(one.problem)
-            if one.picture is None:
-                yield [{"image": one.name, "id": place, "problem": one.problem}]
-                continue
-            if place == first + 1:
-                doubt_polarity(self.model, [is_on_light(one.picture)], inverted=self.invert)
-            yield [self._infer_tiles(one.name, one.picture, place, doubts, watch)]
+        for index, one in enumerate(read, first):
+            fitted = Read(one.name, self.fit(one.picture) if one.picture else None, one.problem)
+            if index == first:
+                self.doubt_polarity([fitted])
+            line, found = self._infer_tiles(fitted, index, doubts)
+            if watch and found and fitted.picture:
+                labels = found.labels(fitted.picture.pixels.shape[:0:-1])
+                watch(one.picture, line, regions.in_picture(labels, fitted.picture.placement))
+            yield [line]
         doubts.report()
 
     @property
@@ -74,24 +74,18 @@ class TiledInference(Inference):
     def infer_batch(self, batch: list[Any], index: int, doubts: Doubts) -> list[dict[str, Any]]:
         """Infer a picture that has been read and scaled; see `Inference.infer_batch`."""
         [one] = batch
+        return [self._infer_tiles(one, index, doubts)[0]]
+
+    def _infer_tiles(self, one: Any, index: int, doubts: Doubts) -> tuple[dict[str, Any], Tiled | None]:
+        """Infer a picture; return its line, and what was found unless it can't be read."""
         if one.picture is None and self.pictures.strict:
             raise ValueError(one.problem)
         about = {"image": one.name, "id": index + 1}
         if one.picture is None:
-            return [about | {"problem": one.problem}]
+            return about | {"problem": one.problem}, None
         fitted = Letterboxed(*one.picture[:2])
-        return [about | described(find_in_tiles(self.model, fitted.pixels, watch=doubts.see), fitted)]
-
-    def _infer_tiles(
-        self, name: str, picture: Image.Image, place: int, doubts: Doubts, watch: Watch | None
-    ) -> dict[str, Any]:
-        fitted = scaled(picture, self.model.image_shape, self.tile, invert=self.invert)
         found = find_in_tiles(self.model, fitted.pixels, watch=doubts.see)
-        line = {"image": name, "id": place, **described(found, fitted)}
-        if watch:
-            labels = regions.in_picture(found.labels(fitted.pixels.shape[:0:-1]), fitted.placement)
-            watch(picture, line, labels)
-        return line
+        return about | described(found, fitted), found
 
 
 def _scale(picture: Image.Image, image_shape: tuple[int, int, int], tile: int, invert: bool) -> Fitted:

@@ -9,12 +9,10 @@ import logging
 import os
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from airjax.files import remove_remains
 from airjax.inference.segmentation import coco_installed
 from airjax.interfaces import formats, infer_files, regions
+from airjax.interfaces.console import inferring
 from airjax.interfaces.doubts import Doubts
 from airjax.interfaces.jobs import describe_inference, hash_of_batch
 from airjax.interfaces.journal import Journal
@@ -88,12 +86,10 @@ def _infer(
             one(*seen)
 
     doubts = Doubts(inference.model, inference.kind, **(journal.note or {}))
-    columns = TextColumn("inferring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("", total=len(inference.pictures.names), completed=journal.done)
+    with inferring(len(inference.pictures.names), journal.done, shown=progress) as advance:
         for batch in inference.batches(journal.batches, watch if watches else None, doubts, whole=whole):
             journal.write(batch, doubts.seen)
-            bar.advance(task, len(batch))
+            advance(len(batch))
 
 
 def _watches(outputs: Outputs, inference: infer_files.Inference) -> dict[str, infer_files.Watch]:

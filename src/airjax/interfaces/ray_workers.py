@@ -21,6 +21,8 @@ from airjax.interfaces.doubts import Doubts
 from airjax.interfaces.infer_files import Fitted, Inference
 from airjax.interfaces.jobs import hash_of_files
 
+UNREACHABLE = "unreachable: "
+"""Beginning of the error of a batch whose pictures can't be reached."""
 Row = dict[str, Any]
 """A batch on its way through Ray: its `index` and what is known of it so far."""
 
@@ -52,7 +54,7 @@ class Reader:
                 packed = _packed(read_pictures(root, names, self.levels, self.channels, self.fit))
                 read = hash_of_files(root, names)
             except UnreachableError as error:
-                return _failed(row, f"unreachable: {error}")
+                return _failed(row, UNREACHABLE + str(error))
         return {"index": row["index"], "first": row["first"], **packed, "read": read, "told": json.dumps(told)}
 
 

@@ -175,9 +175,7 @@ def _answer_abort(hidden: Any) -> None:
         text = os.pread(hidden.fileno(), 2**16, max(size - 2**16, 0)).decode(errors="replace")
         if not any(words in text for words in OF_JAX):
             os.write(sys.stderr.fileno(), text.encode())
-            ctypes.CDLL(None).signal(
-                number, ctypes.c_void_p(0)
-            )  # the default, by which the process ends when we return
+            ctypes.CDLL(None).signal(number, ctypes.c_void_p(0))  # the default: the process ends when we return
         elif _self.leaving:
             os._exit(LOST)
         elif _self.joining:

@@ -157,11 +157,6 @@ def restore_newest(folder: Path, like: PyTree) -> tuple[int, PyTree] | None:
     return None
 
 
-def newest_step(folder: Path) -> int | None:
-    """Return the step of the newest checkpoint in `folder`, unchecked; None if there is none."""
-    return max((step for step, _ in _checkpoints(Path(folder))), default=None)
-
-
 class RunLock:
     """Hold a run's folder for this process: `with RunLock(run): ...`.
 
