@@ -49,7 +49,8 @@ try:
     with patch.object(checkpoint, "save", save_then_stop):
         fit.fit(config, *scenes, stopped, progress=False)
 except KeyboardInterrupt:
-    print(f"stopped; the last checkpoint is of step {checkpoint.newest_step(stopped / record.CHECKPOINTS)}")
+    written = sorted(path.stem for path in (stopped / record.CHECKPOINTS).glob("*.safetensors"))
+    print(f"stopped; the checkpoints: {', '.join(written)}")
 
 # %%
 # The same call resumes the run. So does the same ``airjax train`` command, even after ``kill -9``. On one machine's
