@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 # One process more than cores, since some tests wait for programs that they start.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --maxprocesses 4 \
     --dist loadfile --no-loadscope-reorder
+# Otherwise, where this is set, each of the programs that tests start would compile every module again.
+export PYTHONDONTWRITEBYTECODE :=
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready_docs
 

@@ -208,6 +208,9 @@ def test_errors_of_workers_are_those_of_the_command(inference, root, tmp_path):
     strict = replace(inference, pictures=infer_files.gather([root / "a" / "00.png", root / "a" / "bad.png"]))
     with pytest.raises(ValueError, match=r"bad\.png is not a picture"):
         infer_ray._checked(worked(strict, [0])[0])
+    useless = jax.tree.map(lambda leaf: leaf * float("nan") if leaf.dtype.kind == "f" else leaf, inference.model)
+    with pytest.raises(ValueError, match="not finite"):
+        infer_ray._checked(worked(replace(inference, model=useless), [0])[0])
     reader = Reader(address("http://127.0.0.1:9"), None, None, inference.fit)
     row = reader.read(rows(inference, [0])[0] | {"states": json.dumps({"a/00.png": (1, "")})})
     with pytest.raises(UnreachableError, match=r"http://127.0.0.1:9/a/00.png can't be read"):
