@@ -168,9 +168,12 @@ def test_output_that_nobody_reads_any_more_is_no_error(capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_installed_command_scores_in_one_line_of_json(run):
-    said = commands.spawn("evaluate", run, "--samples=3", "--json")
+def test_the_installed_command_scores_in_one_line_of_json_and_keeps_what_it_compiled(run, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    environment |= {"XDG_CACHE_HOME": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    said = commands.spawn("evaluate", run, "--samples=3", "--json", env=environment)
     assert (said.code, said.err) == (0, "")
+    assert any(path.name.startswith("jit__find") for path in (tmp_path / "airjax" / "compiled").iterdir())
     assert said.out.count("\n") == 1
     assert json.loads(said.out)["scenes"] == commands.TINY["held-out-scenes"]
 

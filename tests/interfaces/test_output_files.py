@@ -121,6 +121,18 @@ def test_label_images_have_the_pictures_pixels_and_are_the_masks_of_coco(done, o
     assert seen > 5
 
 
+def test_napari_opens_label_images(done, outputs):
+    """Where it is installed; it brings a hundred packages."""
+    builtins = pytest.importorskip("napari_builtins.io")
+    from napari.layers import Labels
+
+    for one in done:
+        path = str(outputs.labels / one["image"])
+        [(data, *_)] = builtins.napari_get_reader(path)(path)
+        layer = Labels(data, name=one["image"])
+        np.testing.assert_array_equal(layer.data, label_image(outputs, one))
+
+
 def test_masks_lie_within_boxes_and_reach_their_edges(done, outputs):
     whole = 0
     for one in done:

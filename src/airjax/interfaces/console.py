@@ -46,10 +46,14 @@ def key(seed: int) -> Any:
 
 def keep_compiled() -> None:
     """Keep compiled programs between commands, in the user's cache folder unless the environment says otherwise."""
+    import jax
     import pooch
 
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("airjax") / "compiled"))
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    # The environment is for processes that this one starts. JAX read it when it was imported.
+    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("airjax") / "compiled"))
+    least = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
 
 
 def prepare_streams() -> None:
@@ -64,10 +68,11 @@ def prepare_streams() -> None:
 
 def keep_kinds_of_numbers() -> None:
     """Use the precision and the generator of random numbers that checkpoints have, whatever the environment says."""
+    import jax
+
     os.environ |= {"JAX_DEFAULT_PRNG_IMPL": GENERATOR, "JAX_ENABLE_X64": "0"}
-    if "jax" in sys.modules:
-        sys.modules["jax"].config.update("jax_default_prng_impl", GENERATOR)
-        sys.modules["jax"].config.update("jax_enable_x64", False)
+    jax.config.update("jax_default_prng_impl", GENERATOR)
+    jax.config.update("jax_enable_x64", False)
 
 
 def check_free(out: Path, force: bool) -> None:
