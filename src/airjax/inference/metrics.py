@@ -5,8 +5,8 @@ rows of NaN where a scene has fewer objects than the array has rows.
 """
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Bool, Float, Int, Integer
-from scipy.optimize import linear_sum_assignment
 
 
 def count_accuracy(predicted: Integer[np.ndarray, " n"], counts: Integer[np.ndarray, " n"]) -> float:
@@ -63,7 +63,7 @@ def match_boxes(true: Float[np.ndarray, "n 4"], predicted: Float[np.ndarray, "m 
         never a pair.
     """
     overlap = box_iou(true, predicted)
-    pairs = np.stack(linear_sum_assignment(overlap, maximize=True), axis=-1)
+    pairs = np.stack(scipy.optimize.linear_sum_assignment(overlap, maximize=True), axis=-1)
     return pairs[overlap[pairs[:, 0], pairs[:, 1]] > 0].astype(np.int64)
 
 

@@ -1,8 +1,8 @@
 """Scores of objects inferred on tables: identity, position, rotation, camera; in numpy."""
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Float, Integer
-from scipy.optimize import linear_sum_assignment
 
 from airjax.data.scenes import Scenes
 from airjax.inference.infer import Found
@@ -66,7 +66,7 @@ def _matches(found, scenes) -> tuple[Integer[np.ndarray, "m 2"], Integer[np.ndar
     for i, (count, guessed) in enumerate(zip(scenes.counts, found.count)):
         gaps = scenes.poses[i, :count, None, :2] - found.what[i, None, :guessed, :2]
         distances = np.linalg.norm(gaps, axis=-1)
-        for a, b in zip(*linear_sum_assignment(distances)):
+        for a, b in zip(*scipy.optimize.linear_sum_assignment(distances)):
             if distances[a, b] < NEAR:
                 true.append((i, a))
                 guess.append((i, b))

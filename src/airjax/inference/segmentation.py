@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Float, Int, Integer, Shaped
-from scipy.optimize import linear_sum_assignment
 
 PAIRED = 0.5
 """IoU above which a found and a true object are a pair for the panoptic quality, as the paper of that score has it."""
@@ -56,7 +56,7 @@ def mean_mask_iou(true: Labels, found: Labels) -> float | None:
     _check_pair(true, found)
     tables = [mask_iou(one, other) for one, other in zip(true, found)]
     objects = sum(len(table) for table in tables)
-    total = sum(float(table[linear_sum_assignment(table, maximize=True)].sum()) for table in tables)
+    total = sum(float(table[scipy.optimize.linear_sum_assignment(table, maximize=True)].sum()) for table in tables)
     return total / objects if objects else None
 
 

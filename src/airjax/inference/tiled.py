@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
-from scipy.spatial import KDTree
 
 from airjax.data.tiles import cut, grid
 from airjax.inference.infer import Found, describe_object, find
@@ -149,7 +149,7 @@ class _Layout:
         far = 2 * size.max()
         self._low = np.where(corners == 0, -far, corners)
         self._high = np.where(corners + tile >= size, far, corners + tile)
-        self._tree = KDTree(corners / tile + 0.5)
+        self._tree = scipy.spatial.KDTree(corners / tile + 0.5)
 
     def around(self, place: Float[np.ndarray, "2"]) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
         """List the tiles that show a place, and its distance from their borders, but not from the picture's border."""
@@ -225,7 +225,7 @@ def _settle(
     """Around doubtful places, take the objects of further tiles, numbered from `first` on, instead."""
     if not len(doubtful):
         return kept
-    nearest = KDTree(doubtful).query([one.centre for one in kept])[0]
+    nearest = scipy.spatial.KDTree(doubtful).query([one.centre for one in kept])[0]
     stay = [one for one, distance in zip(kept, nearest) if distance > SETTLED * side]
     away = lambda one: float(np.linalg.norm(one.centre - doubtful[one.tile - first]))
     return _distinct([*stay, *sorted((one for one in further if away(one) <= SETTLED * side), key=away)])
@@ -236,7 +236,7 @@ def _distinct(objects: list[Seen]) -> list[Seen]:
     if not objects:
         return []
     centres, sides = np.array([one.centre for one in objects]), np.array([one.side for one in objects])
-    pairs = KDTree(centres).query_pairs(NEAR * sides.max(), output_type="ndarray")
+    pairs = scipy.spatial.KDTree(centres).query_pairs(NEAR * sides.max(), output_type="ndarray")
     same = np.linalg.norm(centres[pairs[:, 0]] - centres[pairs[:, 1]], axis=1) < NEAR * sides[pairs].max(axis=1)
     twins = defaultdict(list)
     for i, j in pairs[same]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Bool, Int, UInt8
-from scipy.optimize import linear_sum_assignment
 
 from airjax.data import load_scenes
 from airjax.data.batches import channels_first
@@ -163,7 +163,7 @@ def _are_same(ours, theirs, size):
     centres = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (ours, theirs)]
     distance = np.linalg.norm(centres[0][:, None] - centres[1], axis=-1)
     near = distance < NEAR * np.maximum(sides_of(ours)[:, None], sides_of(theirs))
-    matched = linear_sum_assignment(np.where(near, distance, 1e6))
+    matched = scipy.optimize.linear_sum_assignment(np.where(near, distance, 1e6))
     alone = [side & ~np.isin(np.arange(len(side)), pair[near[matched]]) for side, pair in zip(whole, matched)]
     return not any(side.any() for side in alone)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from airjax.config import MOST_OBJECTS, DataConfig, ModelConfig, PolarityKind
 from airjax.data.images import Levels
@@ -199,12 +200,14 @@ def _bytes(path: Path, most: int) -> bytes:
 
 def _restore(weights: bytes, expected: Family, path: Path) -> Family:
     """Restore weights stored in 32 or 16 bits."""
-    half = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float16), expected)
+    half = jax.tree.map(lambda x: np.broadcast_to(np.float16(0), x.shape), expected)
     try:
         try:
             return checkpoint.from_bytes(weights, expected, path)
         except checkpoint.CheckpointError:
-            return jax.tree.map(lambda x: x.astype(jnp.float32), checkpoint.from_bytes(weights, half, path))
+            # By numpy: JAX would compile a program for every shape.
+            restored = checkpoint.from_bytes(weights, half, path)
+            return jax.tree.map(lambda x: jax.device_put(x.astype(np.float32)), restored)
     except checkpoint.CheckpointError as error:
         raise PretrainedError(str(error)) from None
 
