@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from airjax.interfaces import formats, infer_files, output_files
+from airjax.interfaces import formats, infer_files, output_files, tabular
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.runs.plots import STEP_COLOURS
 
@@ -189,6 +189,15 @@ def test_boxes_are_drawn_at_their_edges_in_the_colours_of_their_steps(tmp_path):
     assert pixels[12, 10].tolist() == [0, 0, 0]
 
 
+def test_large_boxes_hold_the_objects_number(tmp_path):
+    boxes = [[2.0, 2.0, 60.0, 50.0], [70.0, 2.0, 85.0, 50.0]]
+    formats.write_overlay(Image.new("L", (100, 60)), {"objects": [{"box": box} for box in boxes]}, tmp_path / "a.png")
+    pixels = np.asarray(Image.open(tmp_path / "a.png")).max(axis=2) > 0
+    assert pixels[4:20, 4:20].any()
+    assert not pixels[4:48, 25:58].any()
+    assert not pixels[4:48, 72:83].any()
+
+
 def test_without_pyarrow_nothing_is_begun(inference, outputs, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
     with pytest.raises(ValueError, match=r"airjax\[parquet\]"):
@@ -201,7 +210,7 @@ def test_a_file_that_was_half_written_is_not_there(tmp_path):
         yield {"image": "a", "id": 1, "width": 2, "height": 2, "count": 0, "count_posterior": [1.0], "objects": []}
         raise RuntimeError
 
-    for write, path in ((formats.write_coco, tmp_path / "a.json"), (formats.write_parquet, tmp_path / "a.parquet")):
+    for write, path in ((formats.write_coco, tmp_path / "a.json"), (tabular.write_parquet, tmp_path / "a.parquet")):
         with pytest.raises(RuntimeError):
             write(broken(), path)
     assert list(tmp_path.iterdir()) == []

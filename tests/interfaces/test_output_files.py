@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from airjax.data.images import Placement, letterbox
 from airjax.data.tables import tables
-from airjax.interfaces import formats, infer_files, output_files, regions
+from airjax.interfaces import formats, infer_files, output_files, regions, tabular
 from airjax.interfaces.console import print_images
 from airjax.render3d import LAID_TABLE
 
@@ -32,7 +32,7 @@ def model(tiny_model):
 
 @pytest.fixture
 def outputs(tmp_path):
-    names = "found.json", "found.parquet", "shown", "labels", "table.csv", "rois"
+    names = "found.json", "found.parquet", "shown", "labels", "table.csv", "rois", "counts.csv"
     return output_files.Outputs(*(tmp_path / name for name in names))
 
 
@@ -94,6 +94,9 @@ def test_every_output_has_the_same_count_and_as_many_objects(kind, inference, ti
     for table in (pd.read_parquet(outputs.parquet), pd.read_csv(outputs.table)):
         assert dict(zip(table.image, table["count"])) == counts
         assert table.groupby("image").object.count().to_dict() == counts
+    of_pictures = pd.read_csv(outputs.counts)
+    assert dict(zip(of_pictures.image, of_pictures["count"])) == counts
+    np.testing.assert_allclose(of_pictures.probability, [one["count_posterior"][one["count"]] for one in entries])
     for one in entries:
         seen = set(np.unique(label_image(outputs, one)).tolist()) - {0}
         assert seen <= set(range(1, one["count"] + 1))
@@ -223,9 +226,28 @@ def test_colours_are_measured_one_by_one_and_an_object_without_a_pixel_is_not():
 
 
 def test_tables_are_the_same_in_both_formats(inference, outputs, done, tmp_path):
-    other = output_files.Outputs(table=tmp_path / "table.parquet")
+    other = output_files.Outputs(table=tmp_path / "table.parquet", counts=tmp_path / "counts.parquet")
     output_files.to_files(inference, other, progress=False)
-    pd.testing.assert_frame_equal(pd.read_csv(outputs.table), pd.read_parquet(other.table), check_dtype=False)
+    for one, two in ((outputs.table, other.table), (outputs.counts, other.counts)):
+        pd.testing.assert_frame_equal(pd.read_csv(one), pd.read_parquet(two), check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "expected"),
+    [
+        ([0.02, 0.0, 0.9, 0.06, 0.02], [0.9, 2, 3]),
+        ([0.03, 0.0, 0.9, 0.06, 0.01], [0.9, 0, 3]),
+        ([1.0, 0.0, 0.0], [0.0, 0, 0]),
+        ([0.0, 0.0, 0.999999], [0.999999, 2, 2]),
+    ],
+)
+def test_a_picture_has_a_row_with_its_count_and_how_sure_that_is(tmp_path, posterior, expected):
+    boxes = [[0.4, 3.0, 9.0, 9.0], [1.0, 1.0, 39.0, 29.0], [5.0, 5.0, 9.0, 29.5], [5.0, 5.0, 41.0, 9.0]]
+    one = {"image": "a.png", "id": 1, "width": 40, "height": 30, "count": 2, "count_posterior": posterior}
+    tabular.write_counts([one | {"objects": [{"box": box} for box in boxes]}], tmp_path / "counts.csv")
+    [row] = pd.read_csv(tmp_path / "counts.csv").to_dict("records")
+    assert [row[name] for name in ("probability", "least", "most")] == expected
+    assert (row["image"], row["width"], row["height"], row["count"], row["at_border"]) == ("a.png", 40, 30, 2, 3)
 
 
 # Stops

@@ -16,7 +16,7 @@ from PIL import Image
 
 from airjax.data.addresses import UnreachableError, address
 from airjax.files import hashed_as
-from airjax.interfaces import formats, infer_files, infer_ray, infer_tiles, jobs, partitions
+from airjax.interfaces import infer_files, infer_ray, infer_tiles, jobs, partitions, tabular
 from airjax.interfaces.partitions import MANIFEST, Batch, Partitions
 from airjax.interfaces.ray_workers import Reader, Worker
 
@@ -84,7 +84,7 @@ def test_workers_infer_tiles_as_without_them(model, root):
 
 def test_a_folder_holds_every_picture_once_and_says_what_can_not_be_read(inference, whole, tmp_path):
     table = pd.read_parquet(tmp_path / "whole")
-    formats.write_parquet(iter([one for one in described(inference) if "problem" not in one]), tmp_path / "one.parquet")
+    tabular.write_parquet(iter([one for one in described(inference) if "problem" not in one]), tmp_path / "one.parquet")
     one = pd.read_parquet(tmp_path / "one.parquet")
     assert list(table.columns) == [*one.columns, "problem"]
     assert list(table.drop_duplicates("id").image) == inference.pictures.names

@@ -170,6 +170,7 @@ def infer(
     labels: Path | None = None,
     table: Path | None = None,
     rois: Path | None = None,
+    counts: Path | None = None,
     engine: Literal["ray"] | None = None,
     workers: int | None = None,
     force: bool = False,
@@ -197,6 +198,8 @@ def infer(
         labels: Folder for label images: 16-bit PNG, 0 for the background, 1, 2, ... for the objects.
         table: Write a .csv or .parquet file of measurements: area, centroid, mean intensity of every object.
         rois: Folder for outlines of objects as ImageJ regions, a .zip file for each picture.
+        counts: Write a .csv or .parquet file with one row per picture: its count, how probable that is, the range in
+            which it lies with 95 %, and the number of objects at the border.
         engine: Infer by Ray, for very many pictures, on all cores or GPUs of this machine or of the cluster that
             RAY_ADDRESS names; needs --parquet, and no other output.
         workers: Processes that infer with --engine ray; by default one for each GPU, or for each core but one.
@@ -207,7 +210,7 @@ def infer(
     from airjax.interfaces.doubts import doubt_tile
     from airjax.runs.pretrained import from_pretrained
 
-    outputs = output_files.Outputs(coco, parquet, overlay, labels, table, rois)
+    outputs = output_files.Outputs(coco, parquet, overlay, labels, table, rois, counts)
     folder = infer_ray.check_flags(engine, outputs, workers, json=json)
     pictures = infer_files.gather(images, every)
     with infer_ray.cluster(workers) if folder else nullcontext() as pool:

@@ -1,26 +1,23 @@
-"""Inferred objects in formats for other software: COCO, Parquet, CSV, pictures with boxes, and supervision."""
+"""Inferred objects in formats for other software: COCO, pictures with boxes, and supervision."""
 
-import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Integer
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from airjax.files import atomically, write_atomically
-from airjax.interfaces import regions
 from airjax.interfaces.names import printable
-from airjax.models.base import Family
 from airjax.runs.plots import STEP_COLOURS
 
 CATEGORY = {"id": 1, "name": "object"}
 """COCO's category of all objects, since nothing is labelled."""
-ROWS = 5_000
-"""Number of rows of a Parquet file held in memory."""
+NUMBERED = 16
+"""Least side, in pixels, of a box that is drawn with its object's number."""
 
 
 def images_path(coco: Path) -> Path:
@@ -64,137 +61,22 @@ def write_coco(found: Iterable[dict[str, Any]], path: Path) -> None:
         images.write(b"\n]}\n")
 
 
-def check_parquet() -> None:
-    """Raise ValueError unless Parquet files can be written."""
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ModuleNotFoundError:
-        raise ValueError("Parquet files need pyarrow: pip install 'airjax[parquet]'") from None
-
-
-def write_parquet(found: Iterable[dict[str, Any]], path: Path, *, problems: bool = False) -> None:
-    """Write a Parquet file with one row per object, in the order of inference.
-
-    Columns: `image`, `id`, `count` and `count_posterior` (p(n | x), n = 0..N) of the picture; `object` (1, 2, ...), its
-    box `x0`, `y0`, `x1`, `y1` and window `window_x0`, ... in the picture's pixels, `presence` and `code` (null in 3D,
-    where `write_table` has the pose). A picture without objects has one row, in which the object's columns are null,
-    so that no picture is missing.
-
-    Args:
-        found: dictionaries as `Inference.batches` yields them, one per picture; only `ROWS` rows are kept in memory.
-        path: the file to write, completely or not at all.
-        problems: whether there is a last column, `problem`, and a picture that can't be read has one row that says why.
-
-    Raises:
-        ValueError: see `check_parquet`.
-    """
-    check_parquet()
-    import pyarrow as pa
-
-    floats = [*_named("", None), *_named("window_", None), "presence"]
-    fields: list[tuple[str, Any]] = [("image", pa.string()), ("id", pa.int64()), ("count", pa.int32())]
-    fields += [("count_posterior", pa.list_(pa.float32())), ("object", pa.int32())]
-    fields += [(name, pa.float32()) for name in floats] + [("code", pa.list_(pa.float32()))]
-    schema = pa.schema(fields + [("problem", pa.string())] * problems)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomically(path) as file:
-        _write_rows(_chunks((row for one in found for row in _rows(one)), ROWS), file, schema)
-
-
-def check_table(path: Path) -> None:
-    """Raise ValueError unless a table of this name can be written."""
-    if path.suffix not in (".csv", ".parquet"):
-        raise ValueError(f"table must be a .csv or .parquet file, got {path}")
-    if path.suffix == ".parquet":
-        check_parquet()
-
-
-def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> None:
-    """Write a table of measurements with one row per object, in the order of inference, as CSV or Parquet.
-
-    Columns: `image`, `id` and `count` of the picture; `object` (1, 2, ...), the number in label images; `area`,
-    `centroid_x` and `centroid_y` of the pixels that the object is seen in, and the picture's mean intensity there (see
-    `airjax.interfaces.regions.add_measurements`); its box `x0`, `y0`, `x1`, `y1`; `presence`; and in 3D `identity`,
-    `position_x`, `position_y` (on the table) and `rotation_deg`. A picture without objects has one row, in which the
-    object's columns are empty, so that no picture is missing.
-
-    Args:
-        found: dictionaries as `Inference.batches` yields them, one per picture, with measurements; only `ROWS` rows are
-            kept in memory.
-        path: the file to write, completely or not at all: .csv or .parquet.
-        model: the model that has found the objects.
-
-    Raises:
-        ValueError: see `check_table`.
-    """
-    check_table(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomically(path) as file:
-        if path.suffix == ".csv":
-            write_csv(found, file, model)
-        else:
-            import pyarrow as pa
-
-            types = {int: pa.int64(), float: pa.float64(), str: pa.string()}
-            schema = pa.schema([(name, types[kind]) for name, kind in regions.columns(model).items()])
-            _write_rows(_chunks((row for one in found for row in regions.rows(one)), ROWS), file, schema)
-
-
-def write_csv(found: Iterable[dict[str, Any]], file: BinaryIO | io.BytesIO, model: Family) -> None:
-    """Write the table of `write_table` as CSV to an open file."""
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-    writer = csv.DictWriter(text, list(regions.columns(model)))
-    writer.writeheader()
-    for one in found:
-        writer.writerows(regions.rows(one))
-    text.detach()
-
-
-def _write_rows(chunks: Iterator[list[dict[str, Any]]], file: BinaryIO, schema: Any) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetWriter(file, schema) as writer:
-        for rows in chunks:
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-
-
-def _rows(one: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    picture = {"image": printable(one["image"]), "id": one["id"]}
-    if "problem" in one:
-        yield picture | {"problem": printable(one["problem"])}
-        return
-    picture |= {name: one[name] for name in ("count", "count_posterior")}
-    for place, found in enumerate(one["objects"], start=1):
-        about = {"object": place, "presence": found["presence"], "code": found.get("code")}
-        yield picture | about | _named("", found["box"]) | _named("window_", found["window"])
-    if not one["objects"]:
-        yield picture
-
-
-def _named(prefix: str, corners: list[float] | None) -> dict[str, float | None]:
-    return {f"{prefix}{name}": value for name, value in zip(("x0", "y0", "x1", "y1"), corners or [None] * 4)}
-
-
-def _chunks(rows: Iterator[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    chunk: list[dict[str, Any]] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 def write_overlay(picture: Image.Image, one: dict[str, Any], path: Path) -> None:
-    """Draw the boxes of objects into a copy of their picture, in the colours of their steps, and write it as a PNG."""
+    """Draw the boxes of objects into a copy of their picture, in the colours of their steps, and write it as a PNG.
+
+    Boxes of at least `NUMBERED` pixels hold the object's number, as in label images and tables.
+    """
     shown = picture.convert("RGB")
     draw, width = ImageDraw.Draw(shown), max(1, round(max(shown.size) / 200))
     for step, found in enumerate(one["objects"]):
         x0, y0, x1, y1 = found["box"]
         corners = (x0, y0, max(x0, x1 - 1), max(y0, y1 - 1))  # Pillow's corners are pixels, ours are pixel edges
-        draw.rectangle(corners, outline=STEP_COLOURS[step % len(STEP_COLOURS)], width=width)
+        colour, side = STEP_COLOURS[step % len(STEP_COLOURS)], min(x1 - x0, y1 - y0)
+        draw.rectangle(corners, outline=colour, width=width)
+        if side >= NUMBERED:
+            font = ImageFont.load_default(max(8.0, min(0.4 * side, max(shown.size) / 25)))
+            corner = max(x0, 0.0) + width + 2, max(y0, 0.0) + width + 1
+            draw.text(corner, str(step + 1), fill=colour, font=font, stroke_width=1, stroke_fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     shown.save(buffer, format="PNG")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from airjax.data.addresses import Address, UnreachableError
 from airjax.data.temporary import temporary_folder
-from airjax.interfaces import formats
+from airjax.interfaces import tabular
 from airjax.interfaces.console import inferring
 from airjax.interfaces.infer_files import Inference, files_of
 from airjax.interfaces.locks import locked
@@ -87,7 +87,7 @@ def check_flags(engine: str | None, outputs: Outputs, workers: int | None, *, js
         raise ValueError("--engine ray needs --parquet FOLDER, and writes no other output")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
-    formats.check_parquet()
+    tabular.check_parquet()
     _check_ray()
     return outputs.parquet
 

@@ -2,7 +2,7 @@
 
 Results go to a journal (`airjax.interfaces.journal`), one line per picture, batch by batch; pictures and label images
 are written as batches are done. When all pictures are done, the journal is converted to the requested formats
-(`airjax.interfaces.formats`).
+(`airjax.interfaces.formats`, `airjax.interfaces.tabular`).
 """
 
 import logging
@@ -11,7 +11,7 @@ from typing import Any
 
 from airjax.files import remove_remains
 from airjax.inference.segmentation import coco_installed
-from airjax.interfaces import formats, infer_files, regions
+from airjax.interfaces import formats, infer_files, regions, tabular
 from airjax.interfaces.console import inferring
 from airjax.interfaces.doubts import Doubts
 from airjax.interfaces.jobs import describe_inference, hash_of_batch
@@ -47,9 +47,11 @@ def to_files(inference: infer_files.Inference, outputs: Outputs, *, force: bool 
         if outputs.coco:
             formats.write_coco(journal, outputs.coco)
         if outputs.parquet:
-            formats.write_parquet(journal, outputs.parquet)
+            tabular.write_parquet(journal, outputs.parquet)
         if outputs.table:
-            formats.write_table(journal, outputs.table, inference.model)
+            tabular.write_table(journal, outputs.table, inference.model)
+        if outputs.counts:
+            tabular.write_counts(journal, outputs.counts)
         journal.report()
         if progress:
             counts = [line["count"] for line in journal]

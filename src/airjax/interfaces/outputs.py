@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from airjax.data.addresses import Address
 from airjax.data.reading import split
-from airjax.interfaces import formats
+from airjax.interfaces import formats, tabular
 from airjax.interfaces.infer_files import Pictures
 from airjax.interfaces.rois import check_rois
 
@@ -17,11 +17,12 @@ class Outputs(NamedTuple):
 
     Attributes:
         coco: COCO results (`airjax.interfaces.formats.write_coco`), with masks if pycocotools is installed.
-        parquet: a table (`airjax.interfaces.formats.write_parquet`).
+        parquet: a table (`airjax.interfaces.tabular.write_parquet`).
         overlay: a folder for pictures with boxes.
         labels: a folder for label images (`airjax.interfaces.regions.write_labels`).
-        table: a table of measurements (`airjax.interfaces.formats.write_table`).
+        table: a table of measurements (`airjax.interfaces.tabular.write_table`).
         rois: a folder for archives of ImageJ regions (`airjax.interfaces.rois.write_rois`).
+        counts: a table with a row per picture (`airjax.interfaces.tabular.write_counts`).
     """
 
     coco: Path | None = None
@@ -30,6 +31,7 @@ class Outputs(NamedTuple):
     labels: Path | None = None
     table: Path | None = None
     rois: Path | None = None
+    counts: Path | None = None
 
     @property
     def folders(self) -> list[Path]:
@@ -39,7 +41,7 @@ class Outputs(NamedTuple):
     @property
     def files(self) -> list[Path]:
         """List the files that are written at the end, with those that nobody named."""
-        named = [path for path in (self.coco, self.parquet, self.table) if path is not None]
+        named = [path for path in (self.coco, self.parquet, self.table, self.counts) if path is not None]
         return named + ([formats.images_path(self.coco)] if self.coco else [])
 
     @property
@@ -85,14 +87,15 @@ def _check_kinds(outputs: Outputs) -> None:
             raise ValueError(f"{name} must name a file or folder, got '{'' if path == Path() else path}'")
     if outputs.rois:
         check_rois()
-    if outputs.table:
-        formats.check_table(outputs.table)
+    for name in ("table", "counts"):
+        if (path := getattr(outputs, name)) is not None:
+            tabular.check_table(name, path)
     if outputs.coco and outputs.coco.suffix in (".csv", ".parquet"):
         raise ValueError(f"coco must be a .json file, got {outputs.coco}")
     if outputs.parquet:
         if outputs.parquet.suffix in (".csv", ".json"):
             raise ValueError(f"parquet must be a .parquet file, got {outputs.parquet}")
-        formats.check_parquet()
+        tabular.check_parquet()
 
 
 def _check_places(outputs: Outputs) -> None:

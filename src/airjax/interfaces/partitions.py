@@ -16,7 +16,7 @@ from typing import Any
 
 from airjax.data.folder import report_unreadable
 from airjax.files import hashed, remove_remains, write_atomically
-from airjax.interfaces import formats
+from airjax.interfaces import tabular
 from airjax.interfaces.doubts import Doubts
 from airjax.interfaces.infer_files import Inference
 from airjax.interfaces.jobs import describe_inference, hash_of_batch, hash_of_several
@@ -120,7 +120,7 @@ class Partitions:
     def _write(self, place: int, batches: list[Batch]) -> None:
         lines = [line for batch in batches for line in batch.lines]
         path = self.folder / _PART.format(place)
-        formats.write_parquet(lines, path, problems=True)
+        tabular.write_parquet(lines, path, problems=True)
         problems = [line["problem"] for line in lines if "problem" in line]
         self._finished[path.name] = {
             "pictures": len(lines),

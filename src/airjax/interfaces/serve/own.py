@@ -15,7 +15,7 @@ from airjax.data.tiles import middle, scaled
 from airjax.inference.infer import Found, describe_found
 from airjax.inference.masks import label_images
 from airjax.inference.tiled import find_in_tiles
-from airjax.interfaces import formats, regions
+from airjax.interfaces import regions, tabular
 from airjax.interfaces.infer_files import in_own_pixels
 from airjax.interfaces.infer_tiles import described
 from airjax.models.base import Family
@@ -113,7 +113,7 @@ def describe(
     one = {"image": name, "id": 1, **told}
     regions.add_measurements(one, labels, own.picture, model.image_shape[0])
     table = io.BytesIO()
-    formats.write_csv([one], table, model)
+    tabular.write_csv(regions.rows(one), table, regions.columns(model))
     files = {
         "masks": _coloured(labels),
         "labels": regions.labels_png(labels),
