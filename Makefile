@@ -33,7 +33,7 @@ test: $(READY) ## check format, lint and types, and run the tests
 	$(BIN)/ruff check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
-	$(PYTEST)
+	$(PYTEST) --durations=20 --durations-min=5
 
 test-fast: $(READY) ## run the tests that take less than a few seconds each
 	$(PYTEST) -m "not slow"

@@ -86,6 +86,7 @@ def test_what_is_learned_is_a_density_of_all_that_differs(supervised, told):
     assert total == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_cube_is_four_labels_only_to_who_is_not_told(supervised):
     pose, quarter = jnp.array([0.1, 0.2, 0.3]), jnp.array([0.0, 0.0, TURN / 4])
     away = {}

@@ -54,6 +54,7 @@ def test_training_decodes_two_at_a_time(folder, held, tmp_path, monkeypatch):
     assert held["held"] <= 5
 
 
+@pytest.mark.slow
 def test_inference_holds_few(inference, folder, held, tmp_path):
     job = infer_files.Inference(inference.model, infer_files.gather([folder]), False, 3, inference.key)
     outputs = output_files.Outputs(overlay=tmp_path / "shown", table=tmp_path / "t.csv")
@@ -63,6 +64,7 @@ def test_inference_holds_few(inference, folder, held, tmp_path):
     assert held["held"] <= 8
 
 
+@pytest.mark.slow
 def test_the_doctor_holds_few(folder, held):
     doctor.examine(str(folder))
     assert held["held"] <= 8

@@ -37,6 +37,7 @@ def folder(tmp_path, root):
     return tmp_path / "pictures"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
 def test_every_output_holds_every_name(inference, folder, tmp_path, capsys, run):
     job = infer_files.Inference(inference.model, infer_files.gather([folder]), False, 3, inference.key)

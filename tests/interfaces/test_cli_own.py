@@ -41,6 +41,7 @@ def train(folder, out, **changes):
     return train_command(out, folder, **sizes | changes)
 
 
+@pytest.mark.slow
 def test_the_doctor_proposes_settings_and_draws_what_it_saw(capsys, tmp_path, folder):
     said = call(capsys, "doctor", folder, "--json", "--out", tmp_path / "look.png")
     report = json.loads(said.out)

@@ -48,6 +48,7 @@ def sources(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_evaluate_gives_the_same_scores_on_npz_coco_and_yolo(call, run, sources):
     command = ("evaluate", run, "--samples=2", "--json", "--on")
     expected = call(*command, sources / "a.npz")

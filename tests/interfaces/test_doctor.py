@@ -38,6 +38,7 @@ def sides(scenes):
     return (boxes[:, 2:] - boxes[:, :2]).max(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["digits", "shapes"])
 def test_size_and_number_of_objects_are_those_of_the_generator(tmp_path, kind, request):
     scenes = request.getfixturevalue(kind)
@@ -53,6 +54,7 @@ def test_size_and_number_of_objects_are_those_of_the_generator(tmp_path, kind, r
     assert found.settings["background_model"] == "none"
 
 
+@pytest.mark.slow
 def test_images_in_memory_look_like_those_of_files(tmp_path, digits):
     images = digits.images[:60]
     expected = doctor.propose(write(tmp_path / "a", images))
@@ -125,6 +127,7 @@ def test_a_pattern_that_is_another_everywhere_is_doubted(shapes):
     assert any("pattern" in doubt for doubt in found.doubts)
 
 
+@pytest.mark.slow
 def test_doubts_name_what_is_wrong(tmp_path):
     blank = np.full((30, 40, 40), 17, np.uint8)
     assert doctor.propose(write(tmp_path / "blank", blank)).doubts == ("nothing stands out from the background",)
@@ -147,6 +150,7 @@ def test_large_pictures_are_made_as_small_as_their_objects_allow(tmp_path):
     assert found.settings["canvas"] == pytest.approx(doctor.OBJECT * 400 / 50, abs=8)
 
 
+@pytest.mark.slow
 def test_files_of_scenes_keep_their_size(tmp_path, digits):
     save_npz(tmp_path / "a.npz", Scenes(digits.images))
     found = doctor.propose(str(tmp_path / "a.npz"))

@@ -82,6 +82,7 @@ def test_the_report_speaks_of_tiles(field, capsys):
     assert "--tile " in said.out
 
 
+@pytest.mark.slow
 def test_a_picture_with_nothing_in_it_stays_whole(tmp_path):
     Image.new("L", (400, 300), 90).save(tmp_path / "empty.png")
     found = doctor.propose(str(tmp_path))

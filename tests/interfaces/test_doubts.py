@@ -57,6 +57,7 @@ def reduced(images, factor):
     return np.pad(small, [(0, 0), (0, 0), (top, bottom), (left, right)])
 
 
+@pytest.mark.slow
 def test_pictures_like_those_of_training_are_not_doubted(doubted, images):
     assert doubted(images) == ""
 

@@ -30,6 +30,7 @@ def infer(tiny_model):
     return lambda pictures, **settings: infer_files.Inference(model, pictures, **made, **settings)
 
 
+@pytest.mark.slow
 def test_outputs_name_the_pictures_of_a_stack(stack, infer, tmp_path):
     pictures = infer_files.gather([stack.parent], every=2)
     outputs = output_files.Outputs(tmp_path / "a.json", tmp_path / "a.parquet", tmp_path / "shown")
@@ -42,6 +43,7 @@ def test_outputs_name_the_pictures_of_a_stack(stack, infer, tmp_path):
     assert Image.open(outputs.overlay / "a.tif#3.png").size == (12, 12)
 
 
+@pytest.mark.slow
 def test_one_picture_of_a_stack_can_be_named(stack, infer):
     pictures = infer_files.gather([stack.with_name("a.tif#4")])
     (found,) = infer_files.readable(infer(pictures, channels=(2,)))
@@ -66,6 +68,7 @@ def test_channels_must_be_picked(stack, infer):
         infer(infer_files.gather([stack]), channels=(0,))
 
 
+@pytest.mark.slow
 def test_levels_that_nobody_knows_are_chosen_and_logged(stack, infer, caplog, tiny_images, tmp_path):
     pictures = infer_files.gather([stack])
     caplog.set_level("INFO", "airjax")

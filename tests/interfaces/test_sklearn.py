@@ -163,6 +163,7 @@ def test_dark_objects_are_light_ones_inverted(fitted, images):
     np.testing.assert_allclose(dark.reconstruct(255 - images), 1 - fitted.reconstruct(images), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_left_open_is_set_by_the_look_of_the_images(scenes, caplog, monkeypatch):
     monkeypatch.setattr(AIR, "_train", lambda *_: None)
     estimator = AIR(settings={"window": 5}).fit(255 - scenes.images)

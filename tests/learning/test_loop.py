@@ -49,6 +49,7 @@ def test_one_number_that_is_not_finite_is_seen(monkeypatch, backend, last):
     assert loop._all_finite(tree) == np.isfinite(last)
 
 
+@pytest.mark.slow
 def test_data_may_be_a_tree_of_arrays(tiny_images, tiny_config, tiny_train_config, learn):
     """What a step gets is a row of every array, as numpy's arrays or as those on the device."""
     config, settings = replace(tiny_train_config, steps=8), jax.tree_util.Partial(_labelled, tiny_config)

@@ -101,6 +101,7 @@ def test_objects_cross_the_border_where_they_do_in_the_pictures():
     assert ((boxes[:, :2] < -0.6) | (boxes[:, 2:] > np.array(CANVAS[::-1]) + 0.6)).any()
 
 
+@pytest.mark.slow
 def test_too_few_pieces_make_no_scenes(drawn):
     few, _ = squares(FEWEST // 2, most=1)
     assert paste(few, 4, 10, seed=0) is None

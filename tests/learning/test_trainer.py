@@ -208,6 +208,7 @@ def test_the_sd_is_annealed_by_constant_factors(train_tiny, tiny_config):
     np.testing.assert_allclose([sd_after(steps) for steps in (1, 2, 4, 6, 7)], [0.8, 0.8, 0.4, 0.2, 0.2], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_count_prior_is_annealed_then_follows_the_counts_found(train_tiny, trained, tiny_config):
     state, info = train_tiny((2,))
     annealed = np.asarray(state.model.count_log_prior)

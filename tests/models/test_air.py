@@ -77,6 +77,7 @@ def test_a_batch_is_what_its_images_are_one_by_one(model):
         jax.tree.map(lambda x, y, i=index: np.testing.assert_allclose(x[i], y, rtol=1e-4, atol=1e-4), batch, alone)
 
 
+@pytest.mark.slow
 def test_steps_without_a_loop_are_those_of_a_loop(model, image, request):
     def bound(model):
         found = model.infer(image, key=KEY)

@@ -92,6 +92,7 @@ def test_the_last_feature_tells_how_much_is_left(network, spotted):
     assert total(0.0) < total(0.3) < total(1.0)
 
 
+@pytest.mark.slow
 def test_nothing_left_is_finite_and_has_finite_gradients(network):
     value, gradient = jax.value_and_grad(lambda a: jnp.sum(a(jnp.zeros(SHAPE), jnp.zeros(a.cells)).features))(network)
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves((value, gradient)))

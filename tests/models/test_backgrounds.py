@@ -112,6 +112,7 @@ def test_noise_grows_with_what_objects_change_in_the_background(transmittance):
     assert float(told) != pytest.approx(float(likelihood.log_prob(image(), canvas)), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_smooth_background_bounds_the_evidence(smooth):
     """It is exact where nothing is an outlier and the light is that of the prior."""
     code = smooth.prior_sample(key=KEY)

@@ -50,6 +50,7 @@ def test_straight_down_keeps_the_azimuth_and_look_at_has_x_to_the_right():
     )
 
 
+@pytest.mark.slow
 def test_gradients_equal_finite_differences():
     def towards(azimuth, elevation, distance, field_of_view):
         rays = orbit(azimuth, elevation, distance, field_of_view=field_of_view).rays((2, 3))

@@ -80,6 +80,7 @@ def test_depth_and_opacity_agree_with_ray_marching(name, view):
     assert np.mean(abs(np.asarray(drawn.depth) - body)[smooth] < 0.02) > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", CAMERAS)
 def test_no_ray_hangs_on_rounding(view):
     """A handle has bends, where rays are equally near to two of its parts; either makes the same image."""

@@ -150,6 +150,7 @@ def _assert_finite(run):
             path.rename(path.with_suffix(".safetensors"))
 
 
+@pytest.mark.slow
 def test_checkpoints_come_by_the_clock_too(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("airjax.runs.fit.SAVED_EVERY", 0.0)
     command = train_command(tmp_path / "run", steps=6, chunk=2, checkpoint_every=100, evaluate_every=100)

@@ -21,6 +21,7 @@ def test_there_is_no_seam():
     np.testing.assert_allclose(at, modes.log_prob(modes.mean + jnp.array([TURN - 6.2, 6.2 - TURN])), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_samples_have_the_density_they_are_scored_by():
     """The mean of 1 / q(z) over samples is the length of the circle."""
     modes = WrappedNormals(jnp.full(20_000, 3.0), jnp.full(20_000, jnp.log(1.5)))
