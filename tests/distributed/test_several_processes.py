@@ -154,9 +154,16 @@ def wait_for(path, together):
 
 
 @pytest.mark.slow
-def test_processes_with_different_settings_say_so(tmp_path):
-    for said in Together(tmp_path / "run", own={1: {"seed": 3}}).ended():
-        assert commands.refused(said, "same settings, but those of process 1")
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"own": {1: {"seed": 3}}}, "same settings, but those of process 1"),
+        ({"batch": 9}, "batch must be a multiple of the number of devices, 2"),
+    ],
+)
+def test_processes_that_cannot_train_together_say_why(tmp_path, settings, words):
+    for said in Together(tmp_path / "run", **settings).ended():
+        assert commands.refused(said, words)
     assert not (tmp_path / "run").exists()
 
 

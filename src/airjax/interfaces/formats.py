@@ -1,5 +1,6 @@
 """Inferred objects in formats for other software: COCO, pictures with boxes, and supervision."""
 
+import functools
 import io
 import json
 from collections.abc import Iterable
@@ -74,13 +75,16 @@ def write_overlay(picture: Image.Image, one: dict[str, Any], path: Path) -> None
         colour, side = STEP_COLOURS[step % len(STEP_COLOURS)], min(x1 - x0, y1 - y0)
         draw.rectangle(corners, outline=colour, width=width)
         if side >= NUMBERED:
-            font = ImageFont.load_default(max(8.0, min(0.4 * side, max(shown.size) / 25)))
+            font = _font(round(max(8, min(0.4 * side, max(shown.size) / 25))))
             corner = max(x0, 0.0) + width + 2, max(y0, 0.0) + width + 1
             draw.text(corner, str(step + 1), fill=colour, font=font, stroke_width=1, stroke_fill="black")
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     shown.save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())
+
+
+_font = functools.cache(ImageFont.load_default)
 
 
 def to_supervision(one: dict[str, Any], labels: Integer[np.ndarray, "h w"] | None = None) -> Any:

@@ -84,7 +84,11 @@ def write_table(found: Iterable[dict[str, Any]], path: Path, model: Family) -> N
             kept in memory.
         path: the file to write, completely or not at all: .csv or .parquet.
         model: the model that has found the objects.
+
+    Raises:
+        ValueError: see `check_table`.
     """
+    check_table("table", path)
     rows = (row for one in found for row in regions.rows(one))
     _write(rows, path, regions.columns(model))
 
@@ -99,7 +103,11 @@ def write_counts(found: Iterable[dict[str, Any]], path: Path) -> None:
     Args:
         found: dictionaries as `Inference.batches` yields them, one per picture; only `ROWS` rows are kept in memory.
         path: the file to write, completely or not at all: .csv or .parquet.
+
+    Raises:
+        ValueError: see `check_table`.
     """
+    check_table("counts", path)
     _write(map(_counted, found), path, _OF_PICTURES)
 
 
@@ -130,14 +138,14 @@ def _counted(one: dict[str, Any]) -> dict[str, Any]:
     posterior, count = np.asarray(one["count_posterior"], float), one["count"]
     below, tail = np.cumsum(posterior), (1.0 - COVERED) / 2
     size = one["width"], one["height"]
-    beyond = lambda box: min(box[:2]) < 1.0 or any(far > side - 1.0 for far, side in zip(box[2:], size))
+    touches = lambda box: min(box[:2]) < 1.0 or any(far > side - 1.0 for far, side in zip(box[2:], size))
     return {
         "image": printable(one["image"]),
         **{name: one[name] for name in ("id", "width", "height", "count")},
         "probability": round(float(posterior[count]), 6),
         "least": int(np.argmax(below >= tail)),
         "most": int(np.argmax(below >= min(1.0 - tail, below[-1]))),
-        "at_border": sum(beyond(found["box"]) for found in one["objects"]),
+        "at_border": sum(touches(found["box"]) for found in one["objects"]),
     }
 
 
