@@ -101,9 +101,11 @@ def test_a_tile_has_at_least_one_pixel(job):
 def tiled_run(tmp_path_factory):
     """A run on tiles of one large picture, of 30 pixels at its own scale."""
     root = tmp_path_factory.mktemp("run")
-    rng = np.random.default_rng(0)
+    pixels = np.zeros((90, 120), np.uint8)
+    for y, x in np.random.default_rng(0).integers(0, 80, (20, 2)):
+        pixels[y : y + 8, x : x + 8] = 200
     (root / "pictures").mkdir()
-    Image.fromarray(rng.integers(0, 255, (90, 120), np.uint8)).save(root / "pictures" / "one.png")
+    Image.fromarray(pixels).save(root / "pictures" / "one.png")
     drawn = {"scenes": None, "held-out-scenes": None, "counts": None, "canvas": 20, "tile": 30}
     command = [str(word) for word in train_command(root / "run", root / "pictures", **drawn)]
     assert cli.main(command) == 0

@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from airjax.config import Config, DataConfig, ModelConfig, PolarityKind, TrainConfig
 from airjax.files import naming
 from airjax.interfaces import several
+from airjax.interfaces.compiled import keep_compiled
 from airjax.interfaces.console import (
     BROKEN_PIPE,
     INTERRUPTED,
@@ -24,7 +25,6 @@ from airjax.interfaces.console import (
     exit_code,
     interrupted,
     interruptible,
-    keep_compiled,
     keep_kinds_of_numbers,
     key,
     prepare_streams,

@@ -44,18 +44,6 @@ def key(seed: int) -> Any:
     return jax.random.PRNGKey(seed)
 
 
-def keep_compiled() -> None:
-    """Keep compiled programs between commands, in the user's cache folder unless the environment says otherwise."""
-    import jax
-    import pooch
-
-    # The environment is for processes that this one starts. JAX read it when it was imported.
-    folder = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pooch.os_cache("airjax") / "compiled"))
-    least = os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", float(least))
-
-
 def prepare_streams() -> None:
     """Let stdout and stderr take any text, and let them be closed."""
     for name in ("stdout", "stderr"):
