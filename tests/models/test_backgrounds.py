@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from airjax.models.backgrounds.base import Layers
-from airjax.models.backgrounds.fixed import BlackBackground, FixedBackground, common_colour, common_picture
+from airjax.models.backgrounds.fixed import BlackBackground, FixedBackground
 from airjax.models.backgrounds.linear import LinearBackground, robust_components
 from airjax.models.backgrounds.smooth import SmoothBackground
 from airjax.models.backgrounds.weighted import inverse_root
@@ -88,18 +88,6 @@ def test_uneven_light_is_found_behind_textured_objects_that_cover_half_of_it():
     assert np.mean(error < 0.02) > 0.9
 
 
-def test_a_picture_behind_objects_is_each_pixels_most_common_value():
-    rng = np.random.default_rng(0)
-    picture = rng.random((6, 7))
-    images = picture + rng.normal(0, 0.01, (400, 6, 7))
-    hidden = rng.random(images.shape) < 0.6
-    images[hidden] = rng.random(hidden.sum())
-    np.testing.assert_allclose(common_picture(images), picture, atol=0.02)
-    noisy = picture + rng.normal(0, 0.01, (400, 6, 7))
-    spread = abs(common_picture(noisy) - picture).mean() / abs(np.median(noisy, axis=0) - picture).mean()
-    assert spread < 4
-
-
 @pytest.mark.parametrize("transmittance", [False, True])
 def test_noise_grows_with_what_objects_change_in_the_background(transmittance):
     background = FixedBackground(SHAPE, uniform=True).init_from_data(np.full((3, *SHAPE), 51, np.uint8))
@@ -144,7 +132,6 @@ def test_a_uniform_background_starts_with_the_most_common_colour():
     images[:, :, 2:5, 4:] = 41
     start = FixedBackground((1, 10, 10), uniform=True).init_from_data(images)
     assert float(start.image.squeeze()) * 255 == pytest.approx(40.5, abs=0.6)
-    assert common_colour(np.moveaxis(images, 1, -1) / 255.0) == pytest.approx(40.5 / 255, abs=0.6 / 255)
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int32
 from scipy import ndimage
 
+from airjax.common_values import common_colour, common_picture
 from airjax.config import ModelConfig
-from airjax.models.backgrounds.fixed import common_colour, common_picture
 from airjax.models.backgrounds.linear import linear_backgrounds
 from airjax.models.backgrounds.smooth import smooth_backgrounds
 
@@ -88,7 +88,7 @@ def find_pieces(images: Float32[np.ndarray, "n h w c"], *, still: bool = True) -
         images: the images.
         still: whether they may share one picture as background, as those of a fixed camera do, and tiles don't.
     """
-    kind, background = _background(images, still)
+    kind, background = find_background(images, still=still)
     away = (images - background).astype(np.float32)
     noise = _noise(away)
     smooth = ndimage.gaussian_filter(away, (0, BLUR, BLUR, 0))  # grains of noise would form pieces
@@ -153,7 +153,7 @@ def deviation(values: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(values)))
 
 
-def _background(images: Float32[np.ndarray, "n h w c"], still: bool) -> tuple[str, np.ndarray]:
+def find_background(images: Float32[np.ndarray, "n h w c"], *, still: bool = True) -> tuple[str, np.ndarray]:
     """Choose the simplest background that explains the images about as well as any other.
 
     Backgrounds are made of every other image, and compared by their errors on the rest: one colour, one picture, one

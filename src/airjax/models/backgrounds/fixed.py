@@ -6,17 +6,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
-from scipy import ndimage
 
+from airjax.common_values import common_colour, common_picture
 from airjax.models.backgrounds.base import STARTERS, Explained, Layers, compare
 from airjax.models.likelihood import Likelihood
-
-SHORTEST = 0.3
-"""Share of a pixel's values, those closest together, that are taken for the background's."""
-LIKE_THEM = 3.0
-"""Reach around them, in their own range, within which values are the background's, too."""
-MODE_BLUR = 2.0
-"""Standard deviation, in levels of 256, by which a histogram is smoothed before its highest point is found."""
 
 
 class _Uncoded(eqx.Module):
@@ -86,24 +79,3 @@ class FixedBackground(_Uncoded):
         """Put objects over the background."""
         del code
         return objects.over(jnp.broadcast_to(self.image, self.shape))
-
-
-def common_colour(images: Float[np.ndarray, "n h w c"]) -> Float[np.ndarray, " c"]:
-    """Find the most common value of each channel, for pixels in [0, 1]; objects that cover much hardly change it."""
-    counts = np.stack([np.histogram(channel, 256, (0.0, 1.0))[0] for channel in np.moveaxis(images, -1, 0)])
-    return np.argmax(ndimage.gaussian_filter1d(counts.astype(float), MODE_BLUR, axis=1), axis=1) / 255.0
-
-
-def common_picture(images: Float[np.ndarray, " n *shape"]) -> Float[np.ndarray, "*shape"]:
-    """Find each pixel's most common value over images; objects may cover it in most of them, if they differ.
-
-    It is the median of the values in and around the shortest interval that holds the share `SHORTEST` of all.
-    """
-    ordered = np.sort(images, axis=0)
-    held = max(1, round(SHORTEST * len(images)))
-    widths = ordered[held - 1 :] - ordered[: len(images) - held + 1]
-    first = np.argmin(widths, axis=0)[None]
-    least, most = (np.take_along_axis(ordered, first + step, axis=0) for step in (0, held - 1))
-    reach = (LIKE_THEM - 1) / 2 * (most - least)
-    near = np.where((ordered >= least - reach) & (ordered <= most + reach), ordered, np.nan)
-    return np.nanmedian(near, axis=0)

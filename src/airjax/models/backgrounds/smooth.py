@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, UInt8
 
-from airjax.models.backgrounds.fixed import common_picture
+from airjax.common_values import common_picture
 from airjax.models.backgrounds.weighted import CLEAN, LOOKS, OUTLIER, Weighted, code_precision, inverse_root
 
 STARTERS = 300
