@@ -78,6 +78,8 @@ class DataConfig:
         height: height of a folder's images, if it differs from their width, canvas; None: they are square.
         tile: width, in pixels of a folder's pictures, of the tiles that are cut out of them; for large pictures, or
             those with many objects. None: whole pictures.
+        still: whether tiles show how pictures differ from what stands still behind their objects, which is told by
+            pictures that are learned from; for a folder of one fixed camera. None: no.
         levels: values of a folder's pictures that become black and white, and gamma: values between, from 0 to 1, are
             raised to the power of 1 / gamma. None: 0, the most that their bits hold, and 1.
         pick_channels: one, two or three channels to take of a folder's pictures, counted from 1: one becomes grey, two
@@ -105,6 +107,7 @@ class DataConfig:
     canvas: int = 50
     height: int | None = None
     tile: int | None = None
+    still: bool | None = None
     levels: tuple[float, float, float] | None = None
     pick_channels: tuple[int, ...] | None = None
     every: int = 1
@@ -132,6 +135,8 @@ class DataConfig:
         )
         _check(self, "black, white above it, and a positive gamma, or none", valid, "levels")
         check_channels(self.pick_channels)
+        if self.still and self.tile is None:
+            raise ValueError("still is for pictures that are cut into tiles: give tile, too")
         if self.digit_side is not None:
             ordered = lambda value: len(value) == 2 and 1 <= value[0] <= value[1] <= self.canvas
             _check(self, f"two numbers from 1 to canvas = {self.canvas}, the smaller first", ordered, "digit_side")

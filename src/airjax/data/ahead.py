@@ -12,6 +12,7 @@ from PIL import Image
 from airjax.data.addresses import Place
 from airjax.data.images import Levels, Raw, find_levels, plain
 from airjax.data.reading import Opened, decode, open_file, split
+from airjax.data.still import OtherSizeError
 
 AHEAD = 64
 """Number of pictures that are decoded and made small ahead."""
@@ -21,7 +22,7 @@ LARGE = 4_000_000
 """Number of pixels from which on a picture is large."""
 _large = threading.BoundedSemaphore(2)
 """Held while a large picture is decoded: what that takes is many times the size of the file."""
-T = TypeVar("T")
+T, S = TypeVar("T"), TypeVar("S")
 _BLOCK = 2**26
 """Bytes in which Pillow keeps a picture. Smaller blocks than 32 MiB stay with the thread that has freed them."""
 if hasattr(Image.core, "set_block_size"):
@@ -40,6 +41,23 @@ class Read(NamedTuple, Generic[T]):
     name: str
     picture: T | None
     problem: str | None
+
+    def then(self, make: Callable[[T], S]) -> "Read[S]":
+        """Make something of the picture if it could be read; a size other than a still background's is a problem."""
+        if self.picture is None:
+            return Read(self.name, None, self.problem)
+        try:
+            return Read(self.name, _made(self.picture, self.name, make), None)
+        except OtherSizeError as error:
+            return Read(self.name, None, str(error))
+
+
+def _made(picture: T, name: str, make: Callable[[T], S]) -> S:
+    """Make something of a picture; errors about its size name it."""
+    try:
+        return make(picture)
+    except OtherSizeError as error:
+        raise OtherSizeError(f"{name} {error}") from None
 
 
 def read_pictures(
@@ -60,7 +78,7 @@ def read_pictures(
             pictures are kept whole.
     """
     whole = lambda opened, name: plain(decode(opened, name, split(name)[1], channels), name, levels)
-    read = whole if then is None else lambda opened, name: then(whole(opened, name))
+    read = whole if then is None else lambda opened, name: _made(whole(opened, name), name, then)
     for one in _each(root, names, read, WHOLE_AHEAD if then is None else AHEAD):
         yield Read(*one)
 

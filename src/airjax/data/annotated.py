@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 
 from airjax.data._placing import MOST_SEGMENTED
 from airjax.data.ahead import Read, read_pictures
@@ -50,12 +51,14 @@ class Reading(NamedTuple):
         levels: how values of the pictures become black, white and grey; see `airjax.data.images.plain`.
         invert: whether dark and light are swapped.
         channels: channels of the pictures to pick; see `airjax.data.images.pick`.
+        still: the still background that tiles are compared with; see `airjax.data.still`.
     """
 
     image_shape: tuple[int, int, int]
     levels: Levels | None = None
     invert: bool = False
     channels: tuple[int, ...] | None = None
+    still: Image.Image | None = None
 
 
 def to_scenes(root: Path, annotated: Sequence[Annotated], reading: Reading) -> Scenes:
@@ -97,9 +100,9 @@ def to_scaled(
         FileNotFoundError, ValueError: see `to_scenes`.
     """
     _check_there(root, annotated)
-    fit = lambda picture: scaled(picture, reading.image_shape, tile, invert=reading.invert)
+    fit = lambda picture: scaled(picture, reading.image_shape, tile, invert=reading.invert, still=reading.still)
     whole = read_pictures(root, [one.name for one in annotated], reading.levels, reading.channels)
-    read = (one._replace(picture=one.picture and fit(one.picture)) for one in whole)  # large ones, so not ahead
+    read = (one.then(fit) for one in whole)  # large ones, so not ahead
     for one, fitted in _fitted(annotated, read):
         yield fitted.pixels, into_image(_inside(one, fitted.placement.size), fitted.placement)
 

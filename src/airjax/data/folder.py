@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pooch
 from jaxtyping import UInt8
+from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
@@ -20,6 +22,7 @@ from airjax.data.addresses import Address, Place, state_of
 from airjax.data.ahead import Read, read_pictures
 from airjax.data.images import Levels, letterbox, shape_of
 from airjax.data.reading import SEVERAL, SUFFIXES, count, numbered, split
+from airjax.data.still import enough, still_background
 from airjax.data.tiles import Tiles, are_few, chosen_pictures, random_tiles, scaled
 from airjax.files import atomically, hashed, write_atomically
 
@@ -180,11 +183,14 @@ def load_folder(
             places = {name: [place] for name, place in zip(names, shuffled_places(len(names), seed))}
         else:
             fit, places = None, _places_of_tiles(names, seed, tiles)
-            cut = lambda picture, own: _tiles(
-                scaled(picture, image_shape, tiles.side, invert=invert).pixels, image_shape, own, len(places), seed
-            )
+            cut = lambda pixels, own: _tiles(pixels, image_shape, own, len(places), seed)
         chosen = [name for name in names if name in places]  # in the order of files, since videos are read in theirs
-        decode(read_pictures(root, chosen, levels, channels, fit), places, cut, image_shape, path)
+        read = read_pictures(root, chosen, levels, channels, fit)
+        if tiles is not None:
+            still = load_still(root, names, tiles, levels=levels, channels=channels, seed=seed)
+            scale = lambda picture: scaled(picture, image_shape, tiles.side, invert=invert, still=still).pixels
+            read = (one.then(scale) for one in read)
+        decode(read, places, cut, image_shape, path)
     problems = json.loads(path.with_suffix(".json").read_text())["problems"]
     if strict and problems:
         raise ValueError(problems[0])
@@ -193,6 +199,40 @@ def load_folder(
     if not len(images):
         raise ValueError(f"{root} holds no picture that can be read: {problems[0]}")
     return images
+
+
+def load_still(
+    root: Place,
+    names: Sequence[str],
+    tiles: Tiles,
+    *,
+    levels: Levels | None = None,
+    channels: tuple[int, ...] | None = None,
+    seed: int = 0,
+) -> Image.Image | None:
+    """Find the still background that pictures are compared with before tiles are cut; None: they are not compared.
+
+    It is told by pictures that no tile is held out of; see `airjax.data.still`.
+
+    Raises:
+        ValueError: too few of these pictures can be read, or are of one size.
+    """
+    if not tiles.still:
+        return None
+    chosen = chosen_pictures(list(names), seed)[0]
+    return _still(root, tuple(states(root, chosen[math.ceil(tiles.held_out * len(chosen)) :])), levels, channels)
+
+
+@lru_cache(maxsize=1)
+def _still(
+    root: Place,
+    known: tuple[tuple[str, tuple[int, int | str]], ...],
+    levels: Levels | None,
+    channels: tuple[int, ...] | None,
+) -> Image.Image:
+    """Find the still background of pictures as their files were at some time, once: training asks for it twice."""
+    read = lambda names: (one.picture for one in read_pictures(root, names, levels, channels) if one.picture)
+    return still_background(enough(read, [name for name, _ in known]))
 
 
 def is_sound(path: Path) -> bool:

@@ -4,13 +4,14 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig
 from airjax.data._placing import MOST_SEGMENTED
 from airjax.data.addresses import Place, place
 from airjax.data.banks import DigitBank, embedded_digits
 from airjax.data.copies import local
-from airjax.data.folder import describe_files, fingerprint, load_folder
+from airjax.data.folder import describe_files, fingerprint, list_pictures, load_folder, load_still
 from airjax.data.mnist import load_mnist
 from airjax.data.multi_digits import multi_digits
 from airjax.data.multi_dsprites_like import multi_dsprites_like
@@ -117,9 +118,26 @@ def _pictures(path: Place, config: DataConfig) -> Scenes:
             invert=dark,
             seed=config.data_seed,
             strict=config.strict,
-            tiles=Tiles(config.tile, config.held_out_fraction) if config.tile else None,
+            tiles=_tiles(config),
         )
     )
+
+
+def _tiles(config: DataConfig) -> Tiles | None:
+    return Tiles(config.tile, config.held_out_fraction, bool(config.still)) if config.tile else None
+
+
+def find_still(config: DataConfig) -> Image.Image | None:
+    """Find the still background of a folder's pictures, which tiles are compared with; None: there is none.
+
+    Raises:
+        FileNotFoundError, ValueError: see `airjax.data.folder.load_still`.
+    """
+    path, tiles = _own(config), _tiles(config)
+    if path is None or tiles is None or not tiles.still:
+        return None
+    names, reading = list_pictures(path, config.every), {"levels": config.levels, "channels": config.pick_channels}
+    return load_still(path, names, tiles, seed=config.data_seed, **reading)
 
 
 def _shards(path: Place, config: DataConfig) -> Scenes:
@@ -146,6 +164,7 @@ def _check_meant(config: DataConfig, own: str) -> None:
         "strict": (folder,),
         "height": (folder,),
         "tile": (folder,),
+        "still": (folder,),
         "levels": (folder,),
         "pick_channels": (folder,),
         "every": (folder,),

@@ -13,6 +13,7 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 
 from airjax.data.images import Letterboxed, letterbox
+from airjax.data.still import compare
 
 TILES, FROM_ONE = 4_000, 4
 """Number of tiles for training, and the fewest taken from a picture."""
@@ -29,26 +30,42 @@ class Tiles(NamedTuple):
         side: width of a tile, in pixels of the pictures.
         held_out: share of the tiles, the first ones, that is held out. They are of other pictures than the rest, but
             for one picture at most.
+        still: whether pictures are first compared with what stands still behind their objects.
     """
 
     side: int
     held_out: float
+    still: bool = False
 
 
 def scaled(
-    picture: Image.Image, image_shape: tuple[int, int, int], side: float | int, *, invert: bool = False
+    picture: Image.Image,
+    image_shape: tuple[int, int, int],
+    side: float | int,
+    *,
+    invert: bool = False,
+    still: Image.Image | None = None,
 ) -> Letterboxed:
     """Scale a picture so that `side` of its pixels become the width of an image of `image_shape`.
 
     A picture that is smaller than a tile is centred in it, in the colour of its border.
 
+    Args:
+        picture: the picture.
+        image_shape: (channels, height, width) of the images.
+        side: width of a tile, in pixels of the picture.
+        invert: whether dark and light are swapped.
+        still: the still background that the picture is compared with; see `airjax.data.still`.
+
     Raises:
         ValueError: pictures would be magnified by more than `LARGEST`.
+        OtherSizeError: the still background has another size than the picture.
     """
     channels, height, width = image_shape
     factor = width / side
     if factor > LARGEST:
         raise ValueError(f"tile must be at least {math.ceil(width / LARGEST)} for images of {width} pixels, got {side}")
+    picture = picture if still is None else compare(picture, still)
     whole = max(height, round(picture.height * factor)), max(width, round(picture.width * factor))
     return letterbox(picture, (channels, *whole), factor=factor, invert=invert)
 

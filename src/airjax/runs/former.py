@@ -21,6 +21,7 @@ ADDED = {
     "pasted_scenes": 3_000,
     "pick_channels": None,
     "sd_gain": 0.0,
+    "still": None,
     "tile": None,
 }
 """Settings that records of former versions lack, with the value that they had in effect."""
