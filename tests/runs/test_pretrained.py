@@ -15,6 +15,7 @@ from airjax.data.tables import tables
 from airjax.render3d import LAID_TABLE
 from airjax.runs import pretrained
 from airjax.runs.pretrained import CONFIG, WEIGHTS, PretrainedError, from_pretrained, save_pretrained
+from airjax.runs.record import STILL
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_model_of_the_hub_is_fetched_or_its_absence_told(saved, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     same(airjax.load("someone/digits"), airjax.load(saved))
-    assert asked == [("someone/digits", [CONFIG, WEIGHTS])]
+    assert asked == [("someone/digits", [CONFIG, WEIGHTS, STILL])]
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: 1 / 0)
     with pytest.raises(PretrainedError, match="someone/digits can't be fetched"):
         airjax.load("someone/digits")
@@ -112,7 +113,7 @@ def test_a_configuration_that_is_none_is_refused(saved, content):
 @pytest.mark.parametrize(
     "values",
     [
-        {"format": 6},
+        {"format": 7},
         {"format": 2, "image_shape": [1, 12, 14]},
         {"levels": [3, 1, 1]},
         {"levels": "dark"},
@@ -125,6 +126,8 @@ def test_a_configuration_that_is_none_is_refused(saved, content):
         {"image_shape": "abc"},
         {"polarity": "grey"},
         {"sha256": 7},
+        {"still": 7},
+        {"still": "0" * 64},
         {"hidden": 10**12},
         {"max_objects": 10**5},
         {"hidden": -1},
@@ -140,6 +143,16 @@ def test_absurd_values_are_refused_before_anything_is_made(saved, values):
     change(saved, **values)
     with pytest.raises(PretrainedError, match=r"config\.json is not a valid configuration"):
         airjax.load(saved)
+
+
+def test_a_model_of_the_format_before_still_backgrounds_loads(saved):
+    content = json.loads((saved / CONFIG).read_text())
+    del content["still"]
+    (saved / CONFIG).write_text(json.dumps(content))
+    with pytest.raises(PretrainedError, match="must hold"):
+        airjax.load(saved)
+    (saved / CONFIG).write_text(json.dumps(content | {"format": 5}))
+    assert from_pretrained(saved).still is None
 
 
 def test_weights_of_another_model_are_refused(saved):

@@ -13,6 +13,7 @@ import numpy as np
 from airjax.config import Config
 from airjax.data import Scenes
 from airjax.data.batches import channels_first
+from airjax.data.sources import find_still
 from airjax.inference import infer
 from airjax.inference.evaluate import quick_scores
 from airjax.learning import trainer
@@ -138,6 +139,7 @@ class Keeper(Follower):
         with ExitStack() as opened:
             opened.enter_context(checkpoint.RunLock(self.folder))
             record.write_record(self.folder, self.record)
+            record.write_still(self.folder, find_still(self.config.data))
             found = checkpoint.restore_newest(self.folder / record.CHECKPOINTS, self.record.blank_state())
             if found is not None:
                 self.kept = found[0]

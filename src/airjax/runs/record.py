@@ -4,9 +4,11 @@ run.json           the resolved configuration, image shape, versions, commit and
 metrics.jsonl      one line per chunk of steps; tensorboard/ has the same numbers
 checkpoints/       safetensors files with their hashes
 pictures/          the paper's figure, drawn during training
+still.png          the still background that pictures are compared with, if they are (`--still`)
 """
 
 import dataclasses
+import io
 import json
 import platform
 import subprocess
@@ -17,8 +19,10 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+from PIL import Image
 
 from airjax.config import Config
+from airjax.data.reading import open_picture
 from airjax.files import write_atomically
 from airjax.learning import trainer
 from airjax.models.base import Family
@@ -28,6 +32,7 @@ from airjax.runs.former import ADDED, RemovedSettingError, renamed
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
 PICTURES = "pictures"
+STILL = "still.png"
 _PACKAGES = ("airjax", "jax", "jaxlib", "equinox", "optax", "numpy")
 
 
@@ -153,6 +158,34 @@ def load_model(folder: Path) -> Family:
     if (name := checkpoint.not_finite(found[1].model)) is not None:
         raise RunError(f"{folder} holds a model whose weights {name} are not finite numbers; train it again")
     return found[1].model
+
+
+def write_still(folder: Path, still: Image.Image | None) -> None:
+    """Write the still background of a run, unless it has none or the folder already holds it."""
+    path = Path(folder) / STILL
+    if still is not None and not path.exists():
+        write_atomically(path, still_bytes(still))
+
+
+def still_bytes(still: Image.Image) -> bytes:
+    """Encode a still background; PNG checks its own content."""
+    buffer = io.BytesIO()
+    still.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def load_still(folder: Path) -> Image.Image | None:
+    """Load the still background of the run in `folder`; None: it has none.
+
+    Raises:
+        RunError: there is no run, or its still background is missing or damaged.
+    """
+    if not read_record(folder).config.data.still:
+        return None
+    try:
+        return open_picture(Path(folder) / STILL)
+    except (OSError, ValueError) as error:
+        raise RunError(f"the still background of the run can't be read: {error}") from None
 
 
 def _commit() -> str | None:

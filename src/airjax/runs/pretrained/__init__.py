@@ -1,11 +1,14 @@
 """Trained models in two files, `config.json` and `model.safetensors`: from the package, a folder, or the Hub.
 
+The model of a fixed camera has a third one, `still.png`, the still background that pictures are compared with.
+
 Nothing is pickled. The configuration is JSON, and every value in it is checked. The weights are safetensors, and the
-configuration holds their hash.
+configuration holds the hashes of the other files.
 """
 
 import dataclasses
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from importlib import resources
@@ -16,17 +19,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from airjax.config import MOST_OBJECTS, DataConfig, ModelConfig, PolarityKind
 from airjax.data.images import Levels
+from airjax.data.reading import open_picture
 from airjax.files import write_atomically
 from airjax.models.base import Family
 from airjax.models.build import build_model
 from airjax.runs import checkpoint, record
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.safetensors", "README.md"
-FORMAT = 5
-_SINCE = {"levels": 3, "pick_channels": 4, "tile": 5}
+FORMAT = 6
+_SINCE = {"levels": 3, "pick_channels": 4, "tile": 5, "still": 6}
 """The format from which on a configuration has a value."""
 _MOST_BYTES = 2**30
 _MOST_JSON = 2**20
@@ -34,7 +39,7 @@ _MOST = 100_000
 """Largest size allowed in a configuration."""
 _MOST_RATIO = 1e40
 _MOST_SIDE = 4_096
-_KEYS = {"format", "image_shape", "levels", "model", "pick_channels", "polarity", "sha256", "tile"}
+_KEYS = {"format", "image_shape", "levels", "model", "pick_channels", "polarity", "sha256", "still", "tile"}
 
 
 class PretrainedError(RuntimeError):
@@ -51,6 +56,7 @@ class Trained(NamedTuple):
         levels: the values of pictures that became black and white, and gamma; None: the full range, and 1.
         pick_channels: the channels taken of its pictures, from 1 on; None: all.
         tile: width, in pixels of its pictures, of the tiles cut out of them; None: it was trained on whole ones.
+        still: the still background that pictures are compared with (`airjax.data.still`); None: they are not compared.
     """
 
     model: Family
@@ -59,6 +65,7 @@ class Trained(NamedTuple):
     levels: Levels | None
     pick_channels: tuple[int, ...] | None
     tile: int | None
+    still: Image.Image | None
 
 
 def names() -> list[str]:
@@ -97,7 +104,7 @@ def from_pretrained(source: str | Path) -> Trained:
         config = record.read_record(folder).config
         data = config.data
         read = data.polarity, data.levels, data.pick_channels, data.tile
-        return Trained(record.load_model(folder), config.model, *read)
+        return Trained(record.load_model(folder), config.model, *read, record.load_still(folder))
     if folder.is_dir():
         return _read(folder)
     if str(source).count("/") == 1 and not str(source).startswith((".", "/")):
@@ -110,8 +117,8 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
 
     Args:
         source: a run's folder, or any other source that `from_pretrained` reads.
-        folder: the folder for `config.json`, `model.safetensors` and a model card (`README.md`, with the training
-            settings); made if absent.
+        folder: the folder for `config.json`, `model.safetensors`, `still.png` if there is a still background, and a
+            model card (`README.md`, with the training settings); made if absent.
         half: whether weights are stored in 16 bits, at half the size.
 
     Raises:
@@ -122,7 +129,7 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
     if (Path(folder) / CONFIG).exists():
         raise FileExistsError(f"{folder} holds a model already; choose another folder")
     model = jax.tree.map(lambda x: x.astype(jnp.float16), trained.model) if half else trained.model
-    weights = checkpoint.to_bytes(model)
+    weights, still = checkpoint.to_bytes(model), trained.still and record.still_bytes(trained.still)
     config = {
         "format": FORMAT,
         "image_shape": trained.model.image_shape,
@@ -131,10 +138,13 @@ def save_pretrained(source: Path, folder: Path, *, half: bool = False) -> None:
         "levels": trained.levels,
         "pick_channels": trained.pick_channels,
         "tile": trained.tile,
+        "still": still and hashlib.sha256(still).hexdigest(),
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_atomically(Path(folder) / WEIGHTS, weights)
+    if still:
+        write_atomically(Path(folder) / record.STILL, still)
     write_atomically(Path(folder) / CARD, _card(Path(source), trained).encode())
     write_atomically(
         Path(folder) / CONFIG, json.dumps(config, indent=2).encode()
@@ -158,7 +168,7 @@ def _card(source: Path, trained: Trained) -> str:
 
 
 def _download(name: str) -> Path:
-    """Fetch a model's two files from the Hub into its cache."""
+    """Fetch a model's files from the Hub into its cache."""
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError:
@@ -166,7 +176,7 @@ def _download(name: str) -> Path:
             f"{name} is not a folder; models of the Hub need another package: pip install 'airjax[hub]'"
         ) from None
     try:
-        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS]))
+        return Path(snapshot_download(name, allow_patterns=[CONFIG, WEIGHTS, record.STILL]))
     except Exception as error:  # its errors have no common base class
         raise PretrainedError(f"{name} can't be fetched from the Hub: {error}") from None
 
@@ -175,18 +185,33 @@ def _read(folder: Path) -> Trained:
     path = folder / CONFIG
     content = _bytes(path, _MOST_JSON)
     try:
-        config, shape, read, digest = _parse(json.loads(content))
+        config, shape, read, digests = _parse(json.loads(content))
         build = lambda: build_model(config, shape, key=jax.random.PRNGKey(0))
         expected = eqx.filter_eval_shape(build)
     except record.MALFORMED as error:
         raise PretrainedError(f"{path} is not a valid configuration: {error}") from None
-    weights = _bytes(folder / WEIGHTS, _MOST_BYTES)
-    if hashlib.sha256(weights).hexdigest() != digest:
-        raise PretrainedError(f"{folder / WEIGHTS} is damaged: its SHA-256 is not the one in {CONFIG}")
+    weights = _hashed(folder / WEIGHTS, digests.weights)
     model = _restore(weights, expected, folder / WEIGHTS)
     if (name := checkpoint.not_finite(model)) is not None:
         raise PretrainedError(f"{folder / WEIGHTS} is damaged: its weights {name} are not finite numbers")
-    return Trained(model, config, *read)
+    return Trained(model, config, *read, _still(folder / record.STILL, digests.still))
+
+
+def _still(path: Path, digest: str | None) -> Image.Image | None:
+    if digest is None:
+        return None
+    try:
+        return open_picture(io.BytesIO(_hashed(path, digest)), str(path))
+    except ValueError as error:
+        raise PretrainedError(str(error)) from None
+
+
+def _hashed(path: Path, digest: str) -> bytes:
+    """Read a file whose hash the configuration holds."""
+    content = _bytes(path, _MOST_BYTES)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise PretrainedError(f"{path} is damaged: its SHA-256 is not the one in {CONFIG}")
+    return content
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -216,7 +241,14 @@ _Read = tuple[PolarityKind, Levels | None, tuple[int, ...] | None, int | None]
 """How pictures were read: polarity, levels, channels and tile."""
 
 
-def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], _Read, str]:
+class _Digests(NamedTuple):
+    """Hashes of the files beside a configuration."""
+
+    weights: str
+    still: str | None
+
+
+def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], _Read, _Digests]:
     """Check every value of a configuration before a model is built from it."""
     form = content.get("format") if isinstance(content, Mapping) else FORMAT
     if isinstance(form, int) and form in range(1, FORMAT):  # 1: former names of settings and weights
@@ -236,10 +268,13 @@ def _parse(content: Any) -> tuple[ModelConfig, tuple[int, int, int], _Read, str]
     levels = None if content["levels"] is None else tuple(content["levels"])
     channels = None if content["pick_channels"] is None else tuple(content["pick_channels"])
     DataConfig(levels=levels, pick_channels=channels, tile=content["tile"])  # type: ignore[arg-type]  # checks them
-    if not isinstance(content["sha256"], str):
-        raise ValueError("sha256 must be text")
+    digests = _Digests(content["sha256"], content["still"])
+    if not isinstance(digests.weights, str) or not isinstance(digests.still, str | None):
+        raise ValueError("sha256 must be text, and still text or null")
+    if digests.still is not None and content["tile"] is None:
+        raise ValueError("a still background is for a model of tiles")
     read = content["polarity"], levels, channels, content["tile"]
-    return config, (shape[0], shape[1], shape[2]), read, content["sha256"]  # type: ignore[return-value]
+    return config, (shape[0], shape[1], shape[2]), read, digests  # type: ignore[return-value]
 
 
 def _model_config(values: dict[str, Any]) -> ModelConfig:
