@@ -108,7 +108,8 @@ def scores(run: Path, tested: Path) -> dict:
     trained, first = from_pretrained(run), next(iter(truth))
     picture = open_picture(tested / "pictures" / first, first, levels=trained.levels)
     side = trained.tile or max(picture.size)
-    pixels = scaled(picture, trained.model.image_shape, side, invert=trained.polarity == "dark").pixels
+    invert, still = trained.polarity == "dark", trained.still
+    pixels = scaled(picture, trained.model.image_shape, side, invert=invert, still=still).pixels
     find = partial(find_in_tiles, trained.model, pixels)
     plain, start = find(), time.monotonic()
     moved = [find(offset=offset) for offset in OFFSETS]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -19,10 +20,11 @@ from airjax.interfaces.check import check_model
 from airjax.interfaces.doubts import doubt_tile
 from airjax.interfaces.infer_tiles import TiledInference
 from airjax.interfaces.sklearn import AIR
-from airjax.runs.pretrained import from_pretrained, save_pretrained
-from airjax.runs.record import load_model, read_record
+from airjax.runs.pretrained import PretrainedError, from_pretrained, save_pretrained
+from airjax.runs.record import STILL, RunError, load_model, read_record
 
 pytestmark = pytest.mark.slow
+NOTHING = Tiled([], np.ones(1), 0)
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,90 @@ def test_an_exported_model_keeps_its_tile(tmp_path, tiled_run):
     assert from_pretrained(tiled_run).tile == 30
     save_pretrained(tiled_run, tmp_path / "model")
     assert from_pretrained(tmp_path / "model").tile == 30
+
+
+@pytest.fixture(scope="module")
+def still_run(tmp_path_factory):
+    """A run on tiles of a fixed camera: a stage, and on it a square that moves."""
+    root = tmp_path_factory.mktemp("still")
+    (root / "pictures").mkdir()
+    for index in range(12):
+        pixels = np.full((40, 50), 60, np.uint8)
+        pixels[25:], pixels[5 * (index % 3) : 5 * (index % 3) + 6, 3 * index : 3 * index + 6] = 170, 250
+        Image.fromarray(pixels).save(root / "pictures" / f"{index:02}.png")
+    drawn = {"scenes": None, "held-out-scenes": None, "counts": None, "canvas": 20, "tile": 20, "still": True}
+    assert cli.main([str(word) for word in train_command(root / "run", root / "pictures", **drawn)]) == 0
+    return root / "run"
+
+
+def test_a_still_background_stays_with_the_model(still_run, tmp_path):
+    of_run = from_pretrained(still_run).still
+    stage = np.full((40, 50), 60, np.uint8)
+    stage[25:] = 170
+    np.testing.assert_array_equal(np.asarray(of_run), stage)
+    save_pretrained(still_run, tmp_path / "model")
+    np.testing.assert_array_equal(np.asarray(from_pretrained(tmp_path / "model").still), stage)
+    save_pretrained(tmp_path / "model", tmp_path / "again")
+    assert (tmp_path / "again" / STILL).read_bytes() == (still_run / STILL).read_bytes()
+    assert from_pretrained(tmp_path / "again").tile == 20
+
+
+def test_the_estimator_refuses_a_model_with_a_still_background(still_run):
+    with pytest.raises(ValueError, match="compares pictures with a still background"):
+        AIR.from_pretrained(still_run)
+
+
+def test_a_missing_or_damaged_still_background_is_told(still_run, tmp_path):
+    save_pretrained(still_run, tmp_path / "model")
+    shutil.copytree(still_run, tmp_path / "run")
+    for folder, error in ((tmp_path / "model", PretrainedError), (tmp_path / "run", RunError)):
+        (folder / STILL).write_bytes((folder / STILL).read_bytes()[:-30])
+        with pytest.raises(error, match=r"still\.png"):
+            from_pretrained(folder)
+        (folder / STILL).unlink()
+        with pytest.raises(error, match=r"still\.png"):
+            from_pretrained(folder)
+
+
+def test_new_pictures_are_compared_and_shown_as_they_are(capsys, caplog, still_run, tmp_path, monkeypatch):
+    seen, pictures = [], tmp_path / "new"
+    shutil.copytree(still_run.parent / "pictures", pictures)
+    Image.new("L", (30, 30)).save(pictures / "odd.png")
+    monkeypatch.setattr(infer_tiles, "find_in_tiles", lambda model, pixels, **_: seen.append(pixels) or NOTHING)
+    said = call(capsys, "infer", still_run, pictures, "--overlay", tmp_path / "shown", "--quiet")
+    assert said.code == 0
+    assert "left out 1 of 13 pictures: odd.png has 30 x 30 pixels" in caplog.text
+    assert len(seen) == 12
+    for pixels, index in zip(seen, range(12)):
+        assert np.sum(pixels != 128) == 36, "the square alone"
+        name = f"{index:02}.png"
+        shown = np.asarray(Image.open(tmp_path / "shown" / name).convert("L"))
+        np.testing.assert_array_equal(shown, np.asarray(Image.open(pictures / name)))
+    refused(call(capsys, "infer", still_run, pictures / "odd.png"), "odd.png has 30 x 30 pixels")
+
+
+def test_annotated_pictures_are_compared(capsys, still_run, tmp_path, monkeypatch):
+    seen, pictures = [], still_run.parent / "pictures"
+    monkeypatch.setattr(evaluate, "find_in_tiles", lambda model, pixels: seen.append(pixels) or NOTHING)
+    image = {"id": 1, "file_name": "05.png", "width": 50, "height": 40}
+    truth: dict = {"images": [image], "categories": [{"id": 1}]}
+    truth["annotations"] = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [15, 10, 6, 6]}]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    command = ("evaluate", still_run, "--on", tmp_path / "truth.json", "--json", "--pictures")
+    assert call(capsys, *command, pictures).code == 0
+    assert np.sum(seen[0] != 128) == 36
+    Image.new("L", (30, 30)).save(tmp_path / "05.png")
+    refused(call(capsys, *command, tmp_path), "05.png has 30 x 30 pixels")
+
+
+def test_a_run_with_a_still_background_goes_on_and_is_checked(capsys, still_run):
+    before = (still_run / STILL).stat().st_mtime_ns
+    drawn = {"scenes": None, "held-out-scenes": None, "counts": None, "canvas": 20, "tile": 20, "still": True}
+    assert call(capsys, *train_command(still_run, still_run.parent / "pictures", **drawn)).code == 0
+    assert (still_run / STILL).stat().st_mtime_ns == before
+    held_out = load_scenes(read_record(still_run).config.data, "held-out").images
+    assert np.mean(held_out == 128) > 0.9
+    assert call(capsys, "check", still_run, "--json").code == 0
 
 
 def test_the_estimator_takes_tiles_but_no_pictures_to_cut_up(tiled_run):

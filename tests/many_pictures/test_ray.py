@@ -111,9 +111,10 @@ def test_results_of_a_stores_pictures_are_those_without_ray_to_the_bit(model, so
 
 
 @pytest.mark.usefixtures("small_partitions")
-def test_tiles_are_those_without_ray_to_the_bit(model, some, pool, tmp_path):
+@pytest.mark.parametrize("still", [None, Image.new("L", (12, 12), 90)])
+def test_tiles_are_those_without_ray_to_the_bit(model, some, pool, tmp_path, still):
     pictures = some._replace(names=some.names[:5])
-    tiled = infer_tiles.TiledInference(model, pictures, invert=False, samples=3, key=KEY, tile=9)
+    tiled = infer_tiles.TiledInference(model, pictures, invert=False, samples=3, key=KEY, tile=9, still=still)
     infer_ray.to_partitions(tiled, tmp_path / "out", pool, progress=False)
     assert table_of(tmp_path / "out")[0].equals(without_ray(tiled, tmp_path))
 

@@ -9,7 +9,7 @@ from jaxtyping import PRNGKeyArray
 from PIL import Image
 
 from airjax.config import PolarityKind
-from airjax.data.ahead import Read, read_pictures
+from airjax.data.ahead import read_pictures
 from airjax.data.images import Letterboxed, Levels, is_on_light
 from airjax.data.tiles import scaled
 from airjax.inference.tiled import Tiled, find_in_tiles
@@ -26,10 +26,12 @@ class TiledInference(Inference):
 
     Attributes:
         tile: width of the tiles, in pixels of the pictures.
+        still: the still background that pictures are compared with; see `airjax.data.still`.
     """
 
     kind: ClassVar[str] = "tiles"
     tile: int = 0
+    still: Image.Image | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -56,7 +58,7 @@ class TiledInference(Inference):
         doubts, pictures = doubts or Doubts(self.model, self.kind), self.pictures
         read = read_pictures(pictures.root, pictures.names[first:], self.levels, self.channels)
         for index, one in enumerate(read, first):
-            fitted = Read(one.name, self.fit(one.picture) if one.picture else None, one.problem)
+            fitted = one.then(self.fit)
             if index == first:
                 self.doubt_polarity([fitted])
             line, found = self._infer_tiles(fitted, index, doubts)
@@ -69,7 +71,7 @@ class TiledInference(Inference):
     @property
     def fit(self) -> Callable[[Image.Image], Fitted]:
         """What scales a picture for the model; it does not hold the model."""
-        return partial(_scale, image_shape=self.model.image_shape, tile=self.tile, invert=self.invert)
+        return partial(_scale, image_shape=self.model.image_shape, tile=self.tile, invert=self.invert, still=self.still)
 
     def infer_batch(self, batch: list[Any], index: int, doubts: Doubts) -> list[dict[str, Any]]:
         """Infer a picture that has been read and scaled; see `Inference.infer_batch`."""
@@ -88,8 +90,10 @@ class TiledInference(Inference):
         return about | described(found, fitted), found
 
 
-def _scale(picture: Image.Image, image_shape: tuple[int, int, int], tile: int, invert: bool) -> Fitted:
-    return Fitted(*scaled(picture, image_shape, tile, invert=invert), is_on_light(picture))
+def _scale(
+    picture: Image.Image, image_shape: tuple[int, int, int], tile: int, invert: bool, still: Image.Image | None
+) -> Fitted:
+    return Fitted(*scaled(picture, image_shape, tile, invert=invert, still=still), is_on_light(picture))
 
 
 def described(found: Tiled, fitted: Letterboxed) -> dict[str, Any]:
@@ -135,4 +139,4 @@ def job(
     side = trained.tile if tile is None else tile
     if side is None:
         return Inference(trained.model, pictures, **options)
-    return TiledInference(trained.model, pictures, **options, tile=side)
+    return TiledInference(trained.model, pictures, **options, tile=side, still=trained.still)

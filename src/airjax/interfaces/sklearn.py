@@ -291,13 +291,15 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
             source: see `airjax.from_pretrained`.
 
         Raises:
-            ValueError: the model is one of objects in 3D.
+            ValueError: the model is one of objects in 3D, or compares pictures with a still background.
             RunError, CheckpointError, PretrainedError: see `airjax.from_pretrained`.
         """
         trained = pretrained.from_pretrained(source)
         model, config, polarity = trained[:3]
         if config.objects != ModelConfig.objects:
             raise ValueError(f"the estimator takes models of patches, not of {config.objects}")
+        if trained.still is not None:
+            raise ValueError("the model compares pictures with a still background, which `airjax infer` does")
         shape = shape_of(*model.image_shape)
         settings = _only(_MODEL, dataclasses.asdict(config))
         own = {name: settings.pop(name) for name in cls().get_params(deep=False).keys() & settings.keys()}

@@ -92,6 +92,16 @@ def test_a_picture_larger_than_a_tile_is_answered_as_a_whole(model, tmp_path):
     np.testing.assert_array_equal(np.asarray(_opened(own["labels"])), np.asarray(Image.open(outputs.labels / "a.png")))
 
 
+def test_a_picture_is_compared_with_a_still_background(model):
+    (pixels,) = _pictures(1)
+    own = Reading("dark", tile=24, still=Image.fromarray(pixels)).read(model, _png(pixels))
+    assert own.whole is not None
+    assert (own.whole.pixels == 127).all(), "mid-grey, inverted"
+    assert np.array_equal(np.asarray(own.picture), pixels)
+    with pytest.raises(ValueError, match="the picture has 50 x 90 pixels, and the model's still background 9 x 9"):
+        Reading(tile=24, still=Image.new("L", (9, 9))).read(model, _png(pixels))
+
+
 def test_a_picture_is_described_in_its_own_pixels(client):
     answer = _send(client, _pictures(1)[0], "a.png")
     own = answer["own"]

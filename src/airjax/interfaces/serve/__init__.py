@@ -59,7 +59,7 @@ def _app(source: str | None) -> FastAPI:
     model = trained.model
     _logger.info("compiling")
     pictures = held_out_pictures(folder) if model.stage is None and (folder / RECORD).is_file() else None
-    reading = Reading(trained.polarity, trained.levels, trained.pick_channels, trained.tile)
+    reading = Reading(trained.polarity, trained.levels, trained.pick_channels, trained.tile, trained.still)
     return create_app(model, name=folder.resolve().name, pictures=pictures, beside=beside, reading=reading)
 
 

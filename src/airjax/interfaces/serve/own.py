@@ -11,6 +11,7 @@ from PIL import Image, ImageColor
 from airjax.config import PolarityKind
 from airjax.data.images import Letterboxed, Levels, is_on_light, letterbox
 from airjax.data.reading import FORMATS, open_picture
+from airjax.data.still import OtherSizeError
 from airjax.data.tiles import middle, scaled
 from airjax.inference.infer import Found, describe_found
 from airjax.inference.masks import label_images
@@ -51,12 +52,14 @@ class Reading(NamedTuple):
         levels: how values become black, white and grey (`airjax.data.images.plain`).
         channels: the channels that are picked (`airjax.data.images.pick`).
         tile: width, in pixels of pictures, of the tiles they are cut into; None: they are not.
+        still: the still background that pictures are compared with before; see `airjax.data.still`.
     """
 
     polarity: PolarityKind = "light"
     levels: Levels | None = None
     channels: tuple[int, ...] | None = None
     tile: int | None = None
+    still: Image.Image | None = None
 
     def read(self, model: Family, content: bytes) -> OwnPicture:
         """Read the content of a file as `airjax infer` does.
@@ -73,7 +76,10 @@ class Reading(NamedTuple):
         changed = bool(self.levels or self.channels)
         if self.tile is None:
             return OwnPicture(picture, letterbox(picture, model.image_shape, invert=invert), invert, changed)
-        whole = scaled(picture, model.image_shape, self.tile, invert=invert)
+        try:
+            whole = scaled(picture, model.image_shape, self.tile, invert=invert, still=self.still)
+        except OtherSizeError as error:
+            raise ValueError(f"the picture {error}") from None
         return OwnPicture(picture, middle(whole, model.image_shape), invert, changed, whole)
 
 
