@@ -88,3 +88,44 @@ def test_a_picture_with_nothing_in_it_stays_whole(tmp_path):
     found = doctor.propose(str(tmp_path))
     assert found.tile is None
     assert "nothing stands out" in found.doubts[0]
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """A function that writes pictures of discs on a stage with rails, which may move from picture to picture."""
+
+    def write(moves=0, number=24):
+        rng, (y, x) = np.random.default_rng(0), np.mgrid[:180, :240] + 0.5
+        for index in range(number):
+            pixels, shift = np.full((180, 240), 60.0), moves * index
+            pixels[(y + shift) % 60 < 12], pixels[(x - shift) % 90 < 9] = 150, 110
+            for centre in rng.permutation([(a, b) for a in range(15, 240, 30) for b in range(15, 180, 30)])[:20]:
+                pixels[np.hypot(x - centre[0], y - centre[1]) < DISC / 2] = 220
+            Image.fromarray(np.uint8(pixels + rng.normal(0, 2, pixels.shape))).save(tmp_path / f"{index:02}.png")
+        return str(tmp_path)
+
+    return write
+
+
+@pytest.mark.slow
+def test_a_stage_that_stands_still_is_no_object(stage, capsys):
+    folder = stage()
+    found = doctor.propose(folder)
+    assert found.still
+    assert found.settings["still"]
+    assert found.side * found.tile == pytest.approx(DISC, rel=0.2)
+    assert found.background == "constant"
+    said = call(capsys, "doctor", folder, "--tile", 60)
+    assert "the camera stands still" in said.out
+    assert "--still" in said.out
+    assert "--still" not in call(capsys, "doctor", folder, "--tile", 60, "--no-still").out
+
+
+@pytest.mark.slow
+def test_a_camera_that_moves_or_pictures_of_several_sizes_have_no_still_background(stage, tmp_path):
+    assert not doctor.propose(stage(moves=7), tile=60).still
+    folder = stage()
+    Image.new("L", (100, 90), 60).save(tmp_path / "00a.png")
+    found = doctor.propose(folder, tile=60)
+    assert (found.still, found.settings["still"]) == (False, None)
+    assert doctor.propose(folder, still=True).settings["still"]

@@ -132,14 +132,14 @@ def evaluate(
     from airjax.data.annotated import Reading, to_scaled
     from airjax.data.truth import find_annotated, load_truth
     from airjax.inference import evaluate as evaluation
-    from airjax.runs.record import load_model, read_record
+    from airjax.runs.record import load_model, load_still, read_record
 
     if scenes is not None:
         _logger.warning("evaluate --scenes is called --on now")
     if (file := on or scenes) is None and pictures is not None:
         raise ValueError(f"--pictures needs --on, a COCO file or a YOLO folder; got --pictures {pictures}")
     model, data = load_model(run), read_record(run).config.data
-    reading = Reading(model.image_shape, data.levels, data.polarity == "dark", data.pick_channels)
+    reading = Reading(model.image_shape, data.levels, data.polarity == "dark", data.pick_channels, load_still(run))
     if data.tile and file and file.suffix != ".npz":
         wholes = to_scaled(*find_annotated(file, pictures), reading, data.tile)
         print_scores(evaluation.evaluate_tiled(model, wholes), json)
@@ -244,6 +244,7 @@ def doctor(
     pick_channels: tuple[int, ...] | None = None,
     every: int = 1,
     tile: int | None = None,
+    still: bool | None = None,
     json: bool = False,
     force: bool = False,
 ) -> None:
@@ -255,6 +256,7 @@ def doctor(
         pick_channels: One to three channels to take of each picture of a folder, from 1 on.
         every: Of a file with several pictures, such as a video, take only every so many-th.
         tile: Width, in pixels, of tiles of a folder's pictures; by default they are chosen where they are needed.
+        still: Whether tiles are compared with what stands still behind objects; by default where pictures show that.
         json: Print one JSON object.
         force: Replace the picture if it exists.
     """
@@ -263,7 +265,7 @@ def doctor(
     if out is not None:
         check_free(out, force)
         check_outside(out, data)
-    report, sample, pieces = looks.examine(data, channels=pick_channels, every=every, tile=tile)
+    report, sample, pieces = looks.examine(data, channels=pick_channels, every=every, tile=tile, still=still)
     if out is not None:
         looks.draw(sample, pieces, out)
     print_report(report, json)

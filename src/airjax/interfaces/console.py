@@ -162,6 +162,8 @@ def print_report(found: Any, as_json: bool) -> None:
     one = "tile" if found.tile else "picture"
     about = f"cut into tiles of {width} x {height}" if found.tile else f"about {width} x {height}"
     print(f"{found.pictures} pictures, {about} pixels, {'in colour' if found.colour else 'grey'}")
+    if found.still:
+        print("the camera stands still: tiles show how pictures differ from what is always there")
     print(f"background: {found.background}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")
     compared = "lighter and darker" if found.settings["compose"] == "over" else f"{found.polarity}er"
     print(f"objects: {compared} than the background, about {found.side:.3f} of a {one}'s longer side")

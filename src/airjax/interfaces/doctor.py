@@ -23,7 +23,7 @@ from airjax.data.shards import are_shards
 from airjax.data.tiles import TILES
 from airjax.interfaces import samples
 from airjax.interfaces.samples import SIDE, Folder, Sample
-from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
+from airjax.learning.pieces import FAINTEST, MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
 from airjax.runs import plots
 
 SHOWN = 24
@@ -78,6 +78,8 @@ class Report:
         unreadable: for each examined picture that can't be read, the reason.
         tile: width of the tiles, in pixels, that pictures are to be cut into; what follows is then told of tiles, not
             of pictures. None: whole pictures suit the model.
+        still: whether pictures are compared with what stands still behind their objects before they are cut up; what
+            follows is then told of the difference.
         size: median width and height, in pixels.
         colour: whether objects or background have colours.
         polarity: whether objects are `light` or `dark`, compared with the background.
@@ -100,6 +102,7 @@ class Report:
     pictures: int
     unreadable: tuple[str, ...]
     tile: int | None
+    still: bool
     size: tuple[int, int]
     colour: bool
     polarity: str
@@ -118,7 +121,12 @@ class Report:
 
 
 def examine(
-    source: str, *, channels: tuple[int, ...] | None = None, every: int = 1, tile: int | None = None
+    source: str,
+    *,
+    channels: tuple[int, ...] | None = None,
+    every: int = 1,
+    tile: int | None = None,
+    still: bool | None = None,
 ) -> tuple[Report, Sample, Pieces]:
     """Examine a folder of pictures, an .npz file or a data set.
 
@@ -127,6 +135,7 @@ def examine(
         channels: channels of a folder's pictures to pick; see `airjax.data.images.pick`.
         every: of a folder's files with several pictures, only every so many-th picture is looked at.
         tile: width, in pixels, of tiles of a folder's pictures; None: tiles are chosen where they are needed.
+        still: whether tiles are compared with what stands still behind objects; None: where pictures show that it does.
 
     Raises:
         FileNotFoundError, ValueError: there are no pictures, or a setting is out of range.
@@ -139,9 +148,9 @@ def examine(
     _logger.info("looking at %s", source)
     folder = samples.open_folder(path, channels, every)
     if tile is not None:
-        return _examined(samples.tiles(folder, tile, samples.LOOKED_AT))
+        return _examined(samples.tiles(samples.compared(folder, still), tile, samples.LOOKED_AT))
     found = _examined(samples.whole(folder))
-    return (_needs_tiles(found[0]) and _tiled(folder, found[0].unreadable)) or found
+    return (_needs_tiles(found[0]) and _tiled(samples.compared(folder, still), found[0].unreadable)) or found
 
 
 def _examined(sample: Sample) -> tuple[Report, Sample, Pieces]:
@@ -171,14 +180,15 @@ def _tiled(folder: Folder, unreadable: tuple[str, ...]) -> tuple[Report, Sample,
     return _examined(replace(samples.tiles(folder, tile, samples.LOOKED_AT), unreadable=unreadable))
 
 
-def propose(source: str, *, channels: tuple[int, ...] | None = None, every: int = 1, tile: int | None = None) -> Report:
+def propose(source: str, **reading: Any) -> Report:
     """Examine pictures and propose settings that suit them; see `examine`.
 
     Images of an .npz file are never resized or converted, so `canvas` and `channels` are not proposed for them.
     """
-    found = examine(source, channels=channels, every=every, tile=tile)[0]
+    found = examine(source, **reading)[0]
     path = place(source)
-    fitted = () if path.is_dir() and not are_shards(path) else ("canvas", "height", "tile", "levels", "channels")
+    of_folders = ("canvas", "height", "tile", "still", "levels", "channels")
+    fitted = () if path.is_dir() and not are_shards(path) else of_folders
     return replace(found, settings={name: value for name, value in found.settings.items() if name not in fitted})
 
 
@@ -215,6 +225,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
         pictures=sample.total,
         unreadable=sample.unreadable,
         tile=sample.tile,
+        still=sample.still,
         size=sample.size,
         colour=colour,
         polarity="dark" if pieces.lighter < FEW_OF_THEM < pieces.darker else "light",
@@ -262,6 +273,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "canvas": width,
         "height": None if height == width else height,
         "tile": found.tile,
+        "still": found.still or None,
         "levels": found.levels,
         "channels": 3 if found.colour else 1,
         "polarity": found.polarity,
@@ -318,7 +330,7 @@ def _doubts(found: Report, settings: dict[str, Any], pieces: Pieces):
     if found.pictures < FEW and not found.tile:
         yield f"{found.pictures} pictures are few for learning without labels; a few thousand work well"
     typical = np.median(np.abs(pieces.away[pieces.mask]).max(axis=-1))
-    if found.pattern > VARYING * typical or found.side > 0.9:
+    if found.pattern > max(VARYING * typical, FAINTEST[0]) or found.side > 0.9:
         yield "the background has a pattern that varies too much to be learned, so objects would be used to explain it"
         return
     if found.covered > 0.5:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ from airjax.data.addresses import Place
 from airjax.data.ahead import Read, folder_levels, read_pictures
 from airjax.data.folder import list_pictures, report_unreadable
 from airjax.data.images import Levels, letterbox, plain
+from airjax.data.still import FEWEST, enough, still_background
 from airjax.data.tiles import random_tiles, scaled
-from airjax.learning.pieces import find_pieces, side_of_pieces, sides_of, spread_over
+from airjax.learning.pieces import find_background, find_pieces, side_of_pieces, sides_of, spread_over
 
 LOOKED_AT = 600
 """Number of pictures examined, spread evenly over all."""
@@ -39,6 +41,7 @@ class Sample:
         total: number of all pictures, examined or not.
         unreadable: for each examined picture that can't be read, the reason.
         tile: width of tiles, in pixels, if `images` are tiles of pictures, and `size` is theirs.
+        still: whether tiles are those of pictures compared with a still background.
     """
 
     images: Float32[np.ndarray, "n h w 3"]
@@ -47,16 +50,18 @@ class Sample:
     total: int
     unreadable: tuple[str, ...]
     tile: int | None = None
+    still: bool = False
 
 
 class Folder(NamedTuple):
-    """A folder of pictures: the names of some, how they are read, and the number of all."""
+    """A folder of pictures: the names of some, how they are read, the number of all, and their still background."""
 
     root: Place
     names: list[str]
     levels: Levels | None
     channels: tuple[int, ...] | None
     total: int
+    still: Image.Image | None = None
 
     def read(self, names: Sequence[str], then: Callable[[Image.Image], Any] | None = None) -> Iterator[Read[Any]]:
         """Read some of the pictures; see `airjax.data.ahead.read_pictures`."""
@@ -89,6 +94,32 @@ def whole(folder: Folder) -> Sample:
     return _fitted(sizes, fit, folder.levels, folder.total, tuple(problems), str(folder.root))
 
 
+def compared(folder: Folder, still: bool | None) -> Folder:
+    """Add the still background that pictures are compared with, if they have one.
+
+    Args:
+        folder: the folder.
+        still: whether they have one; None: they do if all have one size, and a picture that they share explains them
+            better than a plain or smooth background.
+
+    Raises:
+        ValueError: `still` is asked for, and too few pictures are of one size.
+    """
+    if still is False:
+        return folder
+    read = lambda names: (one.picture for one in folder.read(names) if one.picture)
+    pictures = enough(read, [folder.names[i] for i in np.random.default_rng(0).permutation(len(folder.names))])
+    if still is None and (len(pictures) < FEWEST or len({one.size for one in pictures}) > 1 or not _shared(pictures)):
+        return folder
+    return folder._replace(still=still_background(pictures))
+
+
+def _shared(pictures: Sequence[Image.Image]) -> bool:
+    """Tell whether a picture that all share, in the same light, is their best background."""
+    fit = _fit(shape_of(min(SIDE, max(pictures[0].size)), pictures[0].size))
+    return find_background(_floats(np.stack([fit(one) for one in pictures])))[0] == "mean"
+
+
 def object_side(folder: Folder) -> float:
     """Find the side of objects, in pixels of the pictures; 0 if nothing stands out at any scale.
 
@@ -98,14 +129,22 @@ def object_side(folder: Folder) -> float:
     at: dict[float, list[np.ndarray]] = {}
     names = _some(folder)
     for number, one in enumerate(folder.read(names)):
-        factor = 1.0
-        while one.picture and factor * max(one.picture.size) > SIDE / 2:
-            pixels = scaled(one.picture, (3, SIDE, SIDE), SIDE / factor).pixels
-            seen = random_tiles(pixels, (3, SIDE, SIDE), -(-SEEN // len(names)), (number,))
+        cut = partial(_at_scales, still=folder.still, each=-(-SEEN // len(names)), seed=number)
+        for factor, seen in (one.then(cut).picture or {}).items():
             at.setdefault(factor, []).extend(seen)
-            factor /= 2
     parts = {factor: _floats(np.stack(at[factor])) for factor in sorted(at)}
     return _agreed_side(parts, side_of_pieces) or _agreed_side(parts, _side_by_background)
+
+
+def _at_scales(
+    picture: Image.Image, still: Image.Image | None, each: int, seed: int
+) -> dict[float, list[UInt8[np.ndarray, "3 h w"]]]:
+    """Cut parts out of a picture at its own scale, at half of that, and so on."""
+    parts, factor, shape = {}, 1.0, (3, SIDE, SIDE)
+    while factor * max(picture.size) > SIDE / 2:
+        parts[factor] = random_tiles(scaled(picture, shape, SIDE / factor, still=still).pixels, shape, each, (seed,))
+        factor /= 2
+    return parts
 
 
 def _agreed_side(parts: dict[float, Float32[np.ndarray, "n h w 3"]], measure: Callable[[np.ndarray], float]) -> float:
@@ -134,11 +173,12 @@ def tiles(folder: Folder, tile: int, number: int) -> Sample:
     shape, names = (3, min(SIDE, tile), min(SIDE, tile)), _some(folder)
     each, cut = -(-number // len(names)), []
     for place, one in enumerate(folder.read(names)):
-        if one.picture:
-            cut += random_tiles(scaled(one.picture, shape, tile).pixels, shape, each, (place,))
+        fitted = one.then(lambda picture: scaled(picture, shape, tile, still=folder.still)).picture
+        if fitted:
+            cut += random_tiles(fitted.pixels, shape, each, (place,))
     if not cut:
         raise ValueError(f"{folder.root} holds no picture that can be read")
-    return Sample(_floats(np.stack(cut)), (tile, tile), folder.levels, folder.total, (), tile)
+    return Sample(_floats(np.stack(cut)), (tile, tile), folder.levels, folder.total, (), tile, folder.still is not None)
 
 
 def _some(folder: Folder) -> list[str]:

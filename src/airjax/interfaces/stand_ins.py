@@ -74,6 +74,7 @@ def _reading(bound: inspect.BoundArguments, by_file: dict[str, Any]) -> dict[str
         "channels": tuple(channels) if channels else None,
         "every": every,
         "tile": given.tile or by_file.get("tile"),
+        "still": by_file.get("still") if given.still is None else given.still,
     }
 
 
