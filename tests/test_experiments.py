@@ -224,3 +224,19 @@ def test_training_takes_the_settings_of_every_run(common, name, settings):
     for name in settings.keys() - {"data", "config"}:
         value = settings[name]
         assert taken[name.replace("-", "_")] == (tuple(value) if isinstance(value, list) else value), name
+
+
+def test_displays_of_a_game_change_where_listed_things_seldom_are(module):
+    folders, frames = module("pictures.folders"), []
+    for index in range(40):
+        frame, x = np.zeros((30, 60, 3), np.uint8), index % 20
+        frame[20:24, x : x + 5] = 200  # listed
+        boxes = [[float(x), 20.0, x + 5.0, 24.0]]
+        if index == 3:  # a ship flies across the score
+            frame[3:9, 10:30], boxes = 90, [*boxes, [10.0, 3.0, 30.0, 9.0]]
+        elif index % 10:
+            frame[3:9, 10:16], frame[3:9, 20:26] = 150, 100 + index  # two digits
+        frame[12:14, 40:50] = 70  # never changes
+        frames.append((frame, boxes))
+    still = np.median([frame for frame, _ in frames], axis=0)
+    assert folders.displays(frames, still) == [[10.0, 3.0, 16.0, 9.0], [20.0, 3.0, 26.0, 9.0]]

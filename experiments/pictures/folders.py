@@ -20,6 +20,10 @@ from airjax.files import write_atomically
 
 FIRST = 200
 """Number of frames of a game of which the median is what never changes."""
+SELDOM = 0.05
+"""Share of the frames in which a listed thing may be on a display, such as a ship that flies across the score."""
+THIN = 3
+"""Least side of a display, in pixels."""
 NEAR = 2
 """Distance, in pixels, within which what changes belongs together."""
 
@@ -120,16 +124,21 @@ LABELLED = {"nuclei": nuclei, "coins": coins}
 def game(name: str, mode: str = "ram") -> Make:
     """Play an Atari game at random; OCAtari reads boxes, but for score and lives, from its memory or from the colours.
 
-    What else is drawn and changes, such as score and lives, may be counted or not, and so may a thing of which half
-    lies on another one's place: memory does not tell which of them is drawn.
+    What else is drawn and changes, such as score and lives, may be counted or not, also while it shows what it does in
+    most frames; and so may a thing of which half lies on another one's place: memory does not tell which of them is
+    drawn.
     """
 
     def make(rng: np.random.Generator) -> Iterator[Picture]:
         frames = _play(name, mode, rng)
         first = list(islice(frames, FIRST))
         still = np.median([frame for frame, _ in first], axis=0)
+        shows = displays(first, still)
         for frame, boxes in chain(first, frames):
-            parts = _unlisted(np.any(frame != still, axis=-1), boxes)
+            hidden = _covered(frame.shape[:2], boxes)
+            parts = [box for box in shows if not _plain(frame, box) and not _within(hidden, box).any()]
+            changed = np.any(frame != still, axis=-1) & ~_covered(frame.shape[:2], shows)
+            parts += _unlisted(changed, boxes)
             alone: list[list[float]] = []
             for box in boxes:
                 (parts if any(_share(box, other) >= 0.5 for other in alone) else alone).append(box)
@@ -168,8 +177,40 @@ def _drawn(objects: Any, frame: np.ndarray) -> Iterator[list[float]]:
             continue
         x, y, across, down = map(int, one.xywh)
         x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + across, width), min(y + down, height)
-        if x1 > x0 and y1 > y0 and np.ptp(frame[y0:y1, x0:x1], axis=(0, 1)).max() > 0:
-            yield [float(edge) for edge in (x0, y0, x1, y1)]
+        box = [float(edge) for edge in (x0, y0, x1, y1)]
+        if x1 > x0 and y1 > y0 and not _plain(frame, box):
+            yield box
+
+
+def _plain(frame: np.ndarray, box: list[float]) -> bool:
+    """Tell whether a box of a frame is of one colour."""
+    return bool(np.ptp(_within(frame, box), axis=(0, 1)).max() == 0)
+
+
+def _within(frame: np.ndarray, box: list[float]) -> np.ndarray:
+    x0, y0, x1, y1 = map(int, box)
+    return frame[y0:y1, x0:x1]
+
+
+def displays(frames: list[tuple[np.ndarray, list[list[float]]]], still: np.ndarray) -> list[list[float]]:
+    """Find the places, such as the digits of a score, that change by themselves, and where listed things seldom are.
+
+    Args:
+        frames: frames, and the boxes of the things listed in each.
+        still: what they show most of the time.
+    """
+    covered = np.array([_covered(frame.shape[:2], boxes) for frame, boxes in frames])
+    changed = np.array([np.any(frame != still, axis=-1) for frame, _ in frames]) & ~covered
+    places = _unlisted(changed.any(axis=0) & (covered.mean(axis=0) < SELDOM), [], near=1)
+    return [box for box in places if min(box[2] - box[0], box[3] - box[1]) >= THIN]  # others are edges of listed things
+
+
+def _covered(shape: tuple[int, int], boxes: list[list[float]]) -> np.ndarray:
+    """Mark the pixels that lie in some box."""
+    marks = np.zeros(shape, bool)
+    for box in boxes:
+        _within(marks, box)[:] = True
+    return marks
 
 
 def _share(box: list[float], other: list[float]) -> float:
@@ -178,9 +219,9 @@ def _share(box: list[float], other: list[float]) -> float:
     return max(min(x1, a1) - max(x0, a0), 0) * max(min(y1, b1) - max(y0, b0), 0) / ((x1 - x0) * (y1 - y0))
 
 
-def _unlisted(changed: np.ndarray, boxes: list[list[float]]) -> list[list[float]]:
+def _unlisted(changed: np.ndarray, boxes: list[list[float]], near: int = NEAR) -> list[list[float]]:
     """Find the pieces of what changed that touch none of the boxes; pieces near each other, as digits are, are one."""
-    labels, _ = ndimage.label(ndimage.binary_dilation(changed, iterations=NEAR))
+    labels, _ = ndimage.label(ndimage.binary_dilation(changed, iterations=near))
     labels *= changed
     listed = {0}
     for x0, y0, x1, y1 in boxes:
