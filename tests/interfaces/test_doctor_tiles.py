@@ -77,7 +77,7 @@ def test_settings_suit_the_tile_that_is_asked_for(field):
 @pytest.mark.slow
 def test_the_report_speaks_of_tiles(field, capsys):
     said = call(capsys, "doctor", field(70))
-    assert "1 pictures, cut into tiles of" in said.out
+    assert "1 picture, cut into tiles of" in said.out
     assert "objects in a tile: " in said.out
     assert "--tile " in said.out
 

@@ -239,6 +239,12 @@ def test_new_pictures_are_compared_and_shown_as_they_are(capsys, caplog, still_r
     refused(call(capsys, "infer", still_run, pictures / "odd.png"), "odd.png has 30 x 30 pixels")
 
 
+@pytest.mark.parametrize("flags", [("--levels", 0, 200, 1), ("--pick-channels", 1)])
+def test_a_still_background_has_its_own_levels_and_channels(capsys, still_run, flags):
+    said = call(capsys, "infer", still_run, still_run.parent / "pictures", *flags)
+    refused(said, "levels and channels must stay those of the still background")
+
+
 def test_annotated_pictures_are_compared(capsys, still_run, tmp_path, monkeypatch):
     seen, pictures = [], still_run.parent / "pictures"
     monkeypatch.setattr(evaluate, "find_in_tiles", lambda model, pixels: seen.append(pixels) or NOTHING)

@@ -161,7 +161,8 @@ def print_report(found: Any, as_json: bool) -> None:
     shares = ", ".join(f"{count}: {100 * share:.0f} %" for count, share in enumerate(found.counts) if share)
     one = "tile" if found.tile else "picture"
     about = f"cut into tiles of {width} x {height}" if found.tile else f"about {width} x {height}"
-    print(f"{found.pictures} pictures, {about} pixels, {'in colour' if found.colour else 'grey'}")
+    several = "pictures" if found.pictures != 1 else "picture"
+    print(f"{found.pictures} {several}, {about} pixels, {'in colour' if found.colour else 'grey'}")
     if found.still:
         print("the camera stands still: tiles show how pictures differ from what is always there")
     print(f"background: {found.background}, noise {found.noise:.3f}, pattern {found.pattern:.3f} (of 1)")

@@ -126,15 +126,21 @@ def job(
         tile: width of tiles, in pixels of the pictures.
 
     Raises:
-        ValueError: see `Inference` and `TiledInference`.
+        ValueError: see `Inference` and `TiledInference`; or the model compares pictures with a still background, which
+            has other levels or channels.
     """
-    channels = channels or trained.pick_channels
+    asked, own = (levels, channels), (trained.levels, trained.pick_channels)
+    if trained.still is not None:
+        if any(one not in (None, other) for one, other in zip(asked, own)):
+            raise ValueError("levels and channels must stay those of the still background that the model has learned")
+    elif not (levels or trained.levels):
+        levels = choose_levels(pictures, channels or trained.pick_channels)
     options = {
         "invert": (polarity or trained.polarity) == "dark",
         "samples": samples,
         "key": key,
-        "levels": levels or trained.levels or choose_levels(pictures, channels),
-        "channels": channels,
+        "levels": levels or trained.levels,
+        "channels": channels or trained.pick_channels,
     }
     side = trained.tile if tile is None else tile
     if side is None:
