@@ -10,13 +10,15 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from scipy import ndimage
 
 from airjax.files import write_atomically
+from experiments.pictures import photographs
+from experiments.pictures.picture import Make, Picture, box_of
 
 FIRST = 200
 """Number of frames of a game of which the median is what never changes."""
@@ -26,25 +28,6 @@ THIN = 3
 """Least side of a display, in pixels."""
 NEAR = 2
 """Distance, in pixels, within which what changes belongs together."""
-
-
-class Picture(NamedTuple):
-    """A picture and what is in it.
-
-    Attributes:
-        pixels: the picture.
-        boxes: corners x0, y0, x1, y1 of the things in it, in pixels.
-        parts: those of things that the border hides more than half of.
-        jpeg: quality of the file if it is to be JPEG.
-    """
-
-    pixels: np.ndarray
-    boxes: list[list[float]]
-    parts: list[list[float]]
-    jpeg: int | None = None
-
-
-Make = Callable[[np.random.Generator], Iterator[Picture]]
 
 
 def write(make: Make, folder: Path, number: int, seed: int) -> Path:
@@ -74,9 +57,7 @@ def crops(image: np.ndarray, labels: np.ndarray, side: int) -> Make:
             turn = lambda a, y=y, x=x, k=turns, m=mirrored: np.rot90(a[y : y + side, x : x + side], k)[:, :: 1 - 2 * m]
             seen, boxes, parts = turn(labels), [], []
             for one in np.unique(seen[seen > 0]):
-                rows, columns = ndimage.find_objects((seen == one).astype(int))[0]
-                box = [columns.start, rows.start, columns.stop, rows.stop]
-                (boxes if (seen == one).sum() >= areas[one] / 2 else parts).append([float(edge) for edge in box])
+                (boxes if (seen == one).sum() >= areas[one] / 2 else parts).append(box_of(seen == one))
             yield Picture(np.ascontiguousarray(turn(image)), boxes, parts)
 
     return make
@@ -260,8 +241,7 @@ def beans() -> Make:
             for mask, radius in shapes:
                 shine = 1 - 0.3 * np.clip(radius, 0, 1) ** 2
                 scene = np.where(mask[..., None], colours[rng.integers(3)] * shine[..., None], scene)
-                rows, columns = ndimage.find_objects(mask.astype(int))[0]
-                boxes.append([float(edge) for edge in (columns.start, rows.start, columns.stop, rows.stop)])
+                boxes.append(box_of(mask))
             towards, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.3)
             light = 1 - strength * (0.5 + (x * np.cos(towards) + y * np.sin(towards)) / (2 * width))
             pixels = scene * light[..., None] + rng.normal(0, 0.015, scene.shape)
@@ -304,6 +284,79 @@ def bolts() -> Make:
     return make
 
 
+def words() -> Make:
+    """Lay words, cut out of scikit-image's scanned page, on paper in uneven light, JPEG."""
+    cuts, (height, width) = list(_inked_words()), (80, 144)
+    y, x = np.mgrid[:height, :width]
+
+    def make(rng: np.random.Generator) -> Iterator[Picture]:
+        while True:
+            ink, boxes = np.zeros((height, width)), []
+            taken = np.zeros((height, width), bool)
+            for _ in range(rng.integers(8)):
+                for _ in range(20):
+                    cut = cuts[rng.integers(len(cuts))]
+                    top, left = (rng.integers(1, whole - own - 1) for whole, own in zip(ink.shape, cut.shape))
+                    part = slice(top, top + cut.shape[0]), slice(left, left + cut.shape[1])
+                    if taken[max(0, top - 2) : part[0].stop + 2, max(0, left - 5) : part[1].stop + 5].any():
+                        continue
+                    ink[part], taken[part] = np.maximum(ink[part], cut), True
+                    boxes.append([edge + float(corner) for edge, corner in zip(box_of(cut > 0.2), (left, top) * 2)])
+                    break
+            towards, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.5)
+            along = (x - width / 2) * np.cos(towards) + (y - height / 2) * np.sin(towards)
+            paper = 1 + 0.03 * ndimage.gaussian_filter(rng.standard_normal(ink.shape), 1.5)
+            pixels = 190 * (1 - strength * (0.5 + along / width)) * paper * (1 - ink) + rng.normal(0, 3, ink.shape)
+            yield Picture(np.uint8(np.clip(pixels, 0, 255)), boxes, [], jpeg=85)
+
+    return make
+
+
+def _inked_words() -> Iterator[np.ndarray]:
+    """Yield words of the scanned page, as shares of ink: letters less than a few pixels apart."""
+    from skimage import data
+
+    page = data.page().astype(float)
+    ink = np.clip(1 - page / ndimage.gaussian_filter(ndimage.maximum_filter(page, 15), 12), 0, 1)
+    labels, _ = ndimage.label(ndimage.binary_dilation(ink > 0.3, np.ones((1, 5))))
+    for rows, columns in ndimage.find_objects(labels):
+        whole = rows.start > 0 and rows.stop < len(page)
+        if whole and 7 <= rows.stop - rows.start <= 16 and 12 <= columns.stop - columns.start <= 50:
+            part = rows, slice(columns.start + 1, columns.stop - 1)
+            yield ink[part] * ndimage.binary_dilation(labels[part] > 0)
+
+
+def rings() -> Make:
+    """Draw particles in a microscope with yellowish light: dark rings with a bright middle, sizes differ by three."""
+    side, cast = 112, np.array([1.0, 0.95, 0.78])
+    y, x = np.mgrid[:side, :side] + 0.5
+
+    def make(rng: np.random.Generator) -> Iterator[Picture]:
+        while True:
+            change, placed, boxes, parts = np.zeros((side, side)), [], [], []
+            for _ in range(rng.integers(8)):
+                for _ in range(30):
+                    radius = np.exp(rng.uniform(np.log(5), np.log(15)))
+                    a, b = rng.uniform(0, side, 2)
+                    if all(np.hypot(a - c, b - d) > radius + other + 1 for c, d, other in placed):
+                        break
+                else:
+                    continue
+                placed.append((a, b, radius))
+                away = np.hypot(x - a, y - b)
+                change -= 0.42 * np.exp(-(((away - 0.85 * radius) / (1.2 + 0.08 * radius)) ** 2))
+                change += 0.25 * np.exp(-((away / (0.45 * radius)) ** 2))
+                box = np.clip([a - radius, b - radius, a + radius, b + radius], 0, side)
+                seen = (box[2] - box[0]) * (box[3] - box[1]) > 2 * radius**2
+                (boxes if seen else parts).append(box.tolist())
+            towards = rng.uniform(0, 2 * np.pi)
+            light = 1 - 0.15 * ((x - side / 2) * np.cos(towards) + (y - side / 2) * np.sin(towards)) / side
+            pixels = 255 * (0.62 * light * (1 + change))[..., None] * cast + rng.normal(0, 4, (side, side, 3))
+            yield Picture(np.uint8(np.clip(pixels, 0, 255)), boxes, parts, jpeg=92)
+
+    return make
+
+
 FOLDERS: dict[str, tuple[Callable[[], Make], int]] = {
     "nuclei": (lambda: crops(*nuclei(), 96), 1_200),
     "coins": (lambda: crops(*coins(), 128), 1_200),
@@ -312,5 +365,9 @@ FOLDERS: dict[str, tuple[Callable[[], Make], int]] = {
     "space_invaders": (lambda: game("SpaceInvaders", "vision"), 1_200),
     "beans": (beans, 1_500),
     "bolts": (bolts, 1_500),
+    "words": (words, 1_200),
+    "rings": (rings, 1_200),
+    "change": (photographs.change, 1_200),
+    "fruit": (photographs.fruit, 1_200),
 }
 """How each folder is made, and how many pictures there are to learn from."""

@@ -331,7 +331,10 @@ def _doubts(found: Report, settings: dict[str, Any], pieces: Pieces):
         yield f"{found.pictures} pictures are few for learning without labels; a few thousand work well"
     typical = np.median(np.abs(pieces.away[pieces.mask]).max(axis=-1))
     if found.pattern > max(VARYING * typical, FAINTEST[0]) or found.side > 0.9:
-        yield "the background has a pattern that varies too much to be learned, so objects would be used to explain it"
+        yield (
+            "the background has a pattern that varies too much to be learned, so objects would be used to explain it: "
+            "take a detector that learns from boxes, such as YOLO"
+        )
         return
     if found.covered > 0.5:
         yield f"{100 * found.covered:.0f} % of the area differs from the background: hardly any background is visible"
