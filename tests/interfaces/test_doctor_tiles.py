@@ -51,6 +51,11 @@ def test_a_field_of_many_objects_is_cut_into_tiles_by_their_size(field):
     assert found.doubts == ()
 
 
+def test_no_tile_is_as_large_as_a_picture(field, monkeypatch):
+    monkeypatch.setattr(samples, "object_side", lambda folder: 300.0)  # as a maze behind small things is
+    assert doctor.propose(field(3, (70, 60), factor=6)).tile is None
+
+
 @pytest.mark.parametrize(("number", "size"), [(5, (150, 120)), (30, (150, 150))])
 def test_few_objects_and_small_pictures_stay_whole(field, number, size):
     found = doctor.propose(field(number, size))

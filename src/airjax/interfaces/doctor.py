@@ -150,7 +150,7 @@ def examine(
     if tile is not None:
         return _examined(samples.tiles(samples.compared(folder, still), tile, samples.LOOKED_AT))
     found = _examined(samples.whole(folder))
-    return (_needs_tiles(found[0]) and _tiled(samples.compared(folder, still), found[0].unreadable)) or found
+    return (_needs_tiles(found[0]) and _tiled(samples.compared(folder, still), found[0])) or found
 
 
 def _examined(sample: Sample) -> tuple[Report, Sample, Pieces]:
@@ -164,20 +164,25 @@ def _needs_tiles(found: Report) -> bool:
     return max(found.size) > 1.25 * SIDES[1] and (unlike or found.pictures < FEWEST)
 
 
-def _tiled(folder: Folder, unreadable: tuple[str, ...]) -> tuple[Report, Sample, Pieces] | None:
-    """Examine tiles, up to `TILE` objects wide, that hold about `FEW_ENOUGH`; None if nothing stands out.
+def _tiled(folder: Folder, whole: Report) -> tuple[Report, Sample, Pieces] | None:
+    """Examine tiles, up to `TILE` objects wide, that hold about `FEW_ENOUGH`.
+
+    None if nothing stands out, or what does is so large that tiles would be as large as pictures: a maze, a frame.
 
     Some tiles tell the size of objects and their number, and so how large tiles are to be.
     """
     _logger.info("looking for the size of objects, for a minute or two")
     if not (side := samples.object_side(folder)):
         return None
-    some = _examined(samples.tiles(folder, max(SIDES[0], round(TILE * side)), samples.LOOKED_AT // 4))[0]
+    first = min(max(SIDES[0], round(TILE * side)), max(whole.size))
+    some = _examined(samples.tiles(folder, first, samples.LOOKED_AT // 4))[0]
     if not some.side:
         return None
     wide = TILE * min(1.0, np.sqrt(FEW_ENOUGH / max(1, _most(some))))
     tile = max(SIDES[0], round(max(NARROWEST, wide) * some.side * max(some.size)))
-    return _examined(replace(samples.tiles(folder, tile, samples.LOOKED_AT), unreadable=unreadable))
+    if tile >= max(whole.size):
+        return None
+    return _examined(replace(samples.tiles(folder, tile, samples.LOOKED_AT), unreadable=whole.unreadable))
 
 
 def propose(source: str, **reading: Any) -> Report:
