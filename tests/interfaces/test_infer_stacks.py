@@ -97,8 +97,7 @@ def test_training_looks_at_the_picked_channels(capsys, stack, tmp_path, monkeypa
     monkeypatch.setattr(doctor, "propose", look)
     (tmp_path / "own.toml").write_text("pick-channels = [2]\nevery = 3\ntile = 40\n")
     train = "train", stack.parent, "--out", tmp_path / "run"
-    assert refused(
-        call(capsys, *train, "--pick-channels", 2, 1), "looked with {'channels': (2, 1), 'every': 1, 'tile': None}"
-    )
+    by_flags = call(capsys, *train, "--pick-channels", 2, 1)
+    assert refused(by_flags, "looked with {'channels': (2, 1), 'every': 1, 'tile': None, 'still': None}")
     by_file = call(capsys, *train, "--config", tmp_path / "own.toml")
-    assert refused(by_file, "looked with {'channels': (2,), 'every': 3, 'tile': 40}")
+    assert refused(by_file, "looked with {'channels': (2,), 'every': 3, 'tile': 40, 'still': None}")
