@@ -125,7 +125,7 @@ def test_the_command_cuts_tiles_as_in_training_or_as_told(capsys, tiled_run, mon
     for words in ((), ("--tile", 60)):
         assert call(capsys, "infer", tiled_run, picture, "--json", *words).code == 0
     assert sides == [30, 60]
-    refused(call(capsys, "infer", tiled_run, picture, "--tile", 0), "tile must be at least 1, got 0")
+    assert refused(call(capsys, "infer", tiled_run, picture, "--tile", 0), "tile must be at least 1, got 0")
 
 
 def test_a_run_on_tiles_is_scored_on_tiles_or_on_whole_pictures(capsys, tiled_run, tmp_path, monkeypatch):
@@ -236,13 +236,13 @@ def test_new_pictures_are_compared_and_shown_as_they_are(capsys, caplog, still_r
         name = f"{index:02}.png"
         shown = np.asarray(Image.open(tmp_path / "shown" / name).convert("L"))
         np.testing.assert_array_equal(shown, np.asarray(Image.open(pictures / name)))
-    refused(call(capsys, "infer", still_run, pictures / "odd.png"), "odd.png has 30 x 30 pixels")
+    assert refused(call(capsys, "infer", still_run, pictures / "odd.png"), "odd.png has 30 x 30 pixels")
 
 
 @pytest.mark.parametrize("flags", [("--levels", 0, 200, 1), ("--pick-channels", 1)])
 def test_a_still_background_has_its_own_levels_and_channels(capsys, still_run, flags):
     said = call(capsys, "infer", still_run, still_run.parent / "pictures", *flags)
-    refused(said, "levels and channels must stay those of the still background")
+    assert refused(said, "levels and channels must stay those of the still background")
 
 
 def test_annotated_pictures_are_compared(capsys, still_run, tmp_path, monkeypatch):
@@ -256,7 +256,7 @@ def test_annotated_pictures_are_compared(capsys, still_run, tmp_path, monkeypatc
     assert call(capsys, *command, pictures).code == 0
     assert np.sum(seen[0] != 128) == 36
     Image.new("L", (30, 30)).save(tmp_path / "05.png")
-    refused(call(capsys, *command, tmp_path), "05.png has 30 x 30 pixels")
+    assert refused(call(capsys, *command, tmp_path), "05.png has 30 x 30 pixels")
 
 
 def test_a_run_with_a_still_background_goes_on_and_is_checked(capsys, still_run):

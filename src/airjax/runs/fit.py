@@ -139,7 +139,7 @@ class Keeper(Follower):
         with ExitStack() as opened:
             opened.enter_context(checkpoint.RunLock(self.folder))
             record.write_record(self.folder, self.record)
-            record.write_still(self.folder, find_still(self.config.data))
+            record.write_still(self.folder, lambda: find_still(self.config.data))
             found = checkpoint.restore_newest(self.folder / record.CHECKPOINTS, self.record.blank_state())
             if found is not None:
                 self.kept = found[0]

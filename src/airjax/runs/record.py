@@ -13,6 +13,7 @@ import json
 import platform
 import subprocess
 import typing
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,10 +161,10 @@ def load_model(folder: Path) -> Family:
     return found[1].model
 
 
-def write_still(folder: Path, still: Image.Image | None) -> None:
-    """Write the still background of a run, unless it has none or the folder already holds it."""
+def write_still(folder: Path, find: Callable[[], Image.Image | None]) -> None:
+    """Write the still background of a run, unless it has none or the folder already holds it; then it is not sought."""
     path = Path(folder) / STILL
-    if still is not None and not path.exists():
+    if not path.exists() and (still := find()) is not None:
         write_atomically(path, still_bytes(still))
 
 
