@@ -183,6 +183,8 @@ class ModelConfig:
         background_model: black (none), one colour (constant), an image (mean), an image plus a smooth field for each
             scene (smooth), or a mix of components (linear).
         background_components: number of background components per channel (linear).
+        block: side, in pixels, of the square around its window in which an object changes the canvas: steps then cost
+            the same on a canvas of any size. None: objects may change all of it.
         compose: whether objects add to what is behind them, or cover it with a mask.
         edge: share of an object's largest change of a pixel from which on pixels count for its box.
         likelihood: kind of p(x | canvas).
@@ -222,6 +224,7 @@ class ModelConfig:
     difference: bool = False
     background_model: BackgroundModelKind = "none"
     background_components: int = 24
+    block: int | None = None
     compose: ComposeKind = "add"
     edge: float = 0.15
     likelihood: LikelihoodKind = "normal"
@@ -246,6 +249,7 @@ class ModelConfig:
         _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "background_components", "anneal_steps")
         _check_at_least(self, 1, "sd_anneal_steps")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
+        _check(self, "at least 1, or none", lambda value: value is None or value >= 1, "block")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio")
         _check_choice(self, ObjectsKind, "objects")
         _check_choice(self, PatchKind, "patches")
@@ -345,7 +349,7 @@ def _if(name: str, *values: Any, of: tuple[str, ...]) -> _Effect:
 _OF_PATCHES = (
     *("window", "hidden", "attention", "patches", "code_size", "patch_hidden", "patch_channels", "draw_steps"),
     *("draw_hidden", "residual_glimpses", "difference", "background_model", "background_components", "compose"),
-    *("edge", "scale", "scale_sd", "position_sd", "learn_where", "paste"),
+    *("block", "edge", "scale", "scale_sd", "position_sd", "learn_where", "paste"),
 )
 _EFFECTS = (
     _if("objects", "patches", of=_OF_PATCHES),

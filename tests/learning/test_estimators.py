@@ -213,7 +213,7 @@ def log_joint_and_log_q(generative, recogniser, image, where, what):
     for t in range(3):
         left = image - jax.lax.stop_gradient(canvas)
         seen = recogniser.recogniser.look(image)
-        logit, places, state = recogniser.recogniser(seen, latents, state, left, jnp.zeros(0))
+        logit, places, state = recogniser.recogniser(seen, latents, state, None)
         glimpse = windows.read(left, jnp.exp(where[t, 0]), where[t, 1:], recogniser.window)
         code = Normal(*jnp.split(recogniser.patches.encoder(glimpse.reshape(-1)), 2))
         posteriors.append(log_q + reach + jnp.log(1 - jax.nn.sigmoid(logit)))

@@ -324,9 +324,8 @@ def known(model, image):
     trajectory = model.infer(image, key=key)
     residual, recogniser = image - trajectory.empty_canvas, model.recogniser
     latents = jnp.zeros(3 + model.code_size)
-    first = recogniser(
-        recogniser.look(residual), latents, recogniser.lstm.initial_state, residual, model._noise(key)[2][0]
-    )
+    attended = recogniser.attention and recogniser.attention(residual, model._noise(key)[2][0])
+    first = recogniser(recogniser.look(residual), latents, recogniser.lstm.initial_state, attended)
     return trajectory, key, first[:2]
 
 

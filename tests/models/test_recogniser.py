@@ -18,7 +18,11 @@ def recogniser(attention=4):
 
 def first_windows(network, images, left):
     noise = jax.random.normal(KEY, (len(images), network.cells))
-    begin = lambda image, rest, n: network(network.look(image), jnp.zeros(9), network.lstm.initial_state, rest, n)[1]
+
+    def begin(image, rest, noise):
+        attended = network.attention and network.attention(rest, noise)
+        return network(network.look(image), jnp.zeros(9), network.lstm.initial_state, attended)[1]
+
     return jax.vmap(begin)(images, left, noise)
 
 

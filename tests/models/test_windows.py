@@ -164,3 +164,17 @@ def test_gradients_equal_finite_differences(seed):
         for function, source, size in ((read, image, 4), (write, patch, (7, 9))):
             of_arrays = lambda *a, function=function, size=size: function(*map(jnp.asarray, a), size)
             check_grads(of_arrays, (source, scale, centre), order=1, modes="rev", eps=1e-6)
+
+
+@settings(max_examples=25)
+@given(seeds, scales, positions, positions)
+def test_a_block_shows_and_draws_the_window_as_the_whole_canvas_does(seed, scale, x, y):
+    scale, centre = jnp.float32(min(scale, 0.8)), jnp.asarray([x, y], jnp.float32)
+    canvas = 20, 26
+    image, patch = uniform(seed, 2, *canvas), uniform(seed, 2, WINDOW, WINDOW)
+    block = windows.block_around(centre, 24, canvas)
+    np.testing.assert_allclose(
+        windows.read(block.cut(image), scale, centre, WINDOW, block), read(image, scale, centre, WINDOW), atol=2e-5
+    )
+    written = block.put(jnp.zeros_like(image), windows.write(patch, scale, centre, canvas, block))
+    np.testing.assert_allclose(written, write(patch, scale, centre, canvas), atol=2e-5)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from airjax.models import count, windows
+from airjax.models.attention import error_map, update_error_map
 from airjax.models.backgrounds.base import Background, Explained, Layers
 from airjax.models.backgrounds.fixed import BlackBackground
 from airjax.models.base import EDGE, Family, Scene, Step, Trajectory, View, rounded
@@ -28,6 +29,9 @@ from airjax.models.recogniser import Recogniser
 UNROLL, SMALL = 4, 2_500
 """Steps of inference that are compiled without a loop, and the most values of an image for that: on a CPU, a loop makes
 small steps slower, but halves the time of compilation."""
+
+COARSE = 128
+"""Longer side, in pixels, of the largest image that the LSTM sees where steps are local; larger ones are shrunk."""
 
 
 class WherePrior(eqx.Module):
@@ -51,12 +55,32 @@ class WherePrior(eqx.Module):
 
 
 class _Progress(NamedTuple):
-    """The input of a step from the previous one: LSTM state, its object's latents, all objects, and their canvas."""
+    """The input of a step from the previous one: LSTM state, its object's latents, all objects, and their canvas.
+
+    With local steps, there are no layers of objects, but the error map that attention chooses from.
+    """
 
     state: LSTMState
     latents: Float[Array, " z"]
-    objects: Layers
+    objects: Layers | None
     explained: Explained
+    error: Float[Array, "rows columns"] | None
+
+
+class _Shared(NamedTuple):
+    """What all steps of one image share.
+
+    Attributes:
+        image: the image.
+        empty: the canvas without objects.
+        seen: the image, embedded; None in Difference AIR, where every step embeds what is left.
+        noise: noise of fixations; None where every step has its own.
+    """
+
+    image: Float[Array, "c h w"]
+    empty: Float[Array, "c h w"]
+    seen: Float[Array, " g"] | None
+    noise: Float[Array, " cells"] | None
 
 
 class Given(NamedTuple):
@@ -86,6 +110,7 @@ class AIR(Family):
     residual_glimpses: bool = eqx.field(static=True)
     difference: bool = eqx.field(static=True)
     edge: float = eqx.field(static=True)
+    block: int | None = eqx.field(static=True)
     compositor: Compositor
 
     def __init__(
@@ -107,6 +132,7 @@ class AIR(Family):
         background: Background | None = None,
         compositor: Compositor | None = None,
         edge: float = EDGE,
+        block: int | None = None,
         key: PRNGKeyArray,
     ):
         """Put the parts together for images of `image_shape` = (channels, height, width).
@@ -120,11 +146,16 @@ class AIR(Family):
         them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask. Pixels
         that an object changes by at least the share `edge` of its largest change count for its box.
 
+        With a `block`, steps are local: an object changes nothing outside of a square of `block` pixels around its
+        window's centre, so that a step costs the same on a canvas of any size; and the LSTM sees images shrunk to at
+        most 128 pixels.
+
         Raises:
-            ValueError: `count_log_prior` allows no object, or `window` is below 1.
+            ValueError: `count_log_prior` allows no object, or `window` or `block` is below 1.
         """
-        if window < 1:
-            raise ValueError(f"window must be at least 1, got {window}")
+        for name, least in (("window", window), ("block", block)):
+            if least is not None and least < 1:
+                raise ValueError(f"{name} must be at least 1, got {least}")
         self.count_log_prior = count.as_log_prior(count_log_prior)
         self.where_prior, self.patches, self.likelihood = where_prior, patches, likelihood
         self.recogniser = Recogniser(
@@ -136,11 +167,13 @@ class AIR(Family):
             head_hidden=head_hidden,
             attention=attention,
             start=where_prior.normal,
+            shrink=1 if block is None else -(-max(image_shape[1:]) // COARSE),
             key=key,
         )
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference, self.edge = residual_glimpses, difference, edge
+        self.block = block
         self.background, self.compositor = background or BlackBackground(image_shape), compositor or Add()
 
     @property
@@ -180,11 +213,17 @@ class AIR(Family):
 
     def place(self, where: Float[Array, "3"], what: Float[Array, " d"]) -> Float[Array, "k h w"]:
         """Draw one object in its place: k channels as the compositor says (`Compositor.patch_channels`)."""
-        return self._write(where, what, self.image_shape[1:])
+        block = self._block(where)
+        placed = self._write(where, what, self.image_shape[1:], block)
+        return placed if block is None else block.put(jnp.zeros((len(placed), *self.image_shape[1:])), placed)
 
-    def _write(self, where, what, shape):
+    def _write(self, where, what, shape, block=None):
         patch = self.compositor.prepare(self.patches.decode(what), self.mean_background, output_bias(self.patches))
-        return windows.write(patch, jnp.exp(where[0]), where[1:], shape)
+        return windows.write(patch, jnp.exp(where[0]), where[1:], shape, block)
+
+    def _block(self, where):
+        """Find the part of the canvas that the object in a window can change; None: all of it."""
+        return self.block and windows.block_around(where[1:], self.block, self.image_shape[1:])
 
     @property
     def _nothing(self) -> Layers:
@@ -238,35 +277,45 @@ class AIR(Family):
         self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True
     ) -> tuple[Trajectory, Layers]:
         """Do as `infer`, and return also the layers of the first 1, ..., N objects, stacked."""
-        start, seen = self._start(image)
+        shared, start, noise = self._start(image, key)
         empty = start.explained
 
         def step(previous, noise):
-            progress, found = self._step(image, seen, previous, empty.canvas, noise, pathwise)
+            progress, found = self._step(shared, previous, noise, pathwise)
             return progress, (found, progress.objects, progress.explained.code)
 
-        noise = self._noise(key)
         _, (steps, layers, codes) = jax.lax.scan(step, start, noise, unroll=self._unroll)
-        likeliest = jnp.argmax(count.stick_breaking(steps.presence_logit))
-        code = jnp.concatenate([empty.code[None], codes])[likeliest]
-        lay = lambda objects: self.background.lay(code, objects)
         zero = jnp.zeros(())
+        if self.block:
+            put = lambda others, placed: 2 * (self.compositor.compose(others, placed),)
+            _, layers = jax.lax.scan(put, self._nothing, jax.vmap(self.place)(steps.where, steps.what))
+            code, empty_canvas = empty.code, empty.canvas
+        else:
+            likeliest = jnp.argmax(count.stick_breaking(steps.presence_logit))
+            code = jnp.concatenate([empty.code[None], codes])[likeliest]
+            lay = lambda objects: self.background.lay(code, objects)
+            steps, empty_canvas = steps._replace(canvas=jax.vmap(lay)(layers)), lay(start.objects)
         trajectory = Trajectory(
-            steps=steps._replace(canvas=jax.vmap(lay)(layers)),
+            steps=steps,
             scene=Code(code, zero, zero, zero),
-            empty_canvas=lay(start.objects),
+            empty_canvas=empty_canvas,
             empty_log_likelihood=empty.log_likelihood,
             auxiliary=zero,
         )
         return trajectory, layers
 
-    def _start(self, image):
-        """Begin with no object; and embed what the background leaves unexplained, unless every step does so itself."""
+    def _start(self, image, key):
+        """Begin with no object: what all steps share, the progress before the first, and the noise of each."""
         nothing = self._nothing
         empty = self.background.explain(image, nothing, self.likelihood)
-        seen = None if self.difference else self.recogniser.look(_residual(image, empty.canvas))
-        latents = jnp.zeros(3 + self.patches.code_size)
-        return _Progress(self.recogniser.lstm.initial_state, latents, nothing, empty), seen
+        residual = _residual(image, empty.canvas)
+        seen = None if self.difference else self.recogniser.look(residual)
+        latents, lstm = jnp.zeros(3 + self.patches.code_size), self.recogniser.lstm.initial_state
+        if self.block is None:
+            shared, layers, error = _Shared(image, empty.canvas, seen, None), nothing, None
+        else:
+            shared, layers, error = _Shared(image, empty.canvas, seen, self._fixations(key)), None, error_map(residual)
+        return shared, _Progress(lstm, latents, layers, empty, error), self._noise(key)
 
     @property
     def _unroll(self):
@@ -274,19 +323,24 @@ class AIR(Family):
 
     def _noise(self, key):
         """Draw the noise of each step's window, code and fixation; without a key, return that of central samples."""
-        code, cells = self.patches.code_size, self.recogniser.cells
+        code, cells = self.patches.code_size, self.recogniser.cells if self.block is None else 0
         if key is None:
             return jnp.zeros((self.max_objects, 3)), None, jnp.zeros((self.max_objects, cells))
         return jnp.split(jax.random.normal(key, (self.max_objects, 3 + code + cells)), (3, 3 + code), axis=1)
 
-    def _step(self, image, seen, previous, empty, noise, pathwise):
+    def _fixations(self, key):
+        """Draw one noise of fixations for all steps: to draw one for each would cost more than the step."""
+        cells = self.recogniser.cells
+        return jnp.zeros(cells) if key is None else jax.random.normal(jax.random.fold_in(key, cells), (cells,))
+
+    def _step(self, shared, previous, noise, pathwise):
         """Infer object t, given the previous step's progress (paper, sections 2.1 and 3.1)."""
         for_where, for_what, for_attention = noise
         # 1. Look.
-        presence_logit, posterior, state = self._look(image, seen, previous, for_attention)
+        presence_logit, posterior, state = self._look(shared, previous, for_attention)
         # 2. Attend: sample z_where^t.
         where = posterior.reparameterise(for_where, pathwise=pathwise)
-        what, objects, explained = self._draw(image, where, previous, empty, for_what, pathwise)
+        what, drawn = self._draw(shared, where, previous, for_what, pathwise=pathwise)
         prior = self.where_prior()
         found = Step(
             presence_logit=presence_logit,
@@ -295,32 +349,67 @@ class AIR(Family):
             kl=posterior.kl(prior) + what.kl,
             log_p=prior.log_prob(where) + what.log_p,
             log_q=posterior.log_prob(where) + what.log_q,
-            log_likelihood=explained.log_likelihood,
-            canvas=explained.canvas,
+            log_likelihood=drawn.explained.log_likelihood,
+            canvas=drawn.explained.canvas,
         )
         # 5. Repeat: the next step gets h^t, z^t and the canvas.
-        return _Progress(state, jnp.concatenate([where, what.value]), objects, explained), found
+        return drawn._replace(state=state), found
 
-    def _look(self, image, seen, previous, noise):
+    def _look(self, shared, previous, noise):
         """Look at what is left of the image: presence logit, q(z_where^t | x, z^(1:t-1)) and the LSTM's state."""
-        canvas = previous.explained.canvas
         # 1. h^t = R(x, z^(t-1), h^(t-1)), in Difference AIR R(x - canvas, ...), gives p(z_pres^t = 1) and
         #    q(z_where^t | x, z^(1:t-1)).
-        residual = _residual(image, canvas)
-        seen = self.recogniser.look(residual) if seen is None else seen
-        return self.recogniser(seen, previous.latents, previous.state, residual, noise)
+        seen = shared.seen
+        if seen is None:
+            seen = self.recogniser.look(_residual(shared.image, previous.explained.canvas))
+        attended = self._attend(shared, previous, noise)
+        return self.recogniser(seen, previous.latents, previous.state, attended)
 
-    def _draw(self, image, where, previous, empty, noise, pathwise):
-        """Infer the object in a window and draw it: its code, all objects so far, and how they explain the image."""
+    def _attend(self, shared, previous, noise):
+        """Attend to what is left of the image; without attention, to nothing."""
+        attention, canvas = self.recogniser.attention, previous.explained.canvas
+        if attention is None:
+            return None
+        if self.block is None:
+            return attention(_residual(shared.image, canvas), noise)
+        residual = lambda block: _residual(block.cut(shared.image), block.cut(canvas))
+        return attention.within(residual, previous.error, self.block, self.image_shape[1:], shared.noise)
+
+    def _draw(self, shared, where, previous, noise, *, pathwise=True, present=1.0):
+        """Infer the object in a window and draw it: its code, and the progress, but for the LSTM's state.
+
+        An object that is not `present` (0) changes nothing.
+        """
+        block, canvas = self._block(where), previous.explained.canvas
+        here = lambda image: image if block is None else block.cut(image)
         # 2. Attend: cut out the glimpse x_att^t.
-        behind = previous.explained.canvas if self.residual_glimpses else empty
+        behind = here(canvas if self.residual_glimpses else shared.empty)
         behind = behind if pathwise else jax.lax.stop_gradient(behind)
-        glimpse = windows.read(self.compositor.shown(image, behind), jnp.exp(where[0]), where[1:], self.window)
+        shown = self.compositor.shown(here(shared.image), behind)
+        glimpse = windows.read(shown, jnp.exp(where[0]), where[1:], self.window, block)
         # 3. Infer: sample z_what^t from q(z_what^t | x_att^t).
         what = self.patches.encode(glimpse, noise, pathwise=pathwise)
         # 4. Draw: decode z_what^t to the patch y_att^t, write it to the canvas as y^t, and evaluate p(x | z^(1:t)).
-        objects = self.compositor.compose(previous.objects, self.place(where, what.value))
-        return what, objects, self.background.explain(image, objects, self.likelihood, previous.explained)
+        placed = present * self._write(where, what.value, self.image_shape[1:], block)
+        drawn = previous._replace(latents=jnp.concatenate([where, what.value]))
+        if block is None:
+            objects = self.compositor.compose(previous.objects, placed)
+            explained = self.background.explain(shared.image, objects, self.likelihood, previous.explained)
+            return what, drawn._replace(objects=objects, explained=explained)
+        return what, self._put(drawn, shared, placed, block)
+
+    def _put(self, previous, shared, placed, block):
+        """Put an object into its block of the canvas, and evaluate p(x | z^(1:t)) by what it changes there.
+
+        The background behind it is that of the empty scene.
+        """
+        code, canvas, log_likelihood = previous.explained
+        image, background, before = block.cut(shared.image), block.cut(shared.empty), block.cut(canvas)
+        after = self.compositor.paint(before, placed)
+        explain = lambda canvas: self.likelihood.log_prob(image, canvas, canvas - background)
+        explained = Explained(code, block.put(canvas, after), log_likelihood + explain(after) - explain(before))
+        error = update_error_map(previous.error, _residual(image, before), _residual(image, after), block)
+        return previous._replace(explained=explained, error=error)
 
     def infer_given(
         self,
@@ -340,23 +429,20 @@ class AIR(Family):
             count: number of objects.
             key: fixes the noise.
         """
-        start, seen = self._start(image)
-        empty, longer_sides = start.explained.canvas, jnp.asarray(windows.extent(*self.image_shape[1:]))
+        shared, start, noise = self._start(image, key)
+        longer_sides = jnp.asarray(windows.extent(*self.image_shape[1:]))
 
         def step(carry, noise):
             (previous, left), (_, for_what, for_attention) = carry, noise
-            presence_logit, posterior, state = self._look(image, seen, previous, for_attention)
+            presence_logit, posterior, state = self._look(shared, previous, for_attention)
             distances = jnp.sum(((where[:, 1:] - posterior.mean[1:]) / longer_sides) ** 2, axis=1)
             chosen, present = jnp.argmin(jnp.where(left, distances, jnp.inf)), jnp.any(left)
-            what, objects, explained = self._draw(image, where[chosen], previous, empty, for_what, True)
-            latents = jnp.concatenate([where[chosen], what.value])
-            new = _Progress(state, latents, objects, explained)
-            progress = jax.tree.map(lambda after, before: jnp.where(present, after, before), new, previous)
+            what, drawn = self._draw(shared, where[chosen], previous, for_what, present=present)
             log_q = jax.nn.log_sigmoid(jnp.where(present, presence_logit, -presence_logit))
             log_q += jnp.where(present, posterior.log_prob(where[chosen]), 0.0)
-            return (progress, left.at[chosen].set(False)), (log_q, jnp.where(present, what.kl, 0.0))
+            return (drawn._replace(state=state), left.at[chosen].set(False)), (log_q, jnp.where(present, what.kl, 0.0))
 
-        t, noise = jnp.arange(self.max_objects), self._noise(key)
+        t = jnp.arange(self.max_objects)
         (last, _), (log_q, kl) = jax.lax.scan(step, (start, t < count), noise, unroll=self._unroll)
         return Given(
             log_joint=last.explained.log_likelihood - jnp.sum(kl),

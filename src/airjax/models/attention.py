@@ -5,21 +5,27 @@ objects, regression answers with the point between them, and it has to learn eve
 object, and the view around it is the same wherever it lies.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.models import windows
 from airjax.models.layers import MLP, Linear
+from airjax.models.windows import Block, block_around
 
 CELL = 4
 """Pixels from one place that can be fixated to the next."""
 
 REACH = 3.0
 """Standard deviation of the Gaussian by which a cell weighs pixels around it, in pixels."""
+
+FAR = 5.0
+"""Distance from which on a pixel has no weight for a cell where only a part of the canvas is looked at, in `REACH`."""
 
 FAINT = 1e-3
 """Squared error that hardly counts as unexplained."""
@@ -69,8 +75,7 @@ def cells(height: int, width: int) -> tuple[int, int]:
 def unexplained(residual: Float[Array, "c h w"]) -> Unexplained:
     """Blur the squared error of the residual, and sample it at every cell."""
     error = jnp.sum(residual**2, axis=0)
-    rows, columns = cells(*error.shape)
-    (down, y, centre_y), (across, x, centre_x) = (_blur(*size) for size in zip((rows, columns), error.shape))
+    (down, y, centre_y), (across, x, centre_x) = _blurs(error.shape)
     # As one einsum: `down @ error` has the columns of a batch's images, and XLA rounds them by their place in it.
     weigh = lambda rows, columns: jnp.einsum("ih,hw,jw->ij", rows, error, columns)
     around = weigh(down, across)
@@ -79,6 +84,48 @@ def unexplained(residual: Float[Array, "c h w"]) -> Unexplained:
     # Where the residual is zero, the centre is the cell's own.
     centre = (moment + FAINT * grid) / (around + FAINT)[..., None]
     return Unexplained(around.reshape(-1), centre.reshape(-1, 2))
+
+
+def error_map(residual: Float[Array, "c h w"]) -> Float[Array, "rows columns"]:
+    """Blur the squared error of the residual as `unexplained` does, without the centres of mass."""
+    (down, *_), (across, *_) = _blurs(residual.shape[1:])
+    return jnp.einsum("ih,hw,jw->ij", down, jnp.sum(residual**2, axis=0), across)
+
+
+def update_error_map(
+    error: Float[Array, "rows columns"], before: Float[Array, "c i j"], after: Float[Array, "c i j"], block: Block
+) -> Float[Array, "rows columns"]:
+    """Update an error map where the residual changes in a block; cells beyond `FAR` from the block stay as they are."""
+    near = _cells_near(block)
+    down, across = _weights(near, block)
+    change = down @ jnp.sum(after**2 - before**2, axis=0) @ across.T
+    return near.put(error[None], near.cut(error[None]) + change)[0]
+
+
+def _weights(near, block):
+    """Weigh the rows and the columns of a block of pixels, as a block of cells sees them."""
+    (down, *_), (across, *_) = _blurs(block.canvas)
+    of_rows = jax.lax.dynamic_slice(down, (near.row, block.row), (near.shape[0], block.shape[0]))
+    return of_rows, jax.lax.dynamic_slice(across, (near.column, block.column), (near.shape[1], block.shape[1]))
+
+
+def _cells_near(block):
+    """Find the cells that see a block's pixels."""
+
+    def along(first, length, count, size):
+        reach = min(count, int(np.ceil((length + 2 * FAR * REACH) * count / size)) + 1)
+        start = jnp.floor((first - FAR * REACH) * (count / size)).astype(jnp.int32)
+        return jnp.clip(start, 0, count - reach), reach
+
+    counts = cells(*block.canvas)
+    row, rows = along(block.row, block.shape[0], counts[0], block.canvas[0])
+    column, columns = along(block.column, block.shape[1], counts[1], block.canvas[1])
+    return Block(row, column, (rows, columns), counts)
+
+
+def _blurs(shape):
+    """Weigh the pixels of a canvas along y and along x; see `_blur`."""
+    return tuple(_blur(*size) for size in zip(cells(*shape), shape))
 
 
 def _blur(count, size):
@@ -114,15 +161,42 @@ class Attention(eqx.Module):
     def __call__(self, residual: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
         """Attend to the residual; standard normal `noise` chooses, and zeros take the likeliest cell."""
         there = unexplained(residual)
-        gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
-        centre = there.centre[jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)]
-        scale = jnp.exp(self.log_scale)
-        sides = scale * windows.extent(*residual.shape[1:])
-        for _ in range(LOOKS - 1):
-            centre = centre + sides * self.shift(self._see(residual, scale, centre))
-        total = 0.5 * jnp.log(jnp.mean(there.error) + FAINT) + 2.0  # between about -1.5 and 2
-        return Attended(centre, jnp.append(self._see(residual, scale, centre), total))
+        read = lambda scale, centre: windows.read(residual, scale, centre, SIDE)
+        return self._attend(there.error, lambda cell: there.centre[cell], read, residual.shape[1:], noise)
 
-    def _see(self, residual, scale, centre):
-        seen = windows.read(residual, VIEW * scale, centre, SIDE)
-        return jax.nn.relu(self.look(seen.reshape(-1)))
+    def within(
+        self,
+        residual: Callable[[Block], Float[Array, "c i j"]],
+        error: Float[Array, "rows columns"],
+        side: int,
+        canvas: tuple[int, int],
+        noise: Float[Array, " cells"],
+    ) -> Attended:
+        """Do the same, looking at blocks of `side` pixels; `residual` cuts them out, and `error` is its error map."""
+
+        def read(scale, centre):
+            block = block_around(centre, side, canvas)
+            return windows.read(residual(block), scale, centre, SIDE, block)
+
+        def centre(cell):
+            row, column = jnp.divmod(cell.astype(jnp.int32), error.shape[1])
+            grid = (2.0 * jnp.stack([column, row]) + 1.0) / np.array(error.shape[::-1], np.float32) - 1.0
+            block = block_around(grid, int(2 * FAR * REACH), canvas)
+            (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), error.shape), block)
+            squares = jnp.sum(residual(block) ** 2, axis=0)
+            moment = jnp.stack([of_rows @ squares @ (of_columns * block.x), (of_rows * block.y) @ squares @ of_columns])
+            return (moment + FAINT * grid) / (error[row, column] + FAINT)
+
+        return self._attend(error.reshape(-1), centre, read, canvas, noise)
+
+    def _attend(self, error, centre_of, read, canvas, noise):
+        """Choose a cell by its error, look around and move; `read` cuts a window out of the residual."""
+        gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
+        centre = centre_of(jnp.argmax(CONTRAST * jnp.log(error + FAINT) + gumbel))
+        scale = jnp.exp(self.log_scale)
+        sides = scale * windows.extent(*canvas)
+        see = lambda centre: jax.nn.relu(self.look(read(VIEW * scale, centre).reshape(-1)))
+        for _ in range(LOOKS - 1):
+            centre = centre + sides * self.shift(see(centre))
+        total = 0.5 * jnp.log(jnp.mean(error) + FAINT) + 2.0  # between about -1.5 and 2
+        return Attended(centre, jnp.append(see(centre), total))

@@ -109,6 +109,7 @@ def build_model(
         background=_background(config, image_shape),
         compositor=compositor,
         edge=config.edge,
+        block=config.block,
         key=model_key,
     )
 

@@ -50,6 +50,10 @@ class Compositor(Protocol):
         """Put a placed object before the others."""
         ...
 
+    def paint(self, canvas: Float[Array, "c h w"], placed: Float[Array, "k h w"]) -> Float[Array, "c h w"]:
+        """Put a placed object before what a canvas shows, background included."""
+        ...
+
     def shown(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, "k h w"]:
         """Return the patch encoder's view of an image that `canvas` explains in part; it has a patch's channels."""
         ...
@@ -81,7 +85,11 @@ class Add(eqx.Module):
 
     def compose(self, objects: Layers, placed: Float[Array, "c h w"]) -> Layers:
         """Add an object to the others."""
-        return Layers(objects.colours + placed, None)
+        return Layers(self.paint(objects.colours, placed), None)
+
+    def paint(self, canvas: Float[Array, "c h w"], placed: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
+        """Add an object to the canvas."""
+        return canvas + placed
 
     def shown(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, "c h w"]:
         """Return the residual."""
@@ -118,8 +126,11 @@ class Over(eqx.Module):
     def compose(self, objects: Layers, placed: Float[Array, "k h w"]) -> Layers:
         """Let an object cover the others where its mask is 1."""
         assert objects.transmittance is not None
-        past = 1.0 - placed[-1:]
-        return Layers(objects.colours * past + placed[:-1], objects.transmittance * past)
+        return Layers(self.paint(objects.colours, placed), objects.transmittance * (1.0 - placed[-1:]))
+
+    def paint(self, canvas: Float[Array, "c h w"], placed: Float[Array, "k h w"]) -> Float[Array, "c h w"]:
+        """Let an object cover the canvas where its mask is 1."""
+        return canvas * (1.0 - placed[-1:]) + placed[:-1]
 
     def shown(self, image: Float[Array, "c h w"], canvas: Float[Array, "c h w"]) -> Float[Array, "k h w"]:
         """Return the image, masked by how badly the canvas explains it, and last this mask."""

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from airjax.models import windows
-from airjax.models.attention import Attention
+from airjax.models.attention import Attended, Attention
 from airjax.models.layers import MLP, LSTMState, Normal, SceneLSTM
 
 OFF_CENTRE = 0.25
@@ -20,6 +20,7 @@ class Recogniser(eqx.Module):
     lstm: SceneLSTM
     attention: Attention | None
     head: MLP
+    shrink: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -32,17 +33,17 @@ class Recogniser(eqx.Module):
         head_hidden: int,
         attention: int,
         start: Normal,
+        shrink: int = 1,
         key: PRNGKeyArray,
     ):
         """Make the network; before training, its windows are distributed about as `start` for every image.
 
         `attention` is the number of features of attention; 0 leaves it out. With it, windows lie about the place that
-        it found.
+        it found. The LSTM sees images that are `shrink` times smaller.
         """
         lstm, head = jax.random.split(key)
-        self.lstm = SceneLSTM(
-            image_shape, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm
-        )
+        self.shrink, seen = shrink, (image_shape[0], *(-(-size // shrink) for size in image_shape[1:]))
+        self.lstm = SceneLSTM(seen, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm)
         self.attention, log_sd, features = None, start.log_sd, hidden
         if attention:
             self.attention = Attention(image_shape, attention, start.mean[0], key=jax.random.fold_in(key, 1))
@@ -59,25 +60,31 @@ class Recogniser(eqx.Module):
 
     def look(self, image: Float[Array, "c h w"]) -> Float[Array, " g"]:
         """Embed an image; the result does not depend on the state."""
-        return self.lstm.look(image)
+        return self.lstm.look(_shrunk(image, self.shrink))
 
     def __call__(
         self,
         seen: Float[Array, " g"],
         latents: Float[Array, " z"],
         state: LSTMState,
-        residual: Float[Array, "c h w"],
-        noise: Float[Array, " cells"],
+        attended: Attended | None,
     ) -> tuple[Float[Array, ""], Normal, LSTMState]:
         """Advance by one step: presence logit and q(where) of the next object, and the LSTM's new state.
 
-        Attention sees the `residual`, the image minus the canvas. Standard normal `noise` chooses the cell; zeros take
-        the likeliest.
+        `attended` is what attention found in the residual; None without attention.
         """
         state = self.lstm(seen, latents, state)
-        if self.attention is None:
+        if attended is None:
             output = self.head(state.hidden)
             return output[0], Normal(output[1:4], output[4:7]), state
-        attended = self.attention(residual, noise)
         output = self.head(jnp.concatenate([state.hidden, attended.features]))
         return output[0], Normal(output[1:4].at[1:].add(attended.centre), output[4:7]), state
+
+
+def _shrunk(image, times):
+    """Average squares of pixels; zeros fill the last ones up."""
+    if times == 1:
+        return image
+    rows, columns = (-(-size // times) for size in image.shape[1:])
+    filled = jnp.pad(image, [(0, 0), (0, rows * times - image.shape[1]), (0, columns * times - image.shape[2])])
+    return filled.reshape(-1, rows, times, columns, times).mean(axis=(2, 4))

@@ -10,10 +10,12 @@ Coordinates: the canvas is [-1, 1]^2, x to the right and y downwards; a pixel's 
 has a `scale` (its side as a fraction of the canvas's longer side) and a centre (x, y). Windows are square.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 
 def hat_weights(positions: Float[Array, " k"], size: int) -> Float[Array, "k {size}"]:
@@ -88,16 +90,69 @@ def extent(height: int, width: int) -> Float[np.ndarray, "2"]:
     return max(height, width) / np.array([width, height], np.float32)
 
 
+class Block(NamedTuple):
+    """A rectangle of whole pixels of a canvas, in which a window lies.
+
+    What is done with a window then costs the same on a canvas of any size. Under `jax.vmap` every image has its own.
+
+    Attributes:
+        row, column: its first pixel.
+        shape: its height and width, in pixels.
+        canvas: those of the canvas.
+    """
+
+    row: Int[Array, ""]
+    column: Int[Array, ""]
+    shape: tuple[int, int]
+    canvas: tuple[int, int]
+
+    @property
+    def _first(self):
+        return jnp.zeros_like(self.row), self.row, self.column
+
+    @property
+    def y(self) -> Float[Array, " i"]:
+        """The rows' centres, in canvas units."""
+        return (2.0 * (self.row + jnp.arange(self.shape[0])) + 1.0) / self.canvas[0] - 1.0
+
+    @property
+    def x(self) -> Float[Array, " j"]:
+        """The columns' centres, in canvas units."""
+        return (2.0 * (self.column + jnp.arange(self.shape[1])) + 1.0) / self.canvas[1] - 1.0
+
+    def cut(self, image: Float[Array, "c h w"]) -> Float[Array, "c i j"]:
+        """Cut it out of an image."""
+        return jax.lax.dynamic_slice(image, self._first, (len(image), *self.shape))
+
+    def put(self, image: Float[Array, "c h w"], part: Float[Array, "c i j"]) -> Float[Array, "c h w"]:
+        """Replace it in an image."""
+        return jax.lax.dynamic_update_slice(image, part, self._first)
+
+
+def block_around(centre: Float[Array, "2"], side: int, canvas: tuple[int, int]) -> Block:
+    """Find the square of `side` pixels around a centre (x, y), moved into the canvas where it would reach beyond.
+
+    It has no gradient. A square larger than the canvas is cut to it.
+    """
+    shape = min(side, canvas[0]), min(side, canvas[1])
+
+    def first(centre, size, length):
+        middle = (jax.lax.stop_gradient(centre) + 1.0) * (size / 2)
+        return jnp.clip(jnp.round(middle - length / 2), 0, size - length).astype(jnp.int32)
+
+    return Block(first(centre[1], canvas[0], shape[0]), first(centre[0], canvas[1], shape[1]), shape, canvas)
+
+
 def _read_positions(scale, centre, canvas, longer, window):
     """Find where the `window` samples of a glimpse lie among the `canvas` samples of one axis."""
     return scale * (longer / 2) * pixel_centres(window) + ((centre + 1.0) * (canvas / 2) - 0.5)
 
 
-def _write_positions(scale, centre, canvas, longer, window):
-    """Find where the `canvas` samples of one axis lie among the `window` samples of a patch."""
+def _write_positions(scale, centre, centres, canvas, longer, window):
+    """Find where pixels of one axis, with these `centres`, lie among the `window` samples of a patch."""
     half = window / 2
     stretch = half * (canvas / longer)
-    return stretch / scale * pixel_centres(canvas) + (half - 0.5 - stretch / scale * centre)
+    return stretch / scale * centres + (half - 0.5 - stretch / scale * centre)
 
 
 def read(
@@ -105,12 +160,18 @@ def read(
     scale: Float[Array, ""],
     centre: Float[Array, "2"],
     window: int,
+    block: Block | None = None,
 ) -> Float[Array, "c {window} {window}"]:
-    """Cut the window at `centre` = (x, y) out of `image`: the glimpse x_att."""
-    _, height, width = image.shape
+    """Cut the window at `centre` = (x, y) out of `image`: the glimpse x_att.
+
+    With a `block`, `image` is that part of the canvas, beyond which there is nothing.
+    """
+    height, width = image.shape[1:] if block is None else block.canvas
     longer = max(height, width)
     rows = _read_positions(scale, centre[1], height, longer, window)
     columns = _read_positions(scale, centre[0], width, longer, window)
+    if block is not None:
+        rows, columns = rows - block.row, columns - block.column
     return resample(image, rows, columns)
 
 
@@ -119,9 +180,14 @@ def write(
     scale: Float[Array, ""],
     centre: Float[Array, "2"],
     shape: tuple[int, int],
+    block: Block | None = None,
 ) -> Float[Array, "c h w"]:
-    """Place `patch` in the window at `centre` = (x, y) on an empty canvas of `shape` = (height, width): y_att."""
+    """Place `patch` in the window at `centre` = (x, y) on an empty canvas of `shape` = (height, width): y_att.
+
+    With a `block`, return that part of the canvas.
+    """
     window, longer = patch.shape[-1], max(shape)
-    rows = _write_positions(scale, centre[1], shape[0], longer, window)
-    columns = _write_positions(scale, centre[0], shape[1], longer, window)
+    y, x = (pixel_centres(shape[0]), pixel_centres(shape[1])) if block is None else (block.y, block.x)
+    rows = _write_positions(scale, centre[1], y, shape[0], longer, window)
+    columns = _write_positions(scale, centre[0], x, shape[1], longer, window)
     return resample(patch, rows, columns)

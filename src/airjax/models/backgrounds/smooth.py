@@ -25,6 +25,9 @@ WIDEST, NEAR = 8.0, 2.0
 ROUNDS = 3
 """Number of times that fields, mean picture and noise are estimated, each from the others."""
 
+GRID = 64
+"""Rows and columns of pixels that a field is fitted to, about: it is too smooth to need more."""
+
 LEVELS, SOME = 41, 1_000
 """Number of levels of which the most common one is chosen, and number of pixels that it is chosen by."""
 
@@ -96,7 +99,9 @@ def _field(residual, components, outlier):
     Weighted least squares, again and again; a pixel's weight falls with its error in the last fit. At first, larger
     errors are tolerated, so that a scene that is much lighter or darker than the mean is still fitted.
     """
-    rows = residual.reshape(len(residual), -1)
+    every = max(1, min(residual.shape[1:]) // GRID)
+    rows = residual[:, ::every, ::every].reshape(len(residual), -1)
+    components = components.reshape(-1, *residual.shape[1:])[:, ::every, ::every].reshape(len(components), -1)
     starts = jnp.stack([jnp.zeros(len(rows)), _common_level(rows)])
     fit = lambda start, widest: _fit(rows, start[:, None], widest, components, outlier)
     codes, clean = jax.vmap(fit)(starts, jnp.array([WIDEST, NEAR]))
