@@ -112,6 +112,7 @@ def test_noise_is_seen_through(tmp_path, digits):
 def test_a_pattern_behind_the_objects_is_looked_past_and_learned(shapes, kind):
     found = doctor.propose_for(behind(shapes.images, kind))
     assert found.background == found.settings["background_model"] == "linear"
+    assert found.settings["block"] is None
     assert not any("pattern" in doubt for doubt in found.doubts)
     assert found.side * 60 == pytest.approx(np.median(sides(shapes)), rel=0.12)
     shares = np.bincount(shapes.counts, minlength=5) / len(shapes)
@@ -148,6 +149,15 @@ def test_large_pictures_are_made_as_small_as_their_objects_allow(tmp_path):
     assert found.size == (400, 300)
     assert found.side == pytest.approx(50 / 400, abs=0.01)
     assert found.settings["canvas"] == pytest.approx(doctor.OBJECT * 400 / 50, abs=8)
+    window = found.settings["scale"] * found.settings["canvas"]
+    assert 1.5 * window <= found.settings["block"] < found.settings["canvas"] / 2
+
+
+def test_objects_that_fill_much_of_a_picture_may_change_all_of_it(tmp_path):
+    images = np.zeros((20, 40, 40), np.uint8)
+    for index, image in enumerate(images):
+        image[index : index + 14, 12:26] = 255
+    assert doctor.propose(write(tmp_path / "a", images)).settings["block"] is None
 
 
 @pytest.mark.slow

@@ -50,8 +50,8 @@ EVIDENCE = 1_000.0
 STEPS, BATCHES = 1_500, (8, 32)
 """Number of steps, and least and largest batch."""
 SECONDS, LEAST_COST, COST = 420, 2.4e-3, {"add": 5e-8, "over": 1e-7}
-"""Time that training may take on one core; what an image costs in any case, and for each value of each object's canvas;
-all in seconds."""
+"""Time that training may take on one core; what an image costs in any case, and for each value of the canvas of each
+object, or, with local steps, of the canvas and of twice every block; all in seconds."""
 PRICE = 0.2
 """Share of a faint object's evidence that another object has to add: residuals of the others are no objects."""
 EDGES = {"add": 0.5, "over": 0.3}
@@ -288,6 +288,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "window": int(np.clip(2 * round(MARGIN * found.side * longer / 2), 12, 28)),
         "attention": 64,
         "background_model": "none" if plain and level.max() < BLACK else found.background,
+        "block": _block(found, (height, width)),
         "compose": compose,
         "sd": _sd(found, longer),
         "sd_gain": 0.0 if found.background == "linear" else GAIN,
@@ -298,7 +299,9 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "paste": 30.0,
         "steps": STEPS,
     }
-    values = height * width * settings["channels"] * settings["max_objects"]
+    objects, block = settings["max_objects"], settings["block"]
+    pixels = height * width * objects if block is None else height * width + 2 * objects * block**2
+    values = settings["channels"] * pixels
     affordable = int(np.clip(SECONDS / STEPS / (LEAST_COST + COST[compose] * values), *BATCHES))
     settings["batch"] = min(affordable, max(1, (TILES if found.tile else found.pictures) * 4 // 5))
     return settings
@@ -307,6 +310,17 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
 def _most(found: Report) -> int:
     """Return the number of objects that hardly any picture exceeds."""
     return int(np.searchsorted(np.cumsum(found.counts), 0.99))
+
+
+def _block(found: Report, canvas: tuple[int, int]) -> int | None:
+    """Choose the part of the canvas that an object may change, which holds windows of larger objects, too.
+
+    None, all of it, if that is less than twice the part, or if the background is linear, whose code is inferred again
+    behind every object.
+    """
+    side = MARGIN * found.side * max(canvas) * max(LARGER, np.exp(2 * found.spread))
+    block = 4 * int(np.ceil(side / 4)) + 4
+    return block if 2 * block**2 < canvas[0] * canvas[1] and found.background != "linear" else None
 
 
 def _sd(found: Report, longer: int) -> float:

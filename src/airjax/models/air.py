@@ -57,7 +57,7 @@ class WherePrior(eqx.Module):
 class _Progress(NamedTuple):
     """The input of a step from the previous one: LSTM state, its object's latents, all objects, and their canvas.
 
-    With local steps, there are no layers of objects, but the error map that attention chooses from.
+    With local steps, there are no layers of objects, but the error map that attention, if any, chooses from.
     """
 
     state: LSTMState
@@ -223,7 +223,7 @@ class AIR(Family):
 
     def _block(self, where):
         """Find the part of the canvas that the object in a window can change; None: all of it."""
-        return self.block and windows.block_around(where[1:], self.block, self.image_shape[1:])
+        return None if self.block is None else windows.block_around(where[1:], self.block, self.image_shape[1:])
 
     @property
     def _nothing(self) -> Layers:
@@ -271,12 +271,24 @@ class AIR(Family):
         and so are the inputs that q gets from them: log p has gradients by the generative model alone, log q by the
         recogniser alone.
         """
-        return self.infer_layers(image, key=key, pathwise=pathwise)[0]
+        return self._infer(image, key, pathwise)[0]
 
     def infer_layers(
         self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True
     ) -> tuple[Trajectory, Layers]:
         """Do as `infer`, and return also the layers of the first 1, ..., N objects, stacked."""
+        trajectory, layers = self._infer(image, key, pathwise)
+        return trajectory, self._layers(trajectory.steps) if layers is None else layers
+
+    def _layers(self, steps):
+        def put(others, placed):
+            objects = self.compositor.compose(others, placed)
+            return objects, objects
+
+        return jax.lax.scan(put, self._nothing, jax.vmap(self.place)(steps.where, steps.what))[1]
+
+    def _infer(self, image, key, pathwise):
+        """Infer; with local steps, there are no layers."""
         shared, start, noise = self._start(image, key)
         empty = start.explained
 
@@ -285,14 +297,10 @@ class AIR(Family):
             return progress, (found, progress.objects, progress.explained.code)
 
         _, (steps, layers, codes) = jax.lax.scan(step, start, noise, unroll=self._unroll)
-        zero = jnp.zeros(())
-        if self.block:
-            put = lambda others, placed: 2 * (self.compositor.compose(others, placed),)
-            _, layers = jax.lax.scan(put, self._nothing, jax.vmap(self.place)(steps.where, steps.what))
-            code, empty_canvas = empty.code, empty.canvas
-        else:
+        code, empty_canvas, zero = empty.code, empty.canvas, jnp.zeros(())
+        if layers is not None:
             likeliest = jnp.argmax(count.stick_breaking(steps.presence_logit))
-            code = jnp.concatenate([empty.code[None], codes])[likeliest]
+            code = jnp.concatenate([code[None], codes])[likeliest]
             lay = lambda objects: self.background.lay(code, objects)
             steps, empty_canvas = steps._replace(canvas=jax.vmap(lay)(layers)), lay(start.objects)
         trajectory = Trajectory(
@@ -311,11 +319,12 @@ class AIR(Family):
         residual = _residual(image, empty.canvas)
         seen = None if self.difference else self.recogniser.look(residual)
         latents, lstm = jnp.zeros(3 + self.patches.code_size), self.recogniser.lstm.initial_state
+        noise = self._noise(key)
         if self.block is None:
-            shared, layers, error = _Shared(image, empty.canvas, seen, None), nothing, None
-        else:
-            shared, layers, error = _Shared(image, empty.canvas, seen, self._fixations(key)), None, error_map(residual)
-        return shared, _Progress(lstm, latents, layers, empty, error), self._noise(key)
+            return _Shared(image, empty.canvas, seen, None), _Progress(lstm, latents, nothing, empty, None), noise
+        error = None if self.recogniser.attention is None else error_map(residual)
+        shared = _Shared(image, empty.canvas, seen, self._fixations(key))
+        return shared, _Progress(lstm, latents, None, empty, error), noise
 
     @property
     def _unroll(self):
@@ -375,7 +384,7 @@ class AIR(Family):
         residual = lambda block: _residual(block.cut(shared.image), block.cut(canvas))
         return attention.within(residual, previous.error, self.block, self.image_shape[1:], shared.noise)
 
-    def _draw(self, shared, where, previous, noise, *, pathwise=True, present=1.0):
+    def _draw(self, shared, where, previous, noise, *, pathwise=True, present: Array | float = 1.0):
         """Infer the object in a window and draw it: its code, and the progress, but for the LSTM's state.
 
         An object that is not `present` (0) changes nothing.
@@ -408,7 +417,9 @@ class AIR(Family):
         after = self.compositor.paint(before, placed)
         explain = lambda canvas: self.likelihood.log_prob(image, canvas, canvas - background)
         explained = Explained(code, block.put(canvas, after), log_likelihood + explain(after) - explain(before))
-        error = update_error_map(previous.error, _residual(image, before), _residual(image, after), block)
+        error = previous.error
+        if error is not None:
+            error = update_error_map(error, _residual(image, before), _residual(image, after), block)
         return previous._replace(explained=explained, error=error)
 
     def infer_given(

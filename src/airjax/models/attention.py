@@ -179,10 +179,11 @@ class Attention(eqx.Module):
             return windows.read(residual(block), scale, centre, SIDE, block)
 
         def centre(cell):
-            row, column = jnp.divmod(cell.astype(jnp.int32), error.shape[1])
-            grid = (2.0 * jnp.stack([column, row]) + 1.0) / np.array(error.shape[::-1], np.float32) - 1.0
+            rows, columns = error.shape
+            row, column = jnp.divmod(cell.astype(jnp.int32), columns)
+            grid = (2.0 * jnp.stack([column, row]) + 1.0) / np.array([columns, rows], np.float32) - 1.0
             block = block_around(grid, int(2 * FAR * REACH), canvas)
-            (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), error.shape), block)
+            (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), (rows, columns)), block)
             squares = jnp.sum(residual(block) ** 2, axis=0)
             moment = jnp.stack([of_rows @ squares @ (of_columns * block.x), (of_rows * block.y) @ squares @ of_columns])
             return (moment + FAINT * grid) / (error[row, column] + FAINT)

@@ -42,7 +42,8 @@ class Recogniser(eqx.Module):
         it found. The LSTM sees images that are `shrink` times smaller.
         """
         lstm, head = jax.random.split(key)
-        self.shrink, seen = shrink, (image_shape[0], *(-(-size // shrink) for size in image_shape[1:]))
+        channels, height, width = image_shape
+        self.shrink, seen = shrink, (channels, -(-height // shrink), -(-width // shrink))
         self.lstm = SceneLSTM(seen, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm)
         self.attention, log_sd, features = None, start.log_sd, hidden
         if attention:
