@@ -8,7 +8,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from airjax.learning import bounds
-from airjax.models.attention import Attention, error_map, unexplained, update_error_map
+from airjax.models.air import AIR
+from airjax.models.attention import CELL, Attention, error_map, unexplained, update_error_map
 from airjax.models.backgrounds.fixed import FixedBackground
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.backgrounds.smooth import SmoothBackground
@@ -29,6 +30,16 @@ BACKGROUNDS = {
 
 def image_of(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).random(shape))
+
+
+@pytest.fixture
+def same_noise(monkeypatch):
+    """Give steps on the whole canvas one noise of fixations, too."""
+    rng = np.random.default_rng(0)
+    cells = -(-SHAPE[1] // CELL) * -(-SHAPE[2] // CELL)
+    where, what, fixations = (jnp.asarray(rng.standard_normal(size)) for size in ((3, 3), (3, 3), (1, cells)))
+    monkeypatch.setattr(AIR, "_noise", lambda self, key: (where, what, jnp.tile(fixations, (3, 1))))
+    monkeypatch.setattr(AIR, "_fixations", lambda self, key: fixations[0])
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +69,7 @@ def objective(model, image):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("same_noise")
 @pytest.mark.parametrize(
     ("background", "over"), [("black", False), ("picture", True), ("smooth", False), ("smooth", True)]
 )
@@ -132,6 +144,7 @@ def test_attention_finds_the_same_place_within_blocks():
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-3), within, network(residual, noise))
 
 
+@pytest.mark.usefixtures("same_noise")
 def test_a_block_may_be_larger_than_the_canvas(make):
     image = image_of(*SHAPE)
     whole, local = (make(block).infer(image, key=KEY) for block in (None, 100))
