@@ -96,6 +96,12 @@ def forget():
     gc.collect()
 
 
+@pytest.fixture(scope="session")
+def users_unroll():
+    """The number of steps that users' programs have in place of a loop."""
+    return UNROLLED
+
+
 @pytest.fixture
 def unrolled(monkeypatch):
     """Compile steps without a loop, as users do."""
