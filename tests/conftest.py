@@ -16,8 +16,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 # Its threads wait by spinning, which took a sixth of the processor time of trainings with linear backgrounds.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 if metadata.version("jax").startswith("0.10."):
-    # Its older code generator compiles in less than half the time; later versions have only the new one.
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    # Its older code generator compiles in less than half the time; later versions have only the new one. A program that
+    # is not split into parts, each for a thread of its own, takes two thirds of the processor time to compile.
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compiled = tempfile.TemporaryDirectory(prefix="airjax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
@@ -93,6 +94,12 @@ def forget():
     """Unload all compiled programs."""
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(scope="session")
+def users_unroll():
+    """The number of steps that users' programs have in place of a loop."""
+    return UNROLLED
 
 
 @pytest.fixture

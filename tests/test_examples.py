@@ -6,7 +6,6 @@ import runpy
 import sys
 from pathlib import Path
 
-import commands
 import equinox as eqx
 import numpy as np
 import pytest
@@ -120,9 +119,8 @@ def test_a_first_training_is_scored_and_drawn(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_pictures_of_ones_own_are_looked_at_learned_from_and_boxed(tmp_path):
-    program = (commands.PYTHON, str(EXAMPLES / "own_images.py"), "--pictures=40", "--steps=2")
-    said = commands.spawn(program=program, cwd=tmp_path).out
+def test_pictures_of_ones_own_are_looked_at_learned_from_and_boxed(run, tmp_path):
+    said = run("own_images", "--pictures=40", "--steps=2")
     assert re.findall(r"\$ airjax (\w+)", said) == ["doctor", "train", "infer"]
     assert "in colour\nbackground: constant" in said
     assert _drawn(tmp_path) == ["own_images.png"]

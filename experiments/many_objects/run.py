@@ -34,7 +34,10 @@ SHOWN = 10
 """Scenes in a row of the figure of scenes, one per count."""
 BATCH = 100
 """Scenes per batch of inference; their reconstructions after every object take much memory."""
-TINY = ("multi-digits", "--steps", "2", "--chunk", "1", "--scenes", "100", "--held-out-scenes", "100", "--hidden", "32")
+TINY = (
+    *("multi-digits", "--steps", "2", "--chunk", "1", "--batch", "16", "--scenes", "64", "--held-out-scenes", "64"),
+    *("--hidden", "32", "--embed-channels", "2", "--embed-hidden", "16", "--head-hidden", "16", "--patch-hidden", "32"),
+)
 """Data and flags of a smoke run, smaller than elsewhere because inference has twelve steps."""
 SCORES = {"accuracy": "count accuracy", "ap50": "AP50", "error": "mean error of the count"}
 

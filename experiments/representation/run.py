@@ -73,7 +73,7 @@ Fit = Callable[[np.ndarray, np.ndarray, int], Callable[[np.ndarray], np.ndarray]
 
 def labelled_scenes(options: argparse.Namespace) -> Split:
     """Make scenes of exactly two digits, from the training digits and from the held-out ones."""
-    pool, test = (400, 100) if options.smoke else (12_000, 5_000)
+    pool, test = (150, 32) if options.smoke else (12_000, 5_000)
     return (
         multi_digits(common.bank("train", options), pool, seed=POOL_SEED, counts=(2,)),
         multi_digits(common.bank("held-out", options), test, seed=TEST_SEED, counts=(2,)),
@@ -146,10 +146,10 @@ def kept_codes(name: str, options: argparse.Namespace, split: Split) -> list[np.
         return list(arrays.values())
 
 
-def perceptron(inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+def perceptron(epochs: int, inputs: np.ndarray, labels: np.ndarray, seed: int) -> Callable[[np.ndarray], np.ndarray]:
     """Train a classifier with one hidden layer, the same for every representation."""
     mean, sd = inputs.mean(axis=0), np.maximum(inputs.std(axis=0), LEAST_SD)
-    network = MLPClassifier((256,), alpha=1.0, max_iter=200, tol=0, n_iter_no_change=200, random_state=seed)
+    network = MLPClassifier((256,), alpha=1.0, max_iter=epochs, tol=0, n_iter_no_change=epochs, random_state=seed)
     network.fit((inputs - mean) / sd, labels)
     return lambda inputs: network.predict((inputs - mean) / sd)
 
@@ -191,12 +191,12 @@ def scored(
 
 def score_everything(split: Split, options: argparse.Namespace) -> dict[str, dict]:
     """Score every representation, and the network on pixels."""
-    results = {}
+    results, classify = {}, partial(perceptron, options.epochs)
     for name in RUNS:
         for representation, inputs in of_objects(options.out / name, split):
-            results[representation] = scored(representation, perceptron, inputs, split, options)
+            results[representation] = scored(representation, classify, inputs, split, options)
     for name in ALONE:
-        results[name] = scored(name, perceptron, kept_codes(name, options, split), split, options)
+        results[name] = scored(name, classify, kept_codes(name, options, split), split, options)
     images = [channels_first(scenes.images) for scenes in split]
     fit = partial(convolutions, options.cnn_steps)
     return results | {"pixels": scored("pixels", fit, images, split, options)}
@@ -234,9 +234,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cnn-steps", type=int, default=4_000, help="largest number of steps of the network on pixels")
     parser.add_argument("--seeds", type=int, default=5, help="draws of labelled scenes and classifiers")
     options = parser.parse_args()
-    options.sizes = (10, 30, 100, 300, 1_000, 3_000, 10_000)
+    options.sizes, options.epochs = (10, 30, 100, 300, 1_000, 3_000, 10_000), 200
     if options.smoke:
-        options.steps, options.cnn_steps, options.seeds, options.sizes = 20, 10, 1, (10, 100)
+        options.steps, options.cnn_steps, options.seeds, options.sizes, options.epochs = 4, 4, 1, (10, 100), 4
     return options
 
 

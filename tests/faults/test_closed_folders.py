@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from commands import AIRJAX, PYTHON, train_command
+from commands import AIRJAX, PYTHON, call, train_command
 
 ORDINARY = """
 import contextlib, io, json, sys
@@ -65,6 +65,13 @@ def test_a_closed_folder_is_refused_and_named(said, name):
     assert str(closed) in words
     assert "permission" in words.lower()
     assert "Traceback" not in words
+
+
+def test_the_doctor_looks_at_nothing_before_it_knows_where_to_write(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    said = call(capsys, "doctor", tmp_path / "missing", "--out", tmp_path / "file" / "seen.png")
+    assert said.code == 2
+    assert f"{tmp_path / 'file'} is not a folder" in said.err
 
 
 @pytest.mark.slow

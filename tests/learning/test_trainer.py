@@ -96,7 +96,6 @@ def untouched_prior(train_tiny, tiny_config):
         return step(*arguments)
 
     config = replace(tiny_config, learn_count=False, count_ratio_start=None)
-    jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "step", counted)
         train_tiny((4,), model_config=config)
@@ -324,7 +323,6 @@ def estimated(request, train_tiny, tiny_train_config):
     """A run with another estimator in chunks of two steps, its configuration, and how often a step was traced."""
     config = replace(tiny_train_config, objective=request.param, samples=3)
     traces, step = [], trainer.step
-    jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "step", lambda *arguments: (traces.append(1), step(*arguments))[1])
         train_tiny((2,), config=config)

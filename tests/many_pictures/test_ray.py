@@ -19,6 +19,7 @@ from s3_server import s3, serving
 
 from airjax.interfaces import infer_files, infer_ray, infer_tiles, output_files, partitions
 from airjax.interfaces.partitions import MANIFEST
+from airjax.models import air
 
 pytestmark = pytest.mark.slow
 PICTURES = 2_200
@@ -52,11 +53,13 @@ def pool(store):
         yield pool
 
 
-@pytest.fixture(autouse=True)
-def as_in_workers(unrolled):
+@pytest.fixture(scope="module", autouse=True)
+def as_in_workers(users_unroll):
     """Compile what workers compile: the loops of tests in this process make the same numbers but for rounding."""
     jax.clear_caches()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(air, "UNROLL", users_unroll)
+        yield
     jax.clear_caches()
 
 

@@ -261,10 +261,12 @@ def doctor(
         force: Replace the picture if it exists.
     """
     from airjax.interfaces import doctor as looks
+    from airjax.interfaces.outputs import check_parent
 
     if out is not None:
         check_free(out, force)
         check_outside(out, data)
+        check_parent(out)
     report, sample, pieces = looks.examine(data, channels=pick_channels, every=every, tile=tile, still=still)
     if out is not None:
         looks.draw(sample, pieces, out)

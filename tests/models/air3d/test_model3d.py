@@ -103,9 +103,13 @@ def test_weights_average_to_the_same_evidence_whoever_says_hypotheses(image):
         ignorant = jax.tree.map(jnp.zeros_like, model.recogniser)  # all is as likely as at the start
         ignorant = eqx.tree_at(lambda r: r.head.bias, ignorant, model.recogniser.head.bias)
         model = eqx.tree_at(lambda m: m.recogniser, model, ignorant)
-        trajectory = jax.jit(jax.vmap(lambda k: model.infer(image, key=k)))(keys)
-        gain = trajectory.steps.log_likelihood[:, 0] - trajectory.empty_log_likelihood
-        return float(jnp.mean(jnp.exp(gain + trajectory.steps.log_ratio[:, 0])))
+
+        def weight(key):
+            trajectory = model.infer(image, key=key)
+            gain = trajectory.steps.log_likelihood[0] - trajectory.empty_log_likelihood
+            return jnp.exp(gain + trajectory.steps.log_ratio[0])
+
+        return float(jax.jit(lambda keys: jnp.mean(jax.vmap(weight)(keys)))(keys))
 
     assert evidence(True) == pytest.approx(evidence(False), rel=0.1)
 
