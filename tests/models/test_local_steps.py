@@ -8,8 +8,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from airjax.learning import bounds
+from airjax.models import attention
 from airjax.models.air import AIR
-from airjax.models.attention import CELL, Attention, error_map, unexplained, update_error_map
+from airjax.models.attention import Attention, error_map, unexplained, update_error_map
 from airjax.models.backgrounds.fixed import FixedBackground
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.backgrounds.smooth import SmoothBackground
@@ -34,12 +35,10 @@ def image_of(*shape, seed=0):
 
 @pytest.fixture
 def same_noise(monkeypatch):
-    """Give steps on the whole canvas one noise of fixations, too."""
+    """Let all steps fixate the likeliest cell: noise of another form chooses from blocks than from whole canvases."""
     rng = np.random.default_rng(0)
-    cells = -(-SHAPE[1] // CELL) * -(-SHAPE[2] // CELL)
-    where, what, fixations = (jnp.asarray(rng.standard_normal(size)) for size in ((3, 3), (3, 3), (1, cells)))
-    monkeypatch.setattr(AIR, "_noise", lambda self, key: (where, what, jnp.tile(fixations, (3, 1))))
-    monkeypatch.setattr(AIR, "_fixations", lambda self, key: fixations[0])
+    where, what = (jnp.asarray(rng.standard_normal((3, 3))) for _ in range(2))
+    monkeypatch.setattr(AIR, "_noise", lambda self, key: (where, what, self._likeliest))
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +136,22 @@ def test_attention_finds_the_same_place_within_blocks():
     for seed, at in enumerate([(10, 80), (0, 0), (84, 112), (45, 60)]):
         residual = 0.1 * image_of(*shape, seed=seed)
         residual = residual.at[:, at[0] : at[0] + 7, at[1] : at[1] + 7].set(1.0)
-        noise = jax.random.normal(jax.random.PRNGKey(seed), (network.cells,))
         error = error_map(residual)
         np.testing.assert_allclose(error.reshape(-1), unexplained(residual).error, rtol=1e-5)
-        within = network.within(lambda block, x=residual: block.cut(x), error, 40, shape[1:], noise)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-3), within, network(residual, noise))
+        within = network.within(lambda block, x=residual: block.cut(x), error, 40, shape[1:], None)
+        whole = network(residual, jnp.zeros(network.cells))
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-3), within, whole)
+
+
+def test_cells_are_chosen_in_proportion_to_a_power_of_their_error():
+    error = jnp.asarray(np.random.default_rng(0).random((3, 4)))
+    noise = jax.random.normal(KEY, (20_000, 2))
+    rows, columns = jax.vmap(lambda noise: attention._chosen(error, noise))(noise)
+    counted = np.bincount(np.asarray(4 * rows + columns), minlength=12) / len(noise)
+    expected = np.ravel(error + attention.FAINT) ** attention.CONTRAST
+    np.testing.assert_allclose(counted, expected / expected.sum(), atol=0.015)
+    largest = jnp.unravel_index(jnp.argmax(error), error.shape)
+    assert tuple(map(int, attention._chosen(error, None))) == tuple(map(int, largest))
 
 
 @pytest.mark.usefixtures("same_noise")

@@ -74,13 +74,11 @@ class _Shared(NamedTuple):
         image: the image.
         empty: the canvas without objects.
         seen: the image, embedded; None in Difference AIR, where every step embeds what is left.
-        noise: noise of fixations; None where every step has its own.
     """
 
     image: Float[Array, "c h w"]
     empty: Float[Array, "c h w"]
     seen: Float[Array, " g"] | None
-    noise: Float[Array, " cells"] | None
 
 
 class Given(NamedTuple):
@@ -319,12 +317,12 @@ class AIR(Family):
         residual = _residual(image, empty.canvas)
         seen = None if self.difference else self.recogniser.look(residual)
         latents, lstm = jnp.zeros(3 + self.patches.code_size), self.recogniser.lstm.initial_state
-        noise = self._noise(key)
+        layers = error = None
         if self.block is None:
-            return _Shared(image, empty.canvas, seen, None), _Progress(lstm, latents, nothing, empty, None), noise
-        error = None if self.recogniser.attention is None else error_map(residual)
-        shared = _Shared(image, empty.canvas, seen, self._fixations(key))
-        return shared, _Progress(lstm, latents, None, empty, error), noise
+            layers = nothing
+        elif self.recogniser.attention is not None:
+            error = error_map(residual)
+        return _Shared(image, empty.canvas, seen), _Progress(lstm, latents, layers, empty, error), self._noise(key)
 
     @property
     def _unroll(self):
@@ -332,15 +330,15 @@ class AIR(Family):
 
     def _noise(self, key):
         """Draw the noise of each step's window, code and fixation; without a key, return that of central samples."""
-        code, cells = self.patches.code_size, self.recogniser.cells if self.block is None else 0
+        code, cells = self.patches.code_size, self.recogniser.cells if self.block is None else 2
         if key is None:
-            return jnp.zeros((self.max_objects, 3)), None, jnp.zeros((self.max_objects, cells))
+            return jnp.zeros((self.max_objects, 3)), None, self._likeliest
         return jnp.split(jax.random.normal(key, (self.max_objects, 3 + code + cells)), (3, 3 + code), axis=1)
 
-    def _fixations(self, key):
-        """Draw one noise of fixations for all steps: to draw one for each would cost more than the step."""
-        cells = self.recogniser.cells
-        return jnp.zeros(cells) if key is None else jax.random.normal(jax.random.fold_in(key, cells), (cells,))
+    @property
+    def _likeliest(self):
+        """The noise with which every step fixates the likeliest cell."""
+        return jnp.zeros((self.max_objects, self.recogniser.cells)) if self.block is None else None
 
     def _step(self, shared, previous, noise, pathwise):
         """Infer object t, given the previous step's progress (paper, sections 2.1 and 3.1)."""
@@ -382,7 +380,7 @@ class AIR(Family):
         if self.block is None:
             return attention(_residual(shared.image, canvas), noise)
         residual = lambda block: _residual(block.cut(shared.image), block.cut(canvas))
-        return attention.within(residual, previous.error, self.block, self.image_shape[1:], shared.noise)
+        return attention.within(residual, previous.error, self.block, self.image_shape[1:], noise)
 
     def _draw(self, shared, where, previous, noise, *, pathwise=True, present: Array | float = 1.0):
         """Infer the object in a window and draw it: its code, and the progress, but for the LSTM's state.

@@ -161,8 +161,10 @@ class Attention(eqx.Module):
     def __call__(self, residual: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
         """Attend to the residual; standard normal `noise` chooses, and zeros take the likeliest cell."""
         there = unexplained(residual)
+        gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
+        chosen = jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)
         read = lambda scale, centre: windows.read(residual, scale, centre, SIDE)
-        return self._attend(there.error, lambda cell: there.centre[cell], read, residual.shape[1:], noise)
+        return self._look_around(there.error, there.centre[chosen], read, residual.shape[1:])
 
     def within(
         self,
@@ -170,30 +172,29 @@ class Attention(eqx.Module):
         error: Float[Array, "rows columns"],
         side: int,
         canvas: tuple[int, int],
-        noise: Float[Array, " cells"],
+        noise: Float[Array, "2"] | None,
     ) -> Attended:
-        """Do the same, looking at blocks of `side` pixels; `residual` cuts them out, and `error` is its error map."""
+        """Do the same, looking at blocks of `side` pixels; `residual` cuts them out, and `error` is its error map.
+
+        One number of the standard normal `noise` chooses the cell's row, one its column; None takes the likeliest cell.
+        """
 
         def read(scale, centre):
             block = block_around(centre, side, canvas)
             return windows.read(residual(block), scale, centre, SIDE, block)
 
-        def centre(cell):
-            rows, columns = error.shape
-            row, column = jnp.divmod(cell.astype(jnp.int32), columns)
-            grid = (2.0 * jnp.stack([column, row]) + 1.0) / np.array([columns, rows], np.float32) - 1.0
-            block = block_around(grid, int(2 * FAR * REACH), canvas)
-            (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), (rows, columns)), block)
-            squares = jnp.sum(residual(block) ** 2, axis=0)
-            moment = jnp.stack([of_rows @ squares @ (of_columns * block.x), (of_rows * block.y) @ squares @ of_columns])
-            return (moment + FAINT * grid) / (error[row, column] + FAINT)
+        rows, columns = error.shape
+        row, column = _chosen(error, noise)
+        grid = (2.0 * jnp.stack([column, row]) + 1.0) / np.array([columns, rows], np.float32) - 1.0
+        block = block_around(grid, int(2 * FAR * REACH), canvas)
+        (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), (rows, columns)), block)
+        squares = jnp.sum(residual(block) ** 2, axis=0)
+        moment = jnp.stack([of_rows @ squares @ (of_columns * block.x), (of_rows * block.y) @ squares @ of_columns])
+        centre = (moment + FAINT * grid) / (error[row, column] + FAINT)
+        return self._look_around(error, centre, read, canvas)
 
-        return self._attend(error.reshape(-1), centre, read, canvas, noise)
-
-    def _attend(self, error, centre_of, read, canvas, noise):
-        """Choose a cell by its error, look around and move; `read` cuts a window out of the residual."""
-        gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
-        centre = centre_of(jnp.argmax(CONTRAST * jnp.log(error + FAINT) + gumbel))
+    def _look_around(self, error, centre, read, canvas):
+        """Look around a place and move onto the object; `read` cuts a window out of the residual."""
         scale = jnp.exp(self.log_scale)
         sides = scale * windows.extent(*canvas)
         see = lambda centre: jax.nn.relu(self.look(read(VIEW * scale, centre).reshape(-1)))
@@ -201,3 +202,22 @@ class Attention(eqx.Module):
             centre = centre + sides * self.shift(see(centre))
         total = 0.5 * jnp.log(jnp.mean(error) + FAINT) + 2.0  # between about -1.5 and 2
         return Attended(centre, jnp.append(see(centre), total))
+
+
+def _chosen(error, noise):
+    """Choose a cell (row, column) with a probability proportional to a power of its error, or the likeliest one.
+
+    First a row, then a cell of it: a number for every cell, as Gumbel's maximum needs, costs more than a step.
+    """
+    weights = (error + FAINT) ** CONTRAST
+    if noise is None:
+        return jnp.divmod(jnp.argmax(weights).astype(jnp.int32), error.shape[1])
+    row = _pick(jnp.sum(weights, axis=1), noise[0])
+    return row, _pick(weights[row], noise[1])
+
+
+def _pick(weights, noise):
+    """Choose an index with a probability proportional to its weight; `noise` is standard normal."""
+    reached = jnp.cumsum(weights)
+    index = jnp.sum(reached < jax.scipy.stats.norm.cdf(noise) * reached[-1])
+    return jnp.minimum(index, len(weights) - 1).astype(jnp.int32)
