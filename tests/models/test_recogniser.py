@@ -11,9 +11,17 @@ KEY = jax.random.PRNGKey(5)
 START = Normal(jnp.asarray([-1.0, 0.0, 0.0]), jnp.log(jnp.asarray([0.05, 0.5, 0.5])))
 
 
-def recogniser(attention=4):
+def recogniser(attention=4, **options):
     sizes = dict(hidden=6, embed_channels=2, embed_hidden=5, head_hidden=7)
-    return Recogniser((1, 24, 40), 9, **sizes, attention=attention, start=START, key=KEY)
+    return Recogniser((1, 24, 40), 9, **sizes, attention=attention, start=START, key=KEY, **options)
+
+
+def test_the_lstm_may_see_a_smaller_image_of_mean_pixels():
+    small = jax.random.uniform(KEY, (1, 8, 14))
+    image = jnp.repeat(jnp.repeat(small, 3, axis=1), 3, axis=2)[:, :, :40]
+    network = recogniser(shrink=3)
+    cut = small.at[:, :, -1].multiply(1 / 3)  # two of its three columns lie beyond the image
+    np.testing.assert_allclose(network.look(image), network.lstm.look(cut), atol=1e-5)
 
 
 def first_windows(network, images, left):
