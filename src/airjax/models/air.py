@@ -151,9 +151,9 @@ class AIR(Family):
         Raises:
             ValueError: `count_log_prior` allows no object, or `window` or `block` is below 1.
         """
-        for name, least in (("window", window), ("block", block)):
-            if least is not None and least < 1:
-                raise ValueError(f"{name} must be at least 1, got {least}")
+        for name, side in (("window", window), ("block", block)):
+            if side is not None and side < 1:
+                raise ValueError(f"{name} must be at least 1, got {side}")
         self.count_log_prior = count.as_log_prior(count_log_prior)
         self.where_prior, self.patches, self.likelihood = where_prior, patches, likelihood
         self.recogniser = Recogniser(
@@ -332,13 +332,8 @@ class AIR(Family):
         """Draw the noise of each step's window, code and fixation; without a key, return that of central samples."""
         code, cells = self.patches.code_size, self.recogniser.cells if self.block is None else 2
         if key is None:
-            return jnp.zeros((self.max_objects, 3)), None, self._likeliest
+            return jnp.zeros((self.max_objects, 3)), None, None
         return jnp.split(jax.random.normal(key, (self.max_objects, 3 + code + cells)), (3, 3 + code), axis=1)
-
-    @property
-    def _likeliest(self):
-        """The noise with which every step fixates the likeliest cell."""
-        return jnp.zeros((self.max_objects, self.recogniser.cells)) if self.block is None else None
 
     def _step(self, shared, previous, noise, pathwise):
         """Infer object t, given the previous step's progress (paper, sections 2.1 and 3.1)."""

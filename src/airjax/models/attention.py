@@ -76,20 +76,26 @@ def unexplained(residual: Float[Array, "c h w"]) -> Unexplained:
     """Blur the squared error of the residual, and sample it at every cell."""
     error = jnp.sum(residual**2, axis=0)
     (down, y, centre_y), (across, x, centre_x) = _blurs(error.shape)
-    # As one einsum: `down @ error` has the columns of a batch's images, and XLA rounds them by their place in it.
-    weigh = lambda rows, columns: jnp.einsum("ih,hw,jw->ij", rows, error, columns)
-    around = weigh(down, across)
+    around = _weigh(down, error, across)
     grid = jnp.stack(jnp.meshgrid(centre_x, centre_y), axis=-1)
-    moment = jnp.stack([weigh(down, across * x), weigh(down * y, across)], axis=-1)
-    # Where the residual is zero, the centre is the cell's own.
-    centre = (moment + FAINT * grid) / (around + FAINT)[..., None]
-    return Unexplained(around.reshape(-1), centre.reshape(-1, 2))
+    moment = jnp.stack([_weigh(down, error, across * x), _weigh(down * y, error, across)], axis=-1)
+    return Unexplained(around.reshape(-1), _centre_of_mass(moment, around[..., None], grid).reshape(-1, 2))
+
+
+def _weigh(rows, error, columns):
+    # As one einsum: `rows @ error` has the columns of a batch's images, and XLA rounds them by their place in it.
+    return jnp.einsum("ih,hw,jw->ij", rows, error, columns)
+
+
+def _centre_of_mass(moment, error, own):
+    """Divide the first moment of the squared error by its sum; where there is none, the centre is the cell's own."""
+    return (moment + FAINT * own) / (error + FAINT)
 
 
 def error_map(residual: Float[Array, "c h w"]) -> Float[Array, "rows columns"]:
     """Blur the squared error of the residual as `unexplained` does, without the centres of mass."""
     (down, *_), (across, *_) = _blurs(residual.shape[1:])
-    return jnp.einsum("ih,hw,jw->ij", down, jnp.sum(residual**2, axis=0), across)
+    return _weigh(down, jnp.sum(residual**2, axis=0), across)
 
 
 def update_error_map(
@@ -98,7 +104,7 @@ def update_error_map(
     """Update an error map where the residual changes in a block; cells beyond `FAR` from the block stay as they are."""
     near = _cells_near(block)
     down, across = _weights(near, block)
-    change = down @ jnp.sum(after**2 - before**2, axis=0) @ across.T
+    change = _weigh(down, jnp.sum(after**2 - before**2, axis=0), across)
     return near.put(error[None], near.cut(error[None]) + change)[0]
 
 
@@ -130,8 +136,7 @@ def _blurs(shape):
 
 def _blur(count, size):
     """Weigh `size` pixels from `count` cells; and the pixels' and the cells' positions, in canvas units."""
-    positions = lambda n: (2.0 * jnp.arange(n) + 1.0) / n - 1.0
-    pixels, centres = positions(size), positions(count)
+    pixels, centres = windows.pixel_centres(size), windows.pixel_centres(count)
     distance = (centres[:, None] - pixels) * size / 2.0 / REACH
     return jax.nn.softmax(-0.5 * distance**2, axis=1), pixels, centres
 
@@ -158,10 +163,10 @@ class Attention(eqx.Module):
         rows, columns = cells(*image_shape[1:])
         self.cells = rows * columns
 
-    def __call__(self, residual: Float[Array, "c h w"], noise: Float[Array, " cells"]) -> Attended:
-        """Attend to the residual; standard normal `noise` chooses, and zeros take the likeliest cell."""
+    def __call__(self, residual: Float[Array, "c h w"], noise: Float[Array, " cells"] | None) -> Attended:
+        """Attend to the residual; standard normal `noise` chooses, None takes the likeliest cell."""
         there = unexplained(residual)
-        gumbel = -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
+        gumbel = 0.0 if noise is None else -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
         chosen = jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)
         read = lambda scale, centre: windows.read(residual, scale, centre, SIDE)
         return self._look_around(there.error, there.centre[chosen], read, residual.shape[1:])
@@ -185,12 +190,12 @@ class Attention(eqx.Module):
 
         rows, columns = error.shape
         row, column = _chosen(error, noise)
-        grid = (2.0 * jnp.stack([column, row]) + 1.0) / np.array([columns, rows], np.float32) - 1.0
+        grid = windows.centre_of(jnp.stack([column, row]), np.array([columns, rows], np.float32))
         block = block_around(grid, int(2 * FAR * REACH), canvas)
         (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), (rows, columns)), block)
         squares = jnp.sum(residual(block) ** 2, axis=0)
         moment = jnp.stack([of_rows @ squares @ (of_columns * block.x), (of_rows * block.y) @ squares @ of_columns])
-        centre = (moment + FAINT * grid) / (error[row, column] + FAINT)
+        centre = _centre_of_mass(moment, error[row, column], grid)
         return self._look_around(error, centre, read, canvas)
 
     def _look_around(self, error, centre, read, canvas):

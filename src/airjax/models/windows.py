@@ -80,9 +80,14 @@ def _resample_backward(saved, gradient):
 resample.defvjp(_resample_forward, _resample_backward)
 
 
+def centre_of(index: Int[Array, "*n"], size: int | np.ndarray) -> Float[Array, "*n"]:
+    """Return the coordinate of a pixel's centre, where `size` pixels divide [-1, 1] evenly."""
+    return (2.0 * index + 1.0) / size - 1.0
+
+
 def pixel_centres(size: int) -> Float[Array, " {size}"]:
-    """Return the coordinates of `size` pixel centres that divide [-1, 1] evenly."""
-    return (2.0 * jnp.arange(size) + 1.0) / size - 1.0
+    """Return the coordinates of all of `size` pixel centres."""
+    return centre_of(jnp.arange(size), size)
 
 
 def extent(height: int, width: int) -> Float[np.ndarray, "2"]:
@@ -113,12 +118,12 @@ class Block(NamedTuple):
     @property
     def y(self) -> Float[Array, " i"]:
         """The rows' centres, in canvas units."""
-        return (2.0 * (self.row + jnp.arange(self.shape[0])) + 1.0) / self.canvas[0] - 1.0
+        return centre_of(self.row + jnp.arange(self.shape[0]), self.canvas[0])
 
     @property
     def x(self) -> Float[Array, " j"]:
         """The columns' centres, in canvas units."""
-        return (2.0 * (self.column + jnp.arange(self.shape[1])) + 1.0) / self.canvas[1] - 1.0
+        return centre_of(self.column + jnp.arange(self.shape[1]), self.canvas[1])
 
     def cut(self, image: Float[Array, "c h w"]) -> Float[Array, "c i j"]:
         """Cut it out of an image."""
