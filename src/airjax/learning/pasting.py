@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
-from airjax.learning.pieces import MARGIN, Pieces, find_pieces, sides_of, spread_over
+from airjax.learning.pieces import MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
 
 LOOKED_AT = 600
 """Largest number of images from which pieces are cut."""
@@ -22,6 +23,9 @@ FEWEST = 20
 """Number of single pieces below which nothing is pasted."""
 ALIKE = 0.4
 """Largest difference of the logarithm of a single piece's side from that of the median; twice that for its area."""
+TWO, LEAST = 3.0, 0.12
+"""Deviations from the median of the logarithm of area beyond which a piece that is less convex than most is taken for
+two objects, and the least such deviation."""
 EDGE = 0.6
 """Share of the threshold of pieces down to which their faint edges reach."""
 CLEAR, OPAQUE = 0.15, 0.4
@@ -69,7 +73,7 @@ def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *
     looked_at = images[spread_over(len(images), LOOKED_AT)]
     pixels = np.ascontiguousarray(np.moveaxis(looked_at, 1, -1)).astype(np.float32) / 255.0
     pieces = find_pieces(pixels)
-    cuts = _singles(pieces)
+    cuts = _without_pairs(_singles(pieces))
     if len(cuts) < FEWEST:
         return None
     table = _Table(_emptied(pixels, pieces, rng), cuts, _directions(pieces), _across_border(pieces), rng)
@@ -113,6 +117,25 @@ def _singles(pieces: Pieces) -> list[_Cut]:
             corner = np.array([columns.start - 1, rows.start - 1] * 2)
             found.append(_Cut(away[around] * own[..., None], alpha, box - corner))
     return found
+
+
+def _without_pairs(cuts: list[_Cut]) -> list[_Cut]:
+    """Leave out pieces that are larger than nearly all others and less convex than most: objects that touch."""
+    if not cuts:
+        return cuts
+    opaque = [cut.alpha > 0.5 for cut in cuts]
+    areas = np.log([one.sum() for one in opaque])
+    convex = np.array([one.sum() / _hull_area(one) for one in opaque])
+    larger = (areas - np.median(areas)) / max(deviation(areas - np.median(areas)), LEAST)
+    pairs = (larger > TWO) & (convex < np.median(convex))
+    return [cut for cut, pair in zip(cuts, pairs) if not pair]
+
+
+def _hull_area(mask: np.ndarray) -> float:
+    """Return the area of the convex hull of pixels, which are squares."""
+    rows, columns = np.nonzero(mask)
+    corners = [np.stack([rows + down, columns + right], axis=1) for down in (0, 1) for right in (0, 1)]
+    return float(ConvexHull(np.concatenate(corners)).volume)
 
 
 def _emptied(pixels, pieces: Pieces, rng) -> np.ndarray:
