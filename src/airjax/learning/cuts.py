@@ -1,0 +1,151 @@
+"""Cut single objects out of pictures: connected pieces of pixels that lie alone and are about as large as most."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from scipy import ndimage
+from scipy.spatial import ConvexHull
+
+from airjax.learning.pieces import BODY, Pieces, deviation, sides_of
+
+ALIKE = 0.4
+"""Largest difference of the logarithm of a single piece's side from that of the median; twice that for its area."""
+EDGE = 0.6
+"""Share of the threshold of pieces down to which their faint edges reach."""
+CLEAR, OPAQUE = 0.15, 0.4
+"""Share of a piece's maximum up to which its edge adds to what is behind, as blur and shadow do, and from which on it
+covers that."""
+STEPS = 1.6, 2.5, 4.0, 6.3
+"""Multiples of the threshold of pieces at which a large piece is taken apart."""
+SPECK = 0.25
+"""Share of the common area below which a part is a speck."""
+RIM = 2
+"""Width of the edge of such a part, in pixels."""
+TWO = 4.0
+"""Sum of deviations from the median, of area and of convexity, beyond which a piece is taken for two objects."""
+LEAST = 0.12, 0.015
+"""Least standard deviations of the logarithm of area, and of convexity."""
+NEIGHBOURS = np.ones((3, 3), bool)
+"""Which pixels are connected to the one in the middle."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """An object cut out of a picture.
+
+    Attributes:
+        away: its difference from the background.
+        alpha: its opacity.
+        box: corners x0, y0, x1, y1 of its opaque part, in pixels.
+    """
+
+    away: Float32[np.ndarray, "p q c"]
+    alpha: Float32[np.ndarray, "p q"]
+    box: Float[np.ndarray, "4"]
+
+
+def cut_singles(pieces: Pieces) -> list[Cut]:
+    """Cut out the pieces that are about as large as most, don't touch the border and lie alone, with their faint edges.
+
+    If there is another piece within that edge, both may be fragments of one object. Of a piece that is too large, the
+    parts are cut out that only much fainter pixels join. Pieces that seem to be two objects are left out.
+    """
+    areas = np.concatenate([np.bincount(labels.reshape(-1), minlength=2)[1:] for labels in pieces.labels])
+    typical = _Typical(float(np.median(sides_of(np.concatenate(pieces.boxes)))), max(float(np.median(areas)), 1.0))
+    images = zip(pieces.labels, pieces.strength, pieces.away)
+    return _without_pairs([cut for image in images for cut in _of_image(*image, typical)])
+
+
+@dataclass(frozen=True)
+class _Typical:
+    """Side and area of most pieces, in pixels."""
+
+    side: float
+    area: float
+
+    def fits(self, piece: Bool[np.ndarray, "p q"], strength: Float32[np.ndarray, "p q"]) -> bool:
+        """Tell whether a piece is about as large."""
+        x0, y0, x1, y1 = _body(piece, strength)
+        side, area = math.log(max(x1 - x0, y1 - y0) / self.side), math.log(piece.sum() / self.area)
+        return abs(side) <= ALIKE and abs(area) <= 2 * ALIKE
+
+
+def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
+    wide, _ = ndimage.label(strength > EDGE, NEIGHBOURS)
+    border = np.pad(np.zeros(np.subtract(labels.shape, 2), bool), 1, constant_values=True)
+    for index, tight in enumerate(ndimage.find_objects(wide), 1):
+        part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in tight)
+        own, seen = wide[part] == index, strength[part]
+        inner = np.unique(labels[part][own & (labels[part] > 0)])
+        if len(inner) != 1:
+            continue
+        piece = labels[part] == inner[0]
+        if typical.fits(piece, seen):
+            alone = [(own, (wide[part] > 0) & ~own)]
+        else:
+            alone = [_with_edge(one, piece, seen) for one in _parts(piece, seen, typical)]
+        for one, others in alone:
+            if not (one & border[part]).any():
+                yield _cut(one, others, seen, away[part])
+
+
+def _parts(piece, strength, typical, steps=STEPS) -> Iterator[Bool[np.ndarray, "p q"]]:
+    """Take a piece apart at higher and higher thresholds, as long as its parts are larger than most pieces."""
+    if not steps:
+        return
+    labels, _ = ndimage.label(piece & (strength > steps[0]), NEIGHBOURS)
+    areas = np.bincount(labels.reshape(-1))
+    parts = [labels == index for index in range(1, len(areas)) if areas[index] > SPECK * typical.area]
+    for part in parts:
+        single = len(parts) > 1 and steps[0] <= OPAQUE * strength[part].max() and typical.fits(part, strength)
+        yield from [part] if single else _parts(part, strength, typical, steps[1:])
+
+
+def _with_edge(part, piece, strength):
+    """Add its edge to a part of a piece; and tell where the rest of the piece is."""
+    rest = piece & ~part & (strength > strength[part].min())
+    own = ndimage.binary_dilation(part, NEIGHBOURS, iterations=RIM) & ~ndimage.binary_dilation(rest, NEIGHBOURS)
+    return own | part, piece & ~own
+
+
+def _cut(own, others, strength, away) -> Cut:
+    """Cut out pixels and their neighbours, but for those of other pieces."""
+    opaque = _body(own, strength)
+    rows, columns = (slice(max(one.start - 1, 0), one.stop + 1) for one in ndimage.find_objects(own.astype(np.int32))[0])
+    share = np.where(own, strength, 0)[rows, columns] / strength[own].max()
+    alpha = np.clip((share - CLEAR) / (OPAQUE - CLEAR), 0, 1).astype(np.float32)
+    own = (ndimage.binary_dilation(own) & ~others)[rows, columns]
+    return Cut(away[rows, columns] * own[..., None], alpha, opaque - np.array([columns.start, rows.start] * 2))
+
+
+def _body(piece, strength):
+    """Find the box of the pixels of a piece that are above `BODY` of its maximum."""
+    rows, columns = np.nonzero(piece & (strength > BODY * strength[piece].max()))
+    return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
+
+
+def _without_pairs(cuts: list[Cut]) -> list[Cut]:
+    """Leave out pieces that are larger than most and less convex, by far: objects that touch."""
+    if not cuts:
+        return cuts
+    opaque = [cut.alpha > 0.5 for cut in cuts]
+    areas = [math.log(one.sum()) for one in opaque]
+    concave = [1 - one.sum() / _hull_area(one) for one in opaque]
+    larger, less_convex = (_deviations(np.array(values), least) for values, least in zip((areas, concave), LEAST))
+    pairs = (larger > 0) & (less_convex > 0) & (larger + less_convex > TWO)
+    return [cut for cut, pair in zip(cuts, pairs) if not pair]
+
+
+def _deviations(values, least):
+    away = values - np.median(values)
+    return away / max(deviation(away), least)
+
+
+def _hull_area(mask: Bool[np.ndarray, "p q"]) -> float:
+    """Return the area of the convex hull of pixels, which are squares."""
+    rows, columns = np.nonzero(mask)
+    corners = [np.stack([rows + down, columns + right], axis=1) for down in (0, 1) for right in (0, 1)]
+    return float(ConvexHull(np.concatenate(corners)).volume)
