@@ -18,8 +18,8 @@ EDGE = 0.6
 CLEAR, OPAQUE = 0.15, 0.4
 """Share of a piece's maximum up to which its edge adds to what is behind, as blur and shadow do, and from which on it
 covers that."""
-STEPS = 1.6, 2.5, 4.0, 6.3
-"""Multiples of the threshold of pieces at which a large piece is taken apart."""
+STEP = 1.6
+"""Ratio of the thresholds, one to the next, at which a large piece is taken apart."""
 SPECK = 0.25
 """Share of the common area below which a part is a speck."""
 RIM = 2
@@ -50,8 +50,9 @@ class Cut:
 def cut_singles(pieces: Pieces) -> list[Cut]:
     """Cut out the pieces that are about as large as most, don't touch the border and lie alone, with their faint edges.
 
-    If there is another piece within that edge, both may be fragments of one object. Of a piece that is too large, the
-    parts are cut out that only much fainter pixels join. Pieces that seem to be two objects are left out.
+    If there is another piece within that edge, both may be fragments of one object. They are cut out if only pixels
+    much fainter than either lie between them, and so are such parts of a piece that is too large. Pieces that seem to
+    be two objects are left out.
     """
     areas = np.concatenate([np.bincount(labels.reshape(-1), minlength=2)[1:] for labels in pieces.labels])
     typical = _Typical(float(np.median(sides_of(np.concatenate(pieces.boxes)))), max(float(np.median(areas)), 1.0))
@@ -80,28 +81,25 @@ def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
         part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in tight)
         own, seen = wide[part] == index, strength[part]
         inner = np.unique(labels[part][own & (labels[part] > 0)])
-        if len(inner) != 1:
-            continue
-        piece = labels[part] == inner[0]
-        if typical.fits(piece, seen):
+        if len(inner) == 1 and typical.fits(labels[part] == inner[0], seen):
             alone = [(own, (wide[part] > 0) & ~own)]
         else:
-            alone = [_with_edge(one, piece, seen) for one in _parts(piece, seen, typical)]
+            alone = [_with_edge(one, own, seen) for one in _parts(own, seen, typical)]
         for one, others in alone:
             if not (one & border[part]).any():
                 yield _cut(one, others, seen, away[part])
 
 
-def _parts(piece, strength, typical, steps=STEPS) -> Iterator[Bool[np.ndarray, "p q"]]:
+def _parts(piece, strength, typical, threshold=1.0) -> Iterator[Bool[np.ndarray, "p q"]]:
     """Take a piece apart at higher and higher thresholds, as long as its parts are larger than most pieces."""
-    if not steps:
+    if threshold > OPAQUE * strength[piece].max():
         return
-    labels, _ = ndimage.label(piece & (strength > steps[0]), NEIGHBOURS)
+    labels, _ = ndimage.label(piece & (strength > threshold), NEIGHBOURS)
     areas = np.bincount(labels.reshape(-1))
     parts = [labels == index for index in range(1, len(areas)) if areas[index] > SPECK * typical.area]
     for part in parts:
-        single = len(parts) > 1 and steps[0] <= OPAQUE * strength[part].max() and typical.fits(part, strength)
-        yield from [part] if single else _parts(part, strength, typical, steps[1:])
+        single = len(parts) > 1 and threshold <= OPAQUE * strength[part].max() and typical.fits(part, strength)
+        yield from [part] if single else _parts(part, strength, typical, STEP * threshold)
 
 
 def _with_edge(part, piece, strength):
@@ -131,7 +129,7 @@ def _without_pairs(cuts: list[Cut]) -> list[Cut]:
     """Leave out pieces that are larger than most and less convex, by far: objects that touch."""
     if not cuts:
         return cuts
-    opaque = [cut.alpha > 0.5 for cut in cuts]
+    opaque = [ndimage.binary_fill_holes(cut.alpha > 0.5) for cut in cuts]
     areas = [math.log(one.sum()) for one in opaque]
     concave = [1 - one.sum() / _hull_area(one) for one in opaque]
     larger, less_convex = (_deviations(np.array(values), least) for values, least in zip((areas, concave), LEAST))
