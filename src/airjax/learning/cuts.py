@@ -54,10 +54,13 @@ def cut_singles(pieces: Pieces) -> list[Cut]:
     much fainter than either lie between them, and so are such parts of a piece that is too large. Pieces that seem to
     be two objects are left out.
     """
+    if not pieces.mask.any():
+        return []
     areas = np.concatenate([np.bincount(labels.reshape(-1), minlength=2)[1:] for labels in pieces.labels])
-    typical = _Typical(float(np.median(sides_of(np.concatenate(pieces.boxes)))), max(float(np.median(areas)), 1.0))
+    typical = _Typical(float(np.median(sides_of(np.concatenate(pieces.boxes)))), float(np.median(areas)))
     images = zip(pieces.labels, pieces.strength, pieces.away)
-    return _without_pairs([cut for image in images for cut in _of_image(*image, typical)])
+    found = [cut for image in images for cut in _of_image(*image, typical)]
+    return _without_pairs(found) if found else []
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,6 @@ def _body(piece, strength):
 
 def _without_pairs(cuts: list[Cut]) -> list[Cut]:
     """Leave out pieces that are larger than most and less convex, by far: objects that touch."""
-    if not cuts:
-        return cuts
     opaque = [ndimage.binary_fill_holes(cut.alpha > 0.5) for cut in cuts]
     areas = [math.log(one.sum()) for one in opaque]
     concave = [1 - one.sum() / _hull_area(one) for one in opaque]
