@@ -56,7 +56,7 @@ def cut_singles(pieces: Pieces) -> list[Cut]:
     """
     if not pieces.mask.any():
         return []
-    areas = np.concatenate([np.bincount(labels.reshape(-1), minlength=2)[1:] for labels in pieces.labels])
+    areas = np.concatenate([np.bincount(labels.reshape(-1))[1:] for labels in pieces.labels])
     typical = _Typical(float(np.median(sides_of(np.concatenate(pieces.boxes)))), float(np.median(areas)))
     images = zip(pieces.labels, pieces.strength, pieces.away)
     found = [cut for image in images for cut in _of_image(*image, typical)]
