@@ -16,12 +16,12 @@ def disc(scene, x, y, brightness, radius=RADIUS):
     np.maximum(scene, 0.1 + brightness * inside, out=scene)
 
 
-def cuts_of(draw, scenes=30):
-    """Cut the singles out of scenes: each has a disc alone, and what `draw` draws right of it."""
+def cuts_of(draw, radius=lambda index: RADIUS + (index % 3 - 1) / 2):
+    """Cut the singles out of 30 scenes: each has a disc alone, and what `draw` draws right of it."""
     rng = np.random.default_rng(0)
-    images = np.full((scenes, *CANVAS, 1), 0.1)
+    images = np.full((30, *CANVAS, 1), 0.1)
     for index, image in enumerate(images[..., 0]):
-        disc(image, rng.uniform(8, 14), rng.uniform(8, 31), 0.5, RADIUS + (index % 3 - 1) / 2)
+        disc(image, rng.uniform(8, 14), rng.uniform(8, 31), 0.5, radius(index))
         draw(image, index, rng.uniform(14, 26))
     return cut_singles(find_pieces((images + rng.normal(0, 0.005, images.shape)).astype(np.float32)))
 
@@ -74,3 +74,14 @@ def test_no_part_of_one_object_is_an_object():
 
 def test_no_object_at_the_border_is_cut_out():
     assert len(cuts_of(lambda image, index, y: disc(image, 59, y, 0.5))) == 30
+
+
+def test_where_sizes_vary_all_are_cut_out_and_where_they_do_not_a_large_one_is_none():
+    def larger(image, index, y):
+        if index % 6 == 0:
+            disc(image, 42, y, 0.5, 9)
+
+    varied = cuts_of(lambda image, index, y: disc(image, 42, y, 0.5, 4 + 5 * (index % 5) / 4), lambda i: 3 + i % 4)
+    assert len(varied) == 60
+    assert np.ptp(sides(varied)) > 10
+    assert len(cuts_of(larger)) == 30

@@ -9,10 +9,13 @@ from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from airjax.learning.pieces import BODY, Pieces, deviation, sides_of
+from airjax.learning.pieces import BODY, Pieces, deviation, sides_of, spread_of
 
-ALIKE = 0.4
-"""Largest difference of the logarithm of a single piece's side from that of the median; twice that for its area."""
+ALIKE, UNLIKE = 0.4, 1.2
+"""Largest difference of the logarithm of a single piece's side from that of the median; twice that for its area. And
+the same where objects have many sizes."""
+VARIED = 2.5
+"""Such a difference, in deviations of the sides of singles, that is still usual."""
 EDGE = 0.6
 """Share of the threshold of pieces down to which their faint edges reach."""
 CLEAR, OPAQUE = 0.15, 0.4
@@ -50,14 +53,25 @@ class Cut:
 def cut_singles(pieces: Pieces) -> list[Cut]:
     """Cut out the pieces that are about as large as most, don't touch the border and lie alone, with their faint edges.
 
-    If there is another piece within that edge, both may be fragments of one object. They are cut out if only pixels
+    How large may be depends on how much the sizes of those differ. If there is another piece within that edge, both may be fragments of one object. They are cut out if only pixels
     much fainter than either lie between them, and so are such parts of a piece that is too large. Pieces that seem to
     be two objects are left out.
     """
     if not pieces.mask.any():
         return []
     areas = np.concatenate([np.bincount(labels.reshape(-1))[1:] for labels in pieces.labels])
-    typical = _Typical(float(np.median(sides_of(np.concatenate(pieces.boxes)))), float(np.median(areas)))
+    side, area = float(np.median(sides_of(np.concatenate(pieces.boxes)))), float(np.median(areas))
+    of_any_size = _cut_singles(pieces, _Typical(side, area, UNLIKE))
+    tolerance = VARIED * spread_of(sides_of_cuts(of_any_size))
+    return _cut_singles(pieces, _Typical(side, area, min(max(tolerance, ALIKE), UNLIKE)))
+
+
+def sides_of_cuts(cuts: list[Cut]) -> Float[np.ndarray, " k"]:
+    """Return the longer side of each cut's box, in pixels."""
+    return sides_of(np.array([cut.box for cut in cuts]).reshape(-1, 4))
+
+
+def _cut_singles(pieces, typical):
     images = zip(pieces.labels, pieces.strength, pieces.away)
     found = [cut for image in images for cut in _of_image(*image, typical)]
     return _without_pairs(found) if found else []
@@ -65,16 +79,17 @@ def cut_singles(pieces: Pieces) -> list[Cut]:
 
 @dataclass(frozen=True)
 class _Typical:
-    """Side and area of most pieces, in pixels."""
+    """Side and area of most pieces, in pixels, and how much the logarithm of a single one's side may differ."""
 
     side: float
     area: float
+    tolerance: float
 
     def fits(self, piece: Bool[np.ndarray, "p q"], strength: Float32[np.ndarray, "p q"]) -> bool:
         """Tell whether a piece is about as large."""
         x0, y0, x1, y1 = _body(piece, strength)
         side, area = math.log(max(x1 - x0, y1 - y0) / self.side), math.log(piece.sum() / self.area)
-        return abs(side) <= ALIKE and abs(area) <= 2 * ALIKE
+        return abs(side) <= self.tolerance and abs(area) <= 2 * self.tolerance
 
 
 def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
