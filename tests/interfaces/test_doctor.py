@@ -19,7 +19,7 @@ def write(folder, images):
 
 @pytest.fixture(scope="module")
 def digits():
-    return multi_digits(embedded_digits("train"), 300, seed=0)
+    return multi_digits(embedded_digits("train"), 160, seed=0)
 
 
 @pytest.fixture(scope="module")
