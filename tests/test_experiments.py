@@ -226,6 +226,7 @@ def test_training_takes_the_settings_of_every_run(common, name, settings):
         assert taken[name.replace("-", "_")] == (tuple(value) if isinstance(value, list) else value), name
 
 
+@pytest.mark.slow
 def test_displays_of_a_game_change_where_listed_things_seldom_are(module):
     folders, frames = module("pictures.folders"), []
     for index in range(40):

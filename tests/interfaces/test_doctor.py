@@ -19,7 +19,7 @@ def write(folder, images):
 
 @pytest.fixture(scope="module")
 def digits():
-    return multi_digits(embedded_digits("train"), 300, seed=0)
+    return multi_digits(embedded_digits("train"), 160, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,7 @@ def test_dark_objects_on_white_are_to_be_inverted(tmp_path, digits):
     assert (dark.settings["background_model"], dark.settings["compose"]) == ("none", "add")
 
 
+@pytest.mark.slow
 def test_lighter_and_darker_objects_cover_a_learned_ground(tmp_path, capsys):
     rng, images = np.random.default_rng(0), np.full((80, 40, 40, 3), (120, 110, 60), np.uint8)
     for index, image in enumerate(images):
@@ -141,6 +142,7 @@ def test_doubts_name_what_is_wrong(tmp_path):
     assert "cut them into tiles" in doubts
 
 
+@pytest.mark.slow
 def test_large_pictures_are_made_as_small_as_their_objects_allow(tmp_path):
     images = np.zeros((20, 300, 400), np.uint8)
     for index, image in enumerate(images):
@@ -196,6 +198,7 @@ def test_files_of_scenes_keep_their_size(tmp_path, digits):
     DataConfig(name=str(tmp_path / "a.npz"), polarity=found.settings["polarity"])
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_told(tmp_path, digits):
     folder = write(tmp_path / "a", digits.images[:20])
     (tmp_path / "a" / "bad.png").write_text("bad")
@@ -204,6 +207,7 @@ def test_damaged_pictures_are_told(tmp_path, digits):
     assert report.pictures == 21
 
 
+@pytest.mark.slow
 def test_pieces_are_drawn(tmp_path, digits):
     _, sample, pieces = doctor.examine(write(tmp_path / "a", digits.images[:30]))
     doctor.draw(sample, pieces, tmp_path / "look.png")

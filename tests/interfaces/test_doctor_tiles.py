@@ -51,6 +51,7 @@ def test_a_field_of_many_objects_is_cut_into_tiles_by_their_size(field):
     assert found.doubts == ()
 
 
+@pytest.mark.slow
 def test_no_tile_is_as_large_as_a_picture(field, monkeypatch):
     monkeypatch.setattr(samples, "object_side", lambda folder: 300.0)  # as a maze behind small things is
     assert doctor.propose(field(3, (70, 60), factor=6)).tile is None

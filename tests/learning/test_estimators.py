@@ -97,6 +97,7 @@ def nvil_terms(trajectory, model, baselines=BASELINES):
     return [nvil(trajectory, model.count_log_prior, jnp.asarray(n), jnp.asarray(baselines)) for n in range(4)]
 
 
+@pytest.mark.slow
 def test_the_score_function_gradient_is_exact_on_average_over_counts_whatever_the_baselines(
     trajectory, nvil_gradients, exact
 ):

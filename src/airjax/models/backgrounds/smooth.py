@@ -57,7 +57,7 @@ class SmoothBackground(Weighted):
         pixels = images[:STARTERS].astype(np.float32) / 255.0
         wide = _polynomials(*self.mean.shape[1:])
         # At first, neither the noise nor the mean picture without the fields is known.
-        codes, fields = _fields(pixels, common_picture(pixels), wide, FIRST)
+        codes, fields = _fields(pixels, common_picture(pixels), wide, np.float32(FIRST))  # typed, as those below are
         mean, outlier = _without_fields(pixels, fields, FIRST)
         for _ in range(ROUNDS - 1):
             codes, fields = _fields(pixels, mean, wide, outlier)

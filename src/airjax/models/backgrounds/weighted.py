@@ -98,14 +98,15 @@ def inverse_root(matrix: Float[Array, "k k"]) -> tuple[Float[Array, "k k"], Floa
     the log-determinant has a derivative; none flows through the root.
     """
     size = len(matrix)
-
-    def eliminate(k, rows):
-        pivot = rows[k] / jnp.sqrt(rows[k, k])
-        below = jnp.where(jnp.arange(size) > k, rows[:, k] / jnp.sqrt(rows[k, k]), 0.0)
-        return (rows - below[:, None] * pivot).at[k].set(pivot)
-
-    rows = jax.lax.fori_loop(0, size, eliminate, jnp.concatenate([matrix, jnp.eye(size, dtype=matrix.dtype)], axis=1))
+    rows = jax.lax.fori_loop(0, size, _eliminate, jnp.concatenate([matrix, jnp.eye(size, dtype=matrix.dtype)], axis=1))
     return rows[:, size:], 2.0 * jnp.sum(jnp.log(jnp.diagonal(rows)))
+
+
+def _eliminate(k, rows):
+    """Eliminate row k from those below it; one function for all calls, so that JAX traces it once for each shape."""
+    pivot = rows[k] / jnp.sqrt(rows[k, k])
+    below = jnp.where(jnp.arange(len(rows)) > k, rows[:, k] / jnp.sqrt(rows[k, k]), 0.0)
+    return (rows - below[:, None] * pivot).at[k].set(pivot)
 
 
 @inverse_root.defjvp
