@@ -23,7 +23,7 @@ from airjax.data.shards import are_shards
 from airjax.data.tiles import TILES
 from airjax.interfaces import samples
 from airjax.interfaces.samples import SIDE, Folder, Sample
-from airjax.learning.cuts import cut_singles, sides_of_cuts
+from airjax.learning.cuts import cut_singles, sides_of_cuts, tolerance
 from airjax.learning.pieces import FAINTEST, MARGIN, Pieces, find_pieces, sides_of, spread_of, spread_over
 from airjax.runs import plots
 
@@ -62,7 +62,7 @@ GAIN = 0.15
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""
 LARGER = 1.5
-"""Side of a piece, in sides of the median piece, from which on it counts as more than one object."""
+"""Side of an object, in sides of the median one, that a block of the canvas holds in any case."""
 SHOWN_AS_WELL = 1.2
 """Side of an object, in sides of the one that a window is made for, up to which it is drawn about as well."""
 SPREADS, WINDOWS = (0.05, 0.5), (12, 28)
@@ -230,9 +230,11 @@ def report(sample: Sample, pieces: Pieces) -> Report:
     singles = sides_of_cuts(cut_singles(pieces))
     sides = singles if len(singles) >= FEWEST else np.concatenate([sides_of(boxes) for boxes in pieces.boxes])
     side, large = map(float, np.quantile(sides, [0.5, 0.9])) if len(sides) else (0.0, 0.0)
-    counts = np.array([np.maximum(1, np.rint(sides_of(boxes) / side)).sum() if side else 0 for boxes in pieces.boxes])
-    shares = np.bincount(counts.astype(int)) / len(counts)
-    touching = np.mean([bool((sides_of(boxes) > LARGER * side).any()) for boxes in pieces.boxes])
+    spread = spread_of(sides)
+    usual = side * np.exp(tolerance(spread))
+    counts = np.array([_count(sides_of(boxes), side, usual) for boxes in pieces.boxes])
+    shares = np.bincount(counts) / len(counts)
+    touching = np.mean([bool((sides_of(boxes) > usual).any()) for boxes in pieces.boxes])
     colour = _coloured(sample, pieces)
     found = Report(
         pictures=sample.total,
@@ -248,7 +250,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
         levels=sample.levels,
         contrast=_contrast(pieces, colour),
         side=side / length,
-        spread=spread_of(sides),
+        spread=spread,
         large=large / length,
         counts=tuple(map(float, shares)),
         touching=float(touching),
@@ -258,6 +260,11 @@ def report(sample: Sample, pieces: Pieces) -> Report:
     )
     settings = _settings(found, pieces)
     return replace(found, settings=settings, doubts=tuple(_doubts(found, settings, pieces)))
+
+
+def _count(sides: np.ndarray, side: float, usual: float) -> int:
+    """Count the objects of pieces: one in each that is no larger than usual, and more in those that are."""
+    return int(np.where(sides > usual, np.rint(sides / max(side, 1.0)), 1).sum())
 
 
 def _coloured(sample: Sample, pieces: Pieces) -> bool:

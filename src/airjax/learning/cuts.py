@@ -62,8 +62,12 @@ def cut_singles(pieces: Pieces) -> list[Cut]:
     areas = np.concatenate([np.bincount(labels.reshape(-1))[1:] for labels in pieces.labels])
     side, area = float(np.median(sides_of(np.concatenate(pieces.boxes)))), float(np.median(areas))
     of_any_size = _cut_singles(pieces, _Typical(side, area, UNLIKE))
-    tolerance = VARIED * spread_of(sides_of_cuts(of_any_size))
-    return _cut_singles(pieces, _Typical(side, area, min(max(tolerance, ALIKE), UNLIKE)))
+    return _cut_singles(pieces, _Typical(side, area, tolerance(spread_of(sides_of_cuts(of_any_size)))))
+
+
+def tolerance(spread: float) -> float:
+    """Return how much the logarithm of a single object's side may differ from the median, by its spread."""
+    return min(max(VARIED * spread, ALIKE), UNLIKE)
 
 
 def sides_of_cuts(cuts: list[Cut]) -> Float[np.ndarray, " k"]:
