@@ -53,9 +53,9 @@ class Cut:
 def cut_singles(pieces: Pieces) -> list[Cut]:
     """Cut out the pieces that are about as large as most, don't touch the border and lie alone, with their faint edges.
 
-    How large may be depends on how much the sizes of those differ. If there is another piece within that edge, both may be fragments of one object. They are cut out if only pixels
-    much fainter than either lie between them, and so are such parts of a piece that is too large. Pieces that seem to
-    be two objects are left out.
+    How large may be depends on how much the sizes of those differ. If there is another piece within that edge, both may
+    be fragments of one object. They are cut out if only pixels much fainter than either lie between them, and so are
+    such parts of a piece that is too large. Pieces that seem to be two objects are left out.
     """
     if not pieces.mask.any():
         return []
@@ -97,7 +97,7 @@ class _Typical:
 
 
 def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
-    wide, _ = ndimage.label(strength > EDGE, NEIGHBOURS)
+    wide = _label(strength > EDGE)
     border = np.pad(np.zeros(np.subtract(labels.shape, 2), bool), 1, constant_values=True)
     for index, tight in enumerate(ndimage.find_objects(wide), 1):
         part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in tight)
@@ -116,7 +116,7 @@ def _parts(piece, strength, typical, threshold=1.0) -> Iterator[Bool[np.ndarray,
     """Take a piece apart at higher and higher thresholds, as long as its parts are larger than most pieces."""
     if threshold > OPAQUE * strength[piece].max():
         return
-    labels, _ = ndimage.label(piece & (strength > threshold), NEIGHBOURS)
+    labels = _label(piece & (strength > threshold))
     areas = np.bincount(labels.reshape(-1))
     parts = [labels == index for index in range(1, len(areas)) if areas[index] > SPECK * typical.area]
     for part in parts:
@@ -127,17 +127,30 @@ def _parts(piece, strength, typical, threshold=1.0) -> Iterator[Bool[np.ndarray,
 def _with_edge(part, piece, strength):
     """Add its edge to a part of a piece; and tell where the rest of the piece is."""
     rest = piece & ~part & (strength > strength[part].min())
-    own = ndimage.binary_dilation(part, NEIGHBOURS, iterations=RIM) & ~ndimage.binary_dilation(rest, NEIGHBOURS)
+    own = _grown(part, NEIGHBOURS, RIM) & ~_grown(rest, NEIGHBOURS)
     return own | part, piece & ~own
+
+
+def _label(mask):
+    """Number the connected pixels of a mask, from 1."""
+    labels = np.empty(mask.shape, np.int32)
+    ndimage.label(mask, NEIGHBOURS, output=labels)
+    return labels
+
+
+def _grown(mask, neighbours=None, times=1) -> Bool[np.ndarray, "p q"]:
+    return np.asarray(ndimage.binary_dilation(mask, neighbours, times))
 
 
 def _cut(own, others, strength, away) -> Cut:
     """Cut out pixels and their neighbours, but for those of other pieces."""
     opaque = _body(own, strength)
-    rows, columns = (slice(max(one.start - 1, 0), one.stop + 1) for one in ndimage.find_objects(own.astype(np.int32))[0])
+    rows, columns = (
+        slice(max(one.start - 1, 0), one.stop + 1) for one in ndimage.find_objects(own.astype(np.int32))[0]
+    )
     share = np.where(own, strength, 0)[rows, columns] / strength[own].max()
     alpha = np.clip((share - CLEAR) / (OPAQUE - CLEAR), 0, 1).astype(np.float32)
-    own = (ndimage.binary_dilation(own) & ~others)[rows, columns]
+    own = (_grown(own) & ~others)[rows, columns]
     return Cut(away[rows, columns] * own[..., None], alpha, opaque - np.array([columns.start, rows.start] * 2))
 
 
@@ -149,7 +162,7 @@ def _body(piece, strength):
 
 def _without_pairs(cuts: list[Cut]) -> list[Cut]:
     """Leave out pieces that are larger than most and less convex, by far: objects that touch."""
-    opaque = [ndimage.binary_fill_holes(cut.alpha > 0.5) for cut in cuts]
+    opaque = [np.asarray(ndimage.binary_fill_holes(cut.alpha > 0.5)) for cut in cuts]
     areas = [math.log(one.sum()) for one in opaque]
     concave = [1 - one.sum() / _hull_area(one) for one in opaque]
     larger, less_convex = (_deviations(np.array(values), least) for values, least in zip((areas, concave), LEAST))
