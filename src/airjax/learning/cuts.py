@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # which imports its parts when they are first used
 from jaxtyping import Bool, Float, Float32
 from scipy import ndimage
-from scipy.spatial import ConvexHull
 
 from airjax.learning.pieces import BODY, Pieces, deviation, sides_of, spread_of
 
@@ -179,4 +179,4 @@ def _hull_area(mask: Bool[np.ndarray, "p q"]) -> float:
     """Return the area of the convex hull of pixels, which are squares."""
     rows, columns = np.nonzero(mask)
     corners = [np.stack([rows + down, columns + right], axis=1) for down in (0, 1) for right in (0, 1)]
-    return float(ConvexHull(np.concatenate(corners)).volume)
+    return float(scipy.spatial.ConvexHull(np.concatenate(corners)).volume)
