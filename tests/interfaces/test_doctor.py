@@ -155,6 +155,34 @@ def test_large_pictures_are_made_as_small_as_their_objects_allow(tmp_path):
     assert 1.5 * window <= found.settings["block"] < found.settings["canvas"] / 2
 
 
+def discs(radii, pairs=0):
+    """Draw a disc of each radius in a scene of its own, and in the first `pairs` scenes another that touches it."""
+    rows, columns = np.indices((80, 80))
+    scenes = np.full((len(radii), 80, 80), 30, np.uint8)
+    for index, (scene, radius) in enumerate(zip(scenes, radii)):
+        x, y = 14 + index % 6, 20 + index % 9
+        for centre in (x, x + 2 * radius)[: 2 if index < pairs else 1]:
+            scene[np.hypot(columns - centre, rows - y) <= radius] = 200
+    return scenes
+
+
+def test_objects_that_touch_do_not_count_as_large_ones(tmp_path):
+    radii = 6 + 0.5 * (np.arange(60) % 3)
+    alone = doctor.propose(write(tmp_path / "alone", discs(radii)))
+    touching = doctor.propose(write(tmp_path / "touching", discs(radii, pairs=28)))
+    assert touching.side == pytest.approx(alone.side, rel=0.1)
+    assert touching.spread == pytest.approx(alone.spread, abs=0.05)
+    assert touching.touching > 0.4 > alone.touching
+
+
+def test_windows_hold_the_detail_of_large_objects_where_sizes_vary(tmp_path):
+    alike = doctor.propose(write(tmp_path / "alike", discs(np.full(60, 7.0))))
+    varied = doctor.propose(write(tmp_path / "varied", discs(7.0 * 1.9 ** np.linspace(-1, 1, 60))))
+    assert varied.side == pytest.approx(alike.side, rel=0.15)
+    assert varied.settings["scale_sd"] > 0.3 > alike.settings["scale_sd"]
+    assert varied.settings["window"] >= 1.2 * alike.settings["window"]
+
+
 def test_objects_that_fill_much_of_a_picture_may_change_all_of_it(tmp_path):
     images = np.zeros((20, 40, 40), np.uint8)
     for index, image in enumerate(images):

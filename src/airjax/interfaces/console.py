@@ -169,7 +169,7 @@ def print_report(found: Any, as_json: bool) -> None:
     compared = "lighter and darker" if found.settings["compose"] == "over" else f"{found.polarity}er"
     print(f"objects: {compared} than the background, about {found.side:.3f} of a {one}'s longer side")
     print(f"objects in a {one}: {shares}")
-    print(f"objects touch, or differ in size, in {100 * found.touching:.0f} % of the {one}s; elsewhere, a threshold")
+    print(f"objects touch in {100 * found.touching:.0f} % of the {one}s; elsewhere, a threshold")
     print("  and connected pieces (scipy.ndimage.label) count them as well")
     print(f"settings: {flags(found.settings)}")
     for doubt in found.doubts:

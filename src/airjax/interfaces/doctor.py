@@ -23,7 +23,8 @@ from airjax.data.shards import are_shards
 from airjax.data.tiles import TILES
 from airjax.interfaces import samples
 from airjax.interfaces.samples import SIDE, Folder, Sample
-from airjax.learning.pieces import FAINTEST, MARGIN, Pieces, deviation, find_pieces, sides_of, spread_over
+from airjax.learning.cuts import cut_singles, sides_of_cuts, tolerance
+from airjax.learning.pieces import FAINTEST, MARGIN, Pieces, find_pieces, sides_of, spread_of, spread_over
 from airjax.runs import plots
 
 SHOWN = 24
@@ -61,7 +62,11 @@ GAIN = 0.15
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""
 LARGER = 1.5
-"""Side of a piece, in sides of the median piece, from which on it counts as more than one object."""
+"""Side of an object, in sides of the median one, that a block of the canvas holds in any case."""
+SHOWN_AS_WELL = 1.2
+"""Side of an object, in sides of the one that a window is made for, up to which it is drawn about as well."""
+SPREADS, WINDOWS = (0.05, 0.5), (12, 28)
+"""Least and largest relative spread of windows, and side of windows in pixels, that is proposed."""
 VARYING = 0.4
 """Deviation of the background, in contrasts of objects, from which on it varies too much."""
 _logger = logging.getLogger(__name__)
@@ -90,8 +95,10 @@ class Report:
             channels, at the size of the sample.
         noise: standard deviation of the background's pixels around that, for pixels from 0 to 1.
         pattern: the part of this deviation that neighbouring pixels share.
-        side: median side of a piece over the picture's longer side; 0 if nothing stands out.
+        side: median side of an object over the picture's longer side, by the pieces that are single objects, if there
+            are enough, or by all; 0 if nothing stands out.
         spread: robust standard deviation of the logarithm of the sides.
+        large: side, as above, that one piece in ten exceeds.
         counts: share of pictures with 0, 1, ... objects, estimated from the pieces.
         touching: share of pictures with a piece larger than one object, as objects that touch make.
         covered: share of the pictures' area that differs from the background.
@@ -113,6 +120,7 @@ class Report:
     contrast: float
     side: float
     spread: float
+    large: float
     counts: tuple[float, ...]
     touching: float
     covered: float
@@ -219,12 +227,14 @@ def draw(sample: Sample, pieces: Pieces, path: Path) -> None:
 def report(sample: Sample, pieces: Pieces) -> Report:
     """Summarise the pieces and propose settings."""
     length = max(sample.images.shape[1:3])
-    sides = np.concatenate([sides_of(boxes) for boxes in pieces.boxes])
-    side = float(np.median(sides)) if len(sides) else 0.0
-    spread = deviation(np.log(sides / side)) if side else 0.0
-    counts = np.array([np.maximum(1, np.rint(sides_of(boxes) / side)).sum() if side else 0 for boxes in pieces.boxes])
-    shares = np.bincount(counts.astype(int)) / len(counts)
-    touching = np.mean([bool((sides_of(boxes) > LARGER * side).any()) for boxes in pieces.boxes])
+    singles = sides_of_cuts(cut_singles(pieces))
+    sides = singles if len(singles) >= FEWEST else np.concatenate([sides_of(boxes) for boxes in pieces.boxes])
+    side, large = map(float, np.quantile(sides, [0.5, 0.9])) if len(sides) else (0.0, 0.0)
+    spread = spread_of(sides)
+    usual = side * np.exp(tolerance(spread))
+    counts = np.array([_count(sides_of(boxes), side, usual) for boxes in pieces.boxes])
+    shares = np.bincount(counts) / len(counts)
+    touching = np.mean([bool((sides_of(boxes) > usual).any()) for boxes in pieces.boxes])
     colour = _coloured(sample, pieces)
     found = Report(
         pictures=sample.total,
@@ -241,6 +251,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
         contrast=_contrast(pieces, colour),
         side=side / length,
         spread=spread,
+        large=large / length,
         counts=tuple(map(float, shares)),
         touching=float(touching),
         covered=float(pieces.mask.mean()),
@@ -249,6 +260,11 @@ def report(sample: Sample, pieces: Pieces) -> Report:
     )
     settings = _settings(found, pieces)
     return replace(found, settings=settings, doubts=tuple(_doubts(found, settings, pieces)))
+
+
+def _count(sides: np.ndarray, side: float, usual: float) -> int:
+    """Count the objects of pieces: one in each that is no larger than usual, and more in those that are."""
+    return int(np.where(sides > usual, np.rint(sides / max(side, 1.0)), 1).sum())
 
 
 def _coloured(sample: Sample, pieces: Pieces) -> bool:
@@ -284,8 +300,8 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "polarity": found.polarity,
         "max_objects": min(max(most + 1, 2), MOST),
         "scale": round(min(MARGIN * found.side, 1.0), 3) if found.side else 0.4,
-        "scale_sd": round(float(np.clip(found.spread, 0.05, 0.25)), 3),
-        "window": int(np.clip(2 * round(MARGIN * found.side * longer / 2), 12, 28)),
+        "scale_sd": round(float(np.clip(found.spread, *SPREADS)), 3),
+        "window": _window(found, longer),
         "attention": 64,
         "background_model": "none" if plain and level.max() < BLACK else found.background,
         "block": _block(found, (height, width)),
@@ -305,6 +321,12 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
     affordable = int(np.clip(SECONDS / STEPS / (LEAST_COST + COST[compose] * values), *BATCHES))
     settings["batch"] = min(affordable, max(1, (TILES if found.tile else found.pictures) * 4 // 5))
     return settings
+
+
+def _window(found: Report, longer: int) -> int:
+    """Choose the side of windows, in pixels, that holds the detail of typical objects and of larger ones."""
+    side = max(found.side, found.large / SHOWN_AS_WELL)
+    return int(np.clip(2 * round(MARGIN * side * longer / 2), *WINDOWS))
 
 
 def _most(found: Report) -> int:

@@ -14,19 +14,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 from scipy import ndimage
 
-from airjax.learning.pieces import MARGIN, Pieces, find_pieces, sides_of, spread_over
+from airjax.learning.cuts import Cut, cut_singles
+from airjax.learning.pieces import MARGIN, Pieces, find_pieces, spread_over
 
 LOOKED_AT = 600
 """Largest number of images from which pieces are cut."""
 FEWEST = 20
 """Number of single pieces below which nothing is pasted."""
-ALIKE = 0.4
-"""Largest difference of the logarithm of a single piece's side from that of the median; twice that for its area."""
-EDGE = 0.6
-"""Share of the threshold of pieces down to which their faint edges reach."""
-CLEAR, OPAQUE = 0.15, 0.4
-"""Share of a piece's maximum up to which its edge adds to what is behind, as blur and shadow do, and from which on it
-covers that."""
 BESIDE = 0.5
 """Share of objects that are pasted beside another one."""
 COVERED = 0.2
@@ -51,15 +45,6 @@ class Pasted(NamedTuple):
     counts: Int32[np.ndarray, " n"]
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A piece: its difference from the background, its opacity, and the size of its box, the opaque part."""
-
-    away: Float32[np.ndarray, "p q c"]
-    alpha: Float32[np.ndarray, "p q"]
-    box: Float[np.ndarray, "4"]
-
-
 def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *, seed: int) -> Pasted | None:
     """Paste scenes together from the single pieces of images, with up to `max_objects` objects in each.
 
@@ -69,7 +54,7 @@ def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *
     looked_at = images[spread_over(len(images), LOOKED_AT)]
     pixels = np.ascontiguousarray(np.moveaxis(looked_at, 1, -1)).astype(np.float32) / 255.0
     pieces = find_pieces(pixels)
-    cuts = _singles(pieces)
+    cuts = cut_singles(pieces)
     if len(cuts) < FEWEST:
         return None
     table = _Table(_emptied(pixels, pieces, rng), cuts, _directions(pieces), _across_border(pieces), rng)
@@ -77,42 +62,6 @@ def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *
     scene_images, where, counts = map(np.stack, zip(*drawn))
     quantised = np.rint(255 * np.clip(scene_images, 0, 1)).astype(np.uint8)
     return Pasted(np.ascontiguousarray(np.moveaxis(quantised, -1, 1)), where, counts)
-
-
-def _singles(pieces: Pieces) -> list[_Cut]:
-    """Cut out the pieces that are about as large as most, don't touch the border and lie alone.
-
-    A piece is cut out with its faint edge. If there is another piece within that, both may be fragments of one object.
-    """
-    sides = sides_of(np.concatenate(pieces.boxes))
-    areas = [np.bincount(labels.reshape(-1), minlength=2)[1:] for labels in pieces.labels]
-    typical = max(np.median(np.concatenate(areas)), 1.0)
-    height, width = pieces.labels.shape[1:]
-    found = []
-    for boxes, own_areas, labels, strength, away in zip(
-        pieces.boxes, areas, pieces.labels, pieces.strength, pieces.away
-    ):
-        wide = np.empty(strength.shape, np.int32)
-        ndimage.label(strength > EDGE, np.ones((3, 3)), output=wide)
-        for index, part in enumerate(ndimage.find_objects(wide), 1):
-            own = wide[part] == index
-            inner = np.unique(labels[part][own & (labels[part] > 0)])
-            rows, columns = part
-            if len(inner) != 1 or not (
-                rows.start > 0 and rows.stop < height and columns.start > 0 and columns.stop < width
-            ):
-                continue
-            box = boxes[inner[0] - 1]
-            log_side = math.log(sides_of(box[None])[0] / np.median(sides))
-            if abs(log_side) > ALIKE or abs(math.log(own_areas[inner[0] - 1] / typical)) > 2 * ALIKE:
-                continue
-            around = slice(rows.start - 1, rows.stop + 1), slice(columns.start - 1, columns.stop + 1)
-            own = np.logical_and(ndimage.binary_dilation(np.pad(own, 1)), np.isin(wide[around], (0, index)))
-            share = np.where(own, strength[around], 0) / strength[part].max()
-            alpha = np.clip((share - CLEAR) / (OPAQUE - CLEAR), 0, 1).astype(np.float32)
-            corner = np.array([columns.start - 1, rows.start - 1] * 2)
-            found.append(_Cut(away[around] * own[..., None], alpha, box - corner))
-    return found
 
 
 def _emptied(pixels, pieces: Pieces, rng) -> np.ndarray:
@@ -146,7 +95,7 @@ class _Table:
     """What scenes are pasted together from."""
 
     empty: Float32[np.ndarray, "n h w c"]
-    cuts: list[_Cut]
+    cuts: list[Cut]
     directions: Float[np.ndarray, " k"]
     across: bool
     rng: np.random.Generator
@@ -178,7 +127,7 @@ class _Table:
             boxes.append((x0, y0, x1, y1))
         return scene, where, np.array(len(boxes), np.int32)
 
-    def _corner(self, cut: _Cut, boxes, height, width) -> np.ndarray:
+    def _corner(self, cut: Cut, boxes, height, width) -> np.ndarray:
         """Propose a place for a piece, of which some lie beside others: the corner (x, y) of its pixels."""
         size = np.array([cut.alpha.shape[1], cut.alpha.shape[0]])
         if boxes and len(self.directions) and self.rng.random() < BESIDE:
@@ -192,7 +141,7 @@ class _Table:
         beyond = size // 3 if self.across else 0
         return self.rng.integers(-beyond, np.maximum(np.array([width, height]) - size + beyond, 0) + 1)
 
-    def _fits(self, cut: _Cut, corner, boxes, height, width):
+    def _fits(self, cut: Cut, corner, boxes, height, width):
         """Find the part of the scene that a piece covers, unless it covers too much of others or lies outside."""
         (x, y), (rows, columns) = corner, cut.alpha.shape
         x0, y0, x1, y1 = cut.box + np.tile(corner, 2)

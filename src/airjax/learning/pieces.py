@@ -153,6 +153,11 @@ def deviation(values: np.ndarray) -> float:
     return float(1.4826 * np.median(np.abs(values)))
 
 
+def spread_of(sides: Float[np.ndarray, " k"]) -> float:
+    """Estimate the standard deviation of the logarithm of sides; 0 if there are none."""
+    return deviation(np.log(sides / np.median(sides))) if len(sides) else 0.0
+
+
 def find_background(images: Float32[np.ndarray, "n h w c"], *, still: bool = True) -> tuple[str, np.ndarray]:
     """Choose the simplest background that explains the images about as well as any other.
 
