@@ -86,3 +86,16 @@ def test_where_sizes_vary_all_are_cut_out_and_where_they_do_not_a_large_one_is_n
     assert len(varied) == 60
     assert np.ptp(sides(varied)) > 10
     assert len(cuts_of(larger)) == 30
+
+
+def test_a_ragged_part_of_a_cluster_is_no_object():
+    def whole_and_crescent(image, index, y):
+        if index % 4 == 0:
+            before = image.copy()
+            disc(image, 49, y, 0.8)
+            rows, columns = np.indices(CANVAS)
+            image[:] = np.where(np.hypot(columns - 52, rows - y - 2) < RADIUS, before, image)
+            disc(image, 34, y, 0.8)
+            disc(image, 41.5, y, 0.12)
+
+    assert len(cuts_of(whole_and_crescent)) == 30 + 8

@@ -29,6 +29,8 @@ RIM = 2
 """Width of the edge of such a part, in pixels."""
 TWO = 4.0
 """Sum of deviations from the median, of area and of convexity, beyond which a piece is taken for two objects."""
+RAGGED = 2.5
+"""Deviations of convexity beyond which a part of a cluster is not taken for an object."""
 LEAST = 0.12, 0.015
 """Least standard deviations of the logarithm of area, and of convexity."""
 NEIGHBOURS = np.ones((3, 3), bool)
@@ -43,11 +45,13 @@ class Cut:
         away: its difference from the background.
         alpha: its opacity.
         box: corners x0, y0, x1, y1 of its opaque part, in pixels.
+        alone: whether it is a piece of its own, not part of a cluster.
     """
 
     away: Float32[np.ndarray, "p q c"]
     alpha: Float32[np.ndarray, "p q"]
     box: Float[np.ndarray, "4"]
+    alone: bool
 
 
 def cut_singles(pieces: Pieces) -> list[Cut]:
@@ -78,7 +82,7 @@ def sides_of_cuts(cuts: list[Cut]) -> Float[np.ndarray, " k"]:
 def _cut_singles(pieces, typical):
     images = zip(pieces.labels, pieces.strength, pieces.away)
     found = [cut for image in images for cut in _of_image(*image, typical)]
-    return _without_pairs(found) if found else []
+    return _sound(found) if found else []
 
 
 @dataclass(frozen=True)
@@ -103,13 +107,14 @@ def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
         part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in tight)
         own, seen = wide[part] == index, strength[part]
         inner = np.unique(labels[part][own & (labels[part] > 0)])
-        if len(inner) == 1 and typical.fits(labels[part] == inner[0], seen):
-            alone = [(own, (wide[part] > 0) & ~own)]
+        alone = len(inner) == 1 and typical.fits(labels[part] == inner[0], seen)
+        if alone:
+            found = [(own, (wide[part] > 0) & ~own)]
         else:
-            alone = [_with_edge(one, own, seen) for one in _parts(own, seen, typical)]
-        for one, others in alone:
+            found = [_with_edge(one, own, seen) for one in _parts(own, seen, typical)]
+        for one, others in found:
             if not (one & border[part]).any():
-                yield _cut(one, others, seen, away[part])
+                yield _cut(one, others, seen, away[part], alone)
 
 
 def _parts(piece, strength, typical, threshold=1.0) -> Iterator[Bool[np.ndarray, "p q"]]:
@@ -142,7 +147,7 @@ def _grown(mask, neighbours=None, times=1) -> Bool[np.ndarray, "p q"]:
     return np.asarray(ndimage.binary_dilation(mask, neighbours, times))
 
 
-def _cut(own, others, strength, away) -> Cut:
+def _cut(own, others, strength, away, alone) -> Cut:
     """Cut out pixels and their neighbours, but for those of other pieces."""
     opaque = _body(own, strength)
     rows, columns = (
@@ -151,7 +156,7 @@ def _cut(own, others, strength, away) -> Cut:
     share = np.where(own, strength, 0)[rows, columns] / strength[own].max()
     alpha = np.clip((share - CLEAR) / (OPAQUE - CLEAR), 0, 1).astype(np.float32)
     own = (_grown(own) & ~others)[rows, columns]
-    return Cut(away[rows, columns] * own[..., None], alpha, opaque - np.array([columns.start, rows.start] * 2))
+    return Cut(away[rows, columns] * own[..., None], alpha, opaque - np.array([columns.start, rows.start] * 2), alone)
 
 
 def _body(piece, strength):
@@ -160,14 +165,16 @@ def _body(piece, strength):
     return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
 
 
-def _without_pairs(cuts: list[Cut]) -> list[Cut]:
-    """Leave out pieces that are larger than most and less convex, by far: objects that touch."""
+def _sound(cuts: list[Cut]) -> list[Cut]:
+    """Leave out pieces that are larger than most and less convex, by far: objects that touch; and ragged parts."""
     opaque = [np.asarray(ndimage.binary_fill_holes(cut.alpha > 0.5)) for cut in cuts]
     areas = [math.log(one.sum()) for one in opaque]
-    concave = [1 - one.sum() / _hull_area(one) for one in opaque]
-    larger, less_convex = (_deviations(np.array(values), least) for values, least in zip((areas, concave), LEAST))
+    hollows = [1 - one.sum() / _hull_area(one) for one in opaque]
+    larger, less_convex = (_deviations(np.array(values), least) for values, least in zip((areas, hollows), LEAST))
     pairs = (larger > 0) & (less_convex > 0) & (larger + less_convex > TWO)
-    return [cut for cut, pair in zip(cuts, pairs) if not pair]
+    return [
+        cut for cut, pair, concave in zip(cuts, pairs, less_convex) if not pair and (cut.alone or concave <= RAGGED)
+    ]
 
 
 def _deviations(values, least):
