@@ -175,6 +175,17 @@ def test_objects_that_touch_do_not_count_as_large_ones(tmp_path):
     assert touching.touching > 0.4 > alone.touching
 
 
+def test_a_cluster_holds_as_many_objects_as_its_area(tmp_path):
+    scenes = discs(np.full(60, 6.0))
+    rows, columns = np.indices(scenes.shape[1:])
+    for scene in scenes[::3]:
+        for x, y in ((50, 50), (62, 50), (50, 62), (62, 62)):
+            scene[np.hypot(columns - x, rows - y) <= 6] = 200
+    counts = doctor.propose(write(tmp_path / "clusters", scenes)).counts
+    assert counts[1] == pytest.approx(2 / 3, abs=0.02)
+    assert sum(counts[4:6]) == pytest.approx(1 / 3, abs=0.02)  # discs that touch share some of their blurred edges
+
+
 def test_windows_hold_the_detail_of_large_objects_where_sizes_vary(tmp_path):
     alike = doctor.propose(write(tmp_path / "alike", discs(np.full(60, 7.0))))
     varied = doctor.propose(write(tmp_path / "varied", discs(7.0 * 1.9 ** np.linspace(-1, 1, 60))))

@@ -232,7 +232,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
     side, large = map(float, np.quantile(sides, [0.5, 0.9])) if len(sides) else (0.0, 0.0)
     spread = spread_of(sides)
     usual = side * np.exp(tolerance(spread))
-    counts = np.array([_count(sides_of(boxes), side, usual) for boxes in pieces.boxes])
+    counts = _counts(pieces, usual)
     shares = np.bincount(counts) / len(counts)
     touching = np.mean([bool((sides_of(boxes) > usual).any()) for boxes in pieces.boxes])
     colour = _coloured(sample, pieces)
@@ -262,9 +262,14 @@ def report(sample: Sample, pieces: Pieces) -> Report:
     return replace(found, settings=settings, doubts=tuple(_doubts(found, settings, pieces)))
 
 
-def _count(sides: np.ndarray, side: float, usual: float) -> int:
-    """Count the objects of pieces: one in each that is no larger than usual, and more in those that are."""
-    return int(np.where(sides > usual, np.rint(sides / max(side, 1.0)), 1).sum())
+def _counts(pieces: Pieces, usual: float) -> np.ndarray:
+    """Count the objects of each picture: one in a piece no larger than usual, and by their area in those that are."""
+    sides = [sides_of(boxes) for boxes in pieces.boxes]
+    areas = [np.bincount(labels.reshape(-1), minlength=1)[1:] for labels in pieces.labels]
+    single = np.concatenate(areas)[np.concatenate(sides) <= usual]
+    typical = np.median(single) if len(single) else np.inf
+    of_pieces = (np.where(own > usual, np.maximum(np.rint(area / typical), 1), 1) for own, area in zip(sides, areas))
+    return np.array([int(one.sum()) for one in of_pieces])
 
 
 def _coloured(sample: Sample, pieces: Pieces) -> bool:
