@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from airjax.learning.pasting import COVERED, FEWEST, paste
+from airjax.learning.cuts import ENOUGH
+from airjax.learning.pasting import COVERED, paste
 from airjax.learning.pieces import MARGIN, find_pieces, sides_of
 
 SIDE, CANVAS = 7, (30, 44)
@@ -103,6 +104,6 @@ def test_objects_cross_the_border_where_they_do_in_the_pictures():
 
 @pytest.mark.slow
 def test_too_few_pieces_make_no_scenes(drawn):
-    few, _ = squares(FEWEST // 2, most=1)
+    few, _ = squares(ENOUGH // 2, most=1)
     assert paste(few, 4, 10, seed=0) is None
     assert paste(np.full((30, 3, *CANVAS), 7, np.uint8), 4, 10, seed=0) is None

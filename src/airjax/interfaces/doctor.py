@@ -23,8 +23,8 @@ from airjax.data.shards import are_shards
 from airjax.data.tiles import TILES
 from airjax.interfaces import samples
 from airjax.interfaces.samples import SIDE, Folder, Sample
-from airjax.learning.cuts import cut_singles, sides_of_cuts, tolerance
-from airjax.learning.pieces import FAINTEST, MARGIN, Pieces, find_pieces, sides_of, spread_of, spread_over
+from airjax.learning.cuts import ENOUGH, cut_singles, sides_of_cuts, tolerance
+from airjax.learning.pieces import FAINTEST, MARGIN, Pieces, find_pieces, spread_of, spread_over
 from airjax.runs import plots
 
 SHOWN = 24
@@ -228,13 +228,13 @@ def report(sample: Sample, pieces: Pieces) -> Report:
     """Summarise the pieces and propose settings."""
     length = max(sample.images.shape[1:3])
     singles = sides_of_cuts(cut_singles(pieces))
-    sides = singles if len(singles) >= FEWEST else np.concatenate([sides_of(boxes) for boxes in pieces.boxes])
+    sides = singles if len(singles) >= ENOUGH else np.concatenate(pieces.sides)
     side, large = map(float, np.quantile(sides, [0.5, 0.9])) if len(sides) else (0.0, 0.0)
     spread = spread_of(sides)
     usual = side * np.exp(tolerance(spread))
     counts = _counts(pieces, usual)
     shares = np.bincount(counts) / len(counts)
-    touching = np.mean([bool((sides_of(boxes) > usual).any()) for boxes in pieces.boxes])
+    touching = np.mean([bool((one > usual).any()) for one in pieces.sides])
     colour = _coloured(sample, pieces)
     found = Report(
         pictures=sample.total,
@@ -264,8 +264,7 @@ def report(sample: Sample, pieces: Pieces) -> Report:
 
 def _counts(pieces: Pieces, usual: float) -> np.ndarray:
     """Count the objects of each picture: one in a piece no larger than usual, and by their area in those that are."""
-    sides = [sides_of(boxes) for boxes in pieces.boxes]
-    areas = [np.bincount(labels.reshape(-1), minlength=1)[1:] for labels in pieces.labels]
+    sides, areas = pieces.sides, pieces.areas
     single = np.concatenate(areas)[np.concatenate(sides) <= usual]
     typical = np.median(single) if len(single) else np.inf
     of_pieces = (np.where(own > usual, np.maximum(np.rint(area / typical), 1), 1) for own, area in zip(sides, areas))

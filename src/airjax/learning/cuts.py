@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from airjax.learning.pieces import BODY, Pieces, deviation, sides_of, spread_of
 
+ENOUGH = 20
+"""Number of single objects that tell what objects are like."""
 ALIKE, UNLIKE = 0.4, 1.2
 """Largest difference of the logarithm of a single piece's side from that of the median; twice that for its area. And
 the same where objects have many sizes."""
@@ -63,8 +65,7 @@ def cut_singles(pieces: Pieces) -> list[Cut]:
     """
     if not pieces.mask.any():
         return []
-    areas = np.concatenate([np.bincount(labels.reshape(-1))[1:] for labels in pieces.labels])
-    side, area = float(np.median(sides_of(np.concatenate(pieces.boxes)))), float(np.median(areas))
+    side, area = (float(np.median(np.concatenate(sizes))) for sizes in (pieces.sides, pieces.areas))
     of_any_size = _cut_singles(pieces, _Typical(side, area, UNLIKE))
     return _cut_singles(pieces, _Typical(side, area, tolerance(spread_of(sides_of_cuts(of_any_size)))))
 
@@ -103,8 +104,9 @@ class _Typical:
 def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
     wide = _label(strength > EDGE)
     border = np.pad(np.zeros(np.subtract(labels.shape, 2), bool), 1, constant_values=True)
-    for index, tight in enumerate(ndimage.find_objects(wide), 1):
-        part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in tight)
+    places = ndimage.find_objects(wide)
+    for index in np.unique(wide[strength > 1.0]):
+        part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in places[index - 1])
         own, seen = wide[part] == index, strength[part]
         inner = np.unique(labels[part][own & (labels[part] > 0)])
         alone = len(inner) == 1 and typical.fits(labels[part] == inner[0], seen)

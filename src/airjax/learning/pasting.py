@@ -14,13 +14,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, UInt8
 from scipy import ndimage
 
-from airjax.learning.cuts import Cut, cut_singles
+from airjax.learning.cuts import ENOUGH, Cut, cut_singles
 from airjax.learning.pieces import MARGIN, Pieces, find_pieces, spread_over
 
 LOOKED_AT = 600
 """Largest number of images from which pieces are cut."""
-FEWEST = 20
-"""Number of single pieces below which nothing is pasted."""
 BESIDE = 0.5
 """Share of objects that are pasted beside another one."""
 COVERED = 0.2
@@ -55,7 +53,7 @@ def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *
     pixels = np.ascontiguousarray(np.moveaxis(looked_at, 1, -1)).astype(np.float32) / 255.0
     pieces = find_pieces(pixels)
     cuts = cut_singles(pieces)
-    if len(cuts) < FEWEST:
+    if len(cuts) < ENOUGH:
         return None
     table = _Table(_emptied(pixels, pieces, rng), cuts, _directions(pieces), _across_border(pieces), rng)
     drawn = [table.scene(int(rng.integers(max_objects + 1)), max_objects) for _ in range(scenes)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int32
+from jaxtyping import Bool, Float, Float32, Int, Int32
 from scipy import ndimage
 
 from airjax.common_values import common_colour, common_picture
@@ -70,6 +70,16 @@ class Pieces:
     def mask(self) -> Bool[np.ndarray, "n h w"]:
         """The pixels of pieces."""
         return self.labels > 0
+
+    @property
+    def sides(self) -> list[Float[np.ndarray, " _"]]:
+        """The longer side of each image's pieces, in pixels."""
+        return [sides_of(boxes) for boxes in self.boxes]
+
+    @property
+    def areas(self) -> list[Int[np.ndarray, " _"]]:
+        """The number of pixels of each image's pieces."""
+        return [np.bincount(labels.reshape(-1))[1:] for labels in self.labels]
 
     @property
     def energies(self) -> Float[np.ndarray, "pieces c"]:
