@@ -172,6 +172,8 @@ class ModelConfig:
         embed_hidden: hidden units between the convolutions (or the image) and the LSTM; 0: none.
         head_hidden: hidden units between the LSTM and the outputs for presence and window.
         attention: number of features of the attention that places windows on unexplained parts; 0: none (the paper).
+        inhibition: share by which attention weighs less what remains in the middle of a window that has an object
+            already (inhibition of return); 0: none.
         patches: encoder and decoder of patches: mlp, conv, or draw (DRAW).
         code_size: dimensions of z_what; for draw, of all steps together.
         patch_hidden: hidden units of the patch encoder and decoder (mlp and conv).
@@ -214,6 +216,7 @@ class ModelConfig:
     embed_hidden: int = 256
     head_hidden: int = 200
     attention: int = 0
+    inhibition: float = 0.0
     patches: PatchKind = "mlp"
     code_size: int = 50
     patch_hidden: int = 400
@@ -257,7 +260,7 @@ class ModelConfig:
         _check_choice(self, ComposeKind, "compose")
         _check_choice(self, LikelihoodKind, "likelihood")
         _check_choice(self, CountPriorKind, "count_prior")
-        _check(self, "from 0 to 1", lambda value: 0 <= value <= 1, "edge", "sd_gain")
+        _check(self, "from 0 to 1", lambda value: 0 <= value <= 1, "edge", "inhibition", "sd_gain")
         if self.count_ratio_start is not None:
             _check_positive(self, "count_ratio_start")
         if self.background_model in ("smooth", "linear") and self.likelihood != "normal":
@@ -349,10 +352,11 @@ def _if(name: str, *values: Any, of: tuple[str, ...]) -> _Effect:
 _OF_PATCHES = (
     *("window", "hidden", "attention", "patches", "code_size", "patch_hidden", "patch_channels", "draw_steps"),
     *("draw_hidden", "residual_glimpses", "difference", "background_model", "background_components", "compose"),
-    *("block", "edge", "scale", "scale_sd", "position_sd", "learn_where", "paste"),
+    *("block", "edge", "inhibition", "scale", "scale_sd", "position_sd", "learn_where", "paste"),
 )
 _EFFECTS = (
     _if("objects", "patches", of=_OF_PATCHES),
+    _Effect("attention is positive", lambda s: s["attention"] > 0, ("inhibition",)),
     _if("patches", "mlp", "conv", of=("patch_hidden",)),
     _if("patches", "conv", of=("patch_channels",)),
     _if("patches", "draw", of=("draw_steps", "draw_hidden")),

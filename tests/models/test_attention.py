@@ -96,3 +96,27 @@ def test_the_last_feature_tells_how_much_is_left(network, spotted):
 def test_nothing_left_is_finite_and_has_finite_gradients(network):
     value, gradient = jax.value_and_grad(lambda a: jnp.sum(a(jnp.zeros(SHAPE), jnp.zeros(a.cells)).features))(network)
     assert all(jnp.isfinite(x).all() for x in jax.tree.leaves((value, gradient)))
+
+
+def test_placed_objects_inhibit_the_return_of_attention(spotted):
+    network = Attention(SHAPE, 6, jnp.log(jnp.asarray(0.3)), 0.75, key=KEY)
+    where = jnp.asarray([np.log(0.3), *CENTRE])
+    once = network.inhibit(network.uninhibited, where)
+    assert once.shape == attention.cells(*SHAPE[1:])
+    # The window is 12 pixels wide, so the deviation is 3 pixels, blurred by as many.
+    rows, columns = (22 / 6 * (np.arange(6) + 0.5) - 0.5, 4 * np.arange(10) + 1.5)
+    distances = np.square(rows[:, None] - 5) + np.square(columns - 30)
+    np.testing.assert_allclose(once, 1 - 0.75 * np.exp(-0.5 * distances / (3**2 + 3**2)), rtol=1e-5)
+    np.testing.assert_allclose(network.inhibit(once, where), once**2, rtol=1e-5)
+
+    fainter = spotted.at[:, 15:18, 5:8].set(0.5)  # 2.6 times less squared error
+    rest = lambda weights: network(fainter, jnp.zeros(network.cells), weights).centre
+    assert rest(network.uninhibited)[0] > 0.2
+    assert rest(once)[0] < -0.2
+    within = network.within(lambda block: block.cut(fainter), attention.error_map(fainter), 20, SHAPE[1:], None, once)
+    assert within.centre[0] < -0.2
+
+
+def test_without_inhibition_there_are_no_weights(network):
+    assert network.uninhibited is None
+    assert network.inhibit(None, jnp.zeros(3)) is None

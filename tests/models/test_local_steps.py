@@ -47,7 +47,13 @@ def make(tiny_model):
 
     def make(block, **options):
         model = tiny_model(
-            SHAPE, likelihood=NormalLikelihood(0.3, gain=0.2), block=block, attention=4, rough=0.1, **options
+            SHAPE,
+            likelihood=NormalLikelihood(0.3, gain=0.2),
+            block=block,
+            attention=4,
+            inhibition=0.5,
+            rough=0.1,
+            **options,
         )
         prior, network = lambda m: m.where_prior.normal, lambda m: m.recogniser
         at = lambda m: (prior(m).mean, prior(m).log_sd, network(m).attention.log_scale, network(m).head.layers[-1].bias)

@@ -59,6 +59,8 @@ EDGES = {"add": 0.5, "over": 0.3}
 """Edge of boxes: an object that covers what is behind it may have almost the colour of that in some part."""
 GAIN = 0.15
 """Growth of the standard deviation with what objects change: no object is drawn more exactly."""
+INHIBITION = 0.5
+"""Share by which attention weighs less what remains in a placed window: less, and it goes on to other objects late."""
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""
 LARGER = 1.5
@@ -307,6 +309,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "scale_sd": round(float(np.clip(found.spread, *SPREADS)), 3),
         "window": _window(found, longer),
         "attention": 64,
+        "inhibition": INHIBITION,
         "background_model": "none" if plain and level.max() < BLACK else found.background,
         "block": _block(found, (height, width)),
         "compose": compose,

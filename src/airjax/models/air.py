@@ -57,7 +57,8 @@ class WherePrior(eqx.Module):
 class _Progress(NamedTuple):
     """The input of a step from the previous one: LSTM state, its object's latents, all objects, and their canvas.
 
-    With local steps, there are no layers of objects, but the error map that attention, if any, chooses from.
+    With local steps, there are no layers of objects, but the error map that attention, if any, chooses from. With
+    inhibition of return, there are the weights of these errors.
     """
 
     state: LSTMState
@@ -65,6 +66,7 @@ class _Progress(NamedTuple):
     objects: Layers | None
     explained: Explained
     error: Float[Array, "rows columns"] | None
+    weights: Float[Array, "rows columns"] | None
 
 
 class _Shared(NamedTuple):
@@ -125,6 +127,7 @@ class AIR(Family):
         embed_hidden: int = 256,
         head_hidden: int = 200,
         attention: int = 0,
+        inhibition: float = 0.0,
         residual_glimpses: bool = True,
         difference: bool = False,
         background: Background | None = None,
@@ -143,6 +146,9 @@ class AIR(Family):
         Objects lie on `background`, or on black without one. The `compositor` puts them there: `Add`, the default, adds
         them to it. With `Over` they cover it, and `patches` needs one channel more than images have, the mask. Pixels
         that an object changes by at least the share `edge` of its largest change count for its box.
+
+        `attention` is the number of features of `airjax.models.attention.Attention`; 0 leaves it out, and then
+        `inhibition` has no effect.
 
         With a `block`, steps are local: an object changes nothing outside of a square of `block` pixels around its
         window's centre, so that a step costs the same on a canvas of any size; and the LSTM sees images shrunk to at
@@ -164,6 +170,7 @@ class AIR(Family):
             embed_hidden=embed_hidden,
             head_hidden=head_hidden,
             attention=attention,
+            inhibition=inhibition,
             start=where_prior.normal,
             shrink=1 if block is None else -(-max(image_shape[1:]) // COARSE),
             key=key,
@@ -317,12 +324,11 @@ class AIR(Family):
         residual = _residual(image, empty.canvas)
         seen = None if self.difference else self.recogniser.look(residual)
         latents, lstm = jnp.zeros(3 + self.patches.code_size), self.recogniser.lstm.initial_state
-        layers = error = None
-        if self.block is None:
-            layers = nothing
-        elif self.recogniser.attention is not None:
-            error = error_map(residual)
-        return _Shared(image, empty.canvas, seen), _Progress(lstm, latents, layers, empty, error), self._noise(key)
+        layers, attention = nothing if self.block is None else None, self.recogniser.attention
+        error = error_map(residual) if attention is not None and self.block is not None else None
+        weights = None if attention is None else attention.uninhibited
+        start = _Progress(lstm, latents, layers, empty, error, weights)
+        return _Shared(image, empty.canvas, seen), start, self._noise(key)
 
     @property
     def _unroll(self):
@@ -373,9 +379,9 @@ class AIR(Family):
         if attention is None:
             return None
         if self.block is None:
-            return attention(_residual(shared.image, canvas), noise)
+            return attention(_residual(shared.image, canvas), noise, previous.weights)
         residual = lambda block: _residual(block.cut(shared.image), block.cut(canvas))
-        return attention.within(residual, previous.error, self.block, self.image_shape[1:], noise)
+        return attention.within(residual, previous.error, self.block, self.image_shape[1:], noise, previous.weights)
 
     def _draw(self, shared, where, previous, noise, *, pathwise=True, present: Array | float = 1.0):
         """Infer the object in a window and draw it: its code, and the progress, but for the LSTM's state.
@@ -393,7 +399,9 @@ class AIR(Family):
         what = self.patches.encode(glimpse, noise, pathwise=pathwise)
         # 4. Draw: decode z_what^t to the patch y_att^t, write it to the canvas as y^t, and evaluate p(x | z^(1:t)).
         placed = present * self._write(where, what.value, self.image_shape[1:], block)
-        drawn = previous._replace(latents=jnp.concatenate([where, what.value]))
+        attention = self.recogniser.attention
+        weights = previous.weights if attention is None else attention.inhibit(previous.weights, where)
+        drawn = previous._replace(latents=jnp.concatenate([where, what.value]), weights=weights)
         if block is None:
             objects = self.compositor.compose(previous.objects, placed)
             explained = self.background.explain(shared.image, objects, self.likelihood, previous.explained)

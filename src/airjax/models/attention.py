@@ -5,6 +5,7 @@ objects, regression answers with the point between them, and it has to learn eve
 object, and the view around it is the same wherever it lies.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -41,6 +42,10 @@ SIDE = 16
 
 VIEW = 1.4
 """Side of a look in windows, before training."""
+
+PLACED = 0.25
+"""Standard deviation, in windows, of the Gaussian in which a placed object inhibits the return of attention; it is
+blurred by `REACH`, as the error is."""
 
 
 class Unexplained(NamedTuple):
@@ -152,22 +157,65 @@ class Attention(eqx.Module):
     look: MLP
     shift: Linear
     log_scale: Float[Array, ""]
-    cells: int = eqx.field(static=True)
+    inhibition: float = eqx.field(static=True)
+    image_shape: tuple[int, int, int] = eqx.field(static=True)
 
-    def __init__(self, image_shape: tuple[int, int, int], size: int, log_scale: Float[Array, ""], *, key: PRNGKeyArray):
-        """Make the layers; windows are about `exp(log_scale)` of the canvas, features are `size` and one more."""
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        size: int,
+        log_scale: Float[Array, ""],
+        inhibition: float = 0.0,
+        *,
+        key: PRNGKeyArray,
+    ):
+        """Make the layers; windows are about `exp(log_scale)` of the canvas, features are `size` and one more.
+
+        `inhibition` is the share by which the error in the middle of a placed window counts less at later steps.
+        """
         look, shift = jax.random.split(key)
         self.look = MLP((image_shape[0] * SIDE**2, 4 * size, size), key=look)
         self.shift = Linear(size, 2, gain=0.1, key=shift)
-        self.log_scale = log_scale
-        rows, columns = cells(*image_shape[1:])
-        self.cells = rows * columns
+        self.log_scale, self.inhibition, self.image_shape = log_scale, inhibition, image_shape
 
-    def __call__(self, residual: Float[Array, "c h w"], noise: Float[Array, " cells"] | None) -> Attended:
-        """Attend to the residual; standard normal `noise` chooses, None takes the likeliest cell."""
+    @property
+    def cells(self) -> int:
+        """The number of places that can be fixated."""
+        return math.prod(cells(*self.image_shape[1:]))
+
+    @property
+    def uninhibited(self) -> Float[Array, "rows columns"] | None:
+        """The weights of the errors of all cells before the first object; None without inhibition of return."""
+        return jnp.ones(cells(*self.image_shape[1:])) if self.inhibition else None
+
+    def inhibit(
+        self, weights: Float[Array, "rows columns"] | None, where: Float[Array, "3"]
+    ) -> Float[Array, "rows columns"] | None:
+        """Weigh errors less where an object was put, so that one which explains little does not hold attention."""
+        if weights is None:
+            return None
+        height, width = self.image_shape[1:]
+        variance = (PLACED * jnp.exp(where[0]) * max(height, width)) ** 2 + REACH**2
+        across, down = (
+            jnp.exp(-0.5 * ((windows.pixel_centres(count) - centre) * size / 2.0) ** 2 / variance)
+            for count, centre, size in zip(weights.shape[::-1], where[1:], (width, height))
+        )
+        return jax.lax.stop_gradient(weights * (1.0 - self.inhibition * jnp.outer(down, across)))
+
+    def __call__(
+        self,
+        residual: Float[Array, "c h w"],
+        noise: Float[Array, " cells"] | None,
+        weights: Float[Array, "rows columns"] | None = None,
+    ) -> Attended:
+        """Attend to the residual; standard normal `noise` chooses, None takes the likeliest cell.
+
+        The `weights` are those that `inhibit` gives to cells.
+        """
         there = unexplained(residual)
         gumbel = 0.0 if noise is None else -jnp.log(-jax.scipy.stats.norm.logcdf(noise))
-        chosen = jnp.argmax(CONTRAST * jnp.log(there.error + FAINT) + gumbel)
+        weighed = there.error if weights is None else there.error * weights.reshape(-1)
+        chosen = jnp.argmax(CONTRAST * jnp.log(weighed + FAINT) + gumbel)
         read = lambda scale, centre: windows.read(residual, scale, centre, SIDE)
         return self._look_around(there.error, there.centre[chosen], read, residual.shape[1:])
 
@@ -178,6 +226,7 @@ class Attention(eqx.Module):
         side: int,
         canvas: tuple[int, int],
         noise: Float[Array, "2"] | None,
+        weights: Float[Array, "rows columns"] | None = None,
     ) -> Attended:
         """Do the same, looking at blocks of `side` pixels; `residual` cuts them out, and `error` is its error map.
 
@@ -189,7 +238,7 @@ class Attention(eqx.Module):
             return windows.read(residual(block), scale, centre, SIDE, block)
 
         rows, columns = error.shape
-        row, column = _chosen(error, noise)
+        row, column = _chosen(error if weights is None else error * weights, noise)
         grid = windows.centre_of(jnp.stack([column, row]), np.array([columns, rows], np.float32))
         block = block_around(grid, int(2 * FAR * REACH), canvas)
         (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), (rows, columns)), block)

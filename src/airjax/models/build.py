@@ -104,6 +104,7 @@ def build_model(
         embed_hidden=config.embed_hidden,
         head_hidden=config.head_hidden,
         attention=config.attention,
+        inhibition=config.inhibition,
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
         background=_background(config, image_shape),

@@ -32,6 +32,7 @@ class Recogniser(eqx.Module):
         embed_hidden: int,
         head_hidden: int,
         attention: int,
+        inhibition: float = 0.0,
         start: Normal,
         shrink: int = 1,
         key: PRNGKeyArray,
@@ -39,7 +40,7 @@ class Recogniser(eqx.Module):
         """Make the network; before training, its windows are distributed about as `start` for every image.
 
         `attention` is the number of features of attention; 0 leaves it out. With it, windows lie about the place that
-        it found. The LSTM sees images that are `shrink` times smaller.
+        it found; see `Attention` for `inhibition`. The LSTM sees images that are `shrink` times smaller.
         """
         lstm, head = jax.random.split(key)
         channels, height, width = image_shape
@@ -47,7 +48,8 @@ class Recogniser(eqx.Module):
         self.lstm = SceneLSTM(seen, latents, hidden, embed_channels=embed_channels, embed_hidden=embed_hidden, key=lstm)
         self.attention, log_sd, features = None, start.log_sd, hidden
         if attention:
-            self.attention = Attention(image_shape, attention, start.mean[0], key=jax.random.fold_in(key, 1))
+            of_attention = jax.random.fold_in(key, 1)
+            self.attention = Attention(image_shape, attention, start.mean[0], inhibition, key=of_attention)
             log_sd = log_sd.at[1:].set(start.mean[0] + np.log(OFF_CENTRE * windows.extent(*image_shape[1:])))
             features += attention + 1
         mlp = MLP((features, head_hidden, 7), last_gain=0.1, key=head)

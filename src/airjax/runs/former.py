@@ -16,6 +16,7 @@ ADDED = {
     "edge": 0.15,
     "every": 1,
     "height": None,
+    "inhibition": 0.0,
     "levels": None,
     "paste": 0.0,
     "paste_alone": 200,
