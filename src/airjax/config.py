@@ -174,6 +174,7 @@ class ModelConfig:
         attention: number of features of the attention that places windows on unexplained parts; 0: none (the paper).
         inhibition: share by which attention weighs less what remains in the middle of a window that has an object
             already (inhibition of return); 0: none.
+        trajectories: number of trajectories, with other places to look at, from which inference chooses the best.
         patches: encoder and decoder of patches: mlp, conv, or draw (DRAW).
         code_size: dimensions of z_what; for draw, of all steps together.
         patch_hidden: hidden units of the patch encoder and decoder (mlp and conv).
@@ -217,6 +218,7 @@ class ModelConfig:
     head_hidden: int = 200
     attention: int = 0
     inhibition: float = 0.0
+    trajectories: int = 1
     patches: PatchKind = "mlp"
     code_size: int = 50
     patch_hidden: int = 400
@@ -250,7 +252,7 @@ class ModelConfig:
     def __post_init__(self):
         _check_at_least(self, 1, "max_objects", "window", "hidden", "head_hidden", "code_size", "patch_hidden")
         _check_at_least(self, 1, "patch_channels", "draw_steps", "draw_hidden", "background_components", "anneal_steps")
-        _check_at_least(self, 1, "sd_anneal_steps")
+        _check_at_least(self, 1, "sd_anneal_steps", "trajectories")
         _check_at_least(self, 0, "embed_channels", "embed_hidden", "attention", "learn_count_after")
         _check(self, "at least 1, or none", lambda value: value is None or value >= 1, "block")
         _check_positive(self, "sd", "scale", "scale_sd", "position_sd", "count_ratio")
@@ -352,11 +354,11 @@ def _if(name: str, *values: Any, of: tuple[str, ...]) -> _Effect:
 _OF_PATCHES = (
     *("window", "hidden", "attention", "patches", "code_size", "patch_hidden", "patch_channels", "draw_steps"),
     *("draw_hidden", "residual_glimpses", "difference", "background_model", "background_components", "compose"),
-    *("block", "edge", "inhibition", "scale", "scale_sd", "position_sd", "learn_where", "paste"),
+    *("block", "edge", "inhibition", "trajectories", "scale", "scale_sd", "position_sd", "learn_where", "paste"),
 )
 _EFFECTS = (
     _if("objects", "patches", of=_OF_PATCHES),
-    _Effect("attention is positive", lambda s: s["attention"] > 0, ("inhibition",)),
+    _Effect("attention is positive", lambda s: s["attention"] > 0, ("inhibition", "trajectories")),
     _if("patches", "mlp", "conv", of=("patch_hidden",)),
     _if("patches", "conv", of=("patch_channels",)),
     _if("patches", "draw", of=("draw_steps", "draw_hidden")),

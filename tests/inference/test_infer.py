@@ -10,6 +10,7 @@ import pytest
 from airjax.data.batches import channels_first
 from airjax.inference import boxes, infer
 from airjax.learning.bounds import importance_weighted, marginal
+from airjax.models.air import AIR
 from airjax.models.backgrounds.linear import LinearBackground
 from airjax.models.patches.mlp import MLPPatches
 
@@ -127,6 +128,39 @@ def test_bounds_are_those_of_the_objective(model, tiny_images):
         assert abs(got.mean() - np.mean(wanted)) < 5 * error
     shares = np.bincount(result.sampled_count, minlength=4) / 200
     np.testing.assert_allclose(shares, count_probs.mean(0), atol=0.15)
+
+
+def test_of_several_trajectories_the_best_is_chosen(tiny_model, tiny_images):
+    one, several = (tiny_model(attention=4, rough=0.5, trajectories=k) for k in (1, 5))
+    found, central = infer.find(several, tiny_images, batch=4), infer.find(one, tiny_images, batch=4)
+    keys = jax.random.split(jax.random.PRNGKey(0), 5)
+    again = jax.vmap(lambda image: jax.vmap(lambda key: one.infer_again(image / 255.0, key=key))(keys))
+    steps, _, _, empty, _ = tried = jax.jit(again)(jnp.asarray(tiny_images))
+
+    likelihoods = np.concatenate([empty[..., None], steps.log_likelihood], axis=2)
+    divergences = np.concatenate([np.zeros((10, 5, 1)), np.cumsum(steps.kl, axis=2)], axis=2)
+    log_q = jax.vmap(jax.vmap(lambda t: t.count_log_probs))(tried)
+    scores = 30.0 * np.asarray(log_q) + likelihoods + np.asarray(one.count_log_prior) - divergences
+    best = scores.max(axis=2).argmax(axis=1)
+    assert len(set(best)) > 1
+    np.testing.assert_array_equal(found.count, scores.max(axis=1).argmax(axis=1))
+    expected = np.exp((scores.max(axis=1) - scores.max(axis=(1, 2))[:, None]) / 30.0)
+    np.testing.assert_allclose(found.count_probs, expected / expected.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found.where, np.asarray(steps.where)[np.arange(10), best], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found.canvases[:, 1:], np.asarray(steps.canvas)[np.arange(10), best], atol=1e-4)
+    assert np.abs(found.where - central.where).max() > 0.01
+
+
+def test_other_trajectories_look_at_other_places_alone(tiny_model, tiny_images, monkeypatch):
+    model, asked, original = tiny_model(attention=4), [], AIR._infer
+    monkeypatch.setattr(
+        AIR, "_infer", lambda self, image, noise, _: asked.append(noise) or original(self, image, noise, _)
+    )
+    model.infer_again(jnp.asarray(tiny_images[0] / np.float32(255)), key=KEY)
+    ((for_where, for_what, for_attention),) = asked
+    assert not for_where.any()
+    assert for_what is None
+    np.testing.assert_array_equal(for_attention, model._noise(KEY)[2])
 
 
 @pytest.mark.slow

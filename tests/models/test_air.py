@@ -352,3 +352,11 @@ def test_known_objects_are_taken_in_the_recognisers_order(model, image, known):
     given, reversed_ = (model.infer_given(image, x, count, key=key) for x in (where, where[::-1]))
     np.testing.assert_allclose(reversed_.log_q, given.log_q, rtol=1e-5)
     np.testing.assert_allclose(reversed_.log_joint, given.log_joint, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"trajectories": 0}, {"trajectories": 2}])
+def test_several_trajectories_need_attention(tiny_model, options):
+    with pytest.raises(
+        ValueError, match=f"trajectories must be 1, or more with attention, got {options['trajectories']}"
+    ):
+        tiny_model(**options)

@@ -13,6 +13,10 @@ from airjax.inference.boxes import inside, tight_box, window_box
 from airjax.learning import bounds
 from airjax.models.base import Family, Trajectory, View, rounded
 
+CONFIDENCE = 30.0
+"""Weight of log q(n | x) beside the bound where trajectories are compared: that of scenes of known counts in training
+(`--paste`)."""
+
 TOGETHER = 128
 """Number of trajectories sampled together on a CPU; the results of more would not fit into its cache."""
 
@@ -21,8 +25,9 @@ class Found(eqx.Module):
     """Results of inference in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
 
     Attributes:
-        count: mode of q(n | x) along the central trajectory (`AIR.infer` without a key).
-        count_probs: that q(n | x), n = 0..N.
+        count: mode of `count_probs`.
+        count_probs: q(n | x), n = 0..N, along the central trajectory (`AIR.infer` without a key), or what `find` makes
+            of several trajectories.
         boxes: corners x0, y0, x1, y1 in pixels, tight around what each step draws; where it draws nothing, the window.
         windows: corners of the attention windows, in pixels.
         presence: probability that each step is reached and present, `q(n >= t | x)`.
@@ -78,7 +83,13 @@ def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
 
 
 def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
-    """Infer counts, boxes and codes along the central trajectory."""
+    """Infer counts, boxes and codes along the central trajectory, or the best of several.
+
+    A model with `trajectories` K > 1 is asked K times, and looks at other places each time. The score of trajectory k
+    with n objects is `CONFIDENCE log q_k(n | x) + L_kn`, where L_kn is the bound on log p(x, n) along it
+    (`bounds.of_counts`). The best trajectory is that of the highest score, and `count_probs` are proportional to
+    `exp(max_k score_kn / CONFIDENCE)`.
+    """
     check_images(model, images)
     return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
@@ -165,9 +176,8 @@ def _find(model: Family, images: UInt8[Array, "b c h w"]) -> dict[str, Array]:
 
 
 def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
-    trajectory = model.infer(image, key=None)
+    trajectory, log_probs = _infer(model, image)
     steps = trajectory.steps
-    log_probs = trajectory.count_log_probs
     canvases = jnp.concatenate([trajectory.empty_canvas[None], steps.canvas])
     boxes = jax.vmap(partial(tight_box, edge=model.edge))(jnp.diff(canvases, axis=0))
     corners = jax.vmap(lambda where: window_box(where, image.shape))(steps.where)
@@ -182,6 +192,28 @@ def _find_one(model: Family, image: Float[Array, "c h w"]) -> dict[str, Array]:
         scene=trajectory.scene.value,
         canvases=canvases,
     )
+
+
+def _infer(model, image) -> tuple[Trajectory, Float[Array, " counts"]]:
+    """Infer along the central trajectory, or the best of several; and return log q(n | x)."""
+    if model.trajectories == 1:
+        trajectory = model.infer(image, key=None)
+        return trajectory, trajectory.count_log_probs
+
+    def another(found, key):
+        best, scores = found
+        trajectory = model.infer_again(image, key=key)
+        own = CONFIDENCE * trajectory.count_log_probs + bounds.of_counts(trajectory, model.count_log_prior)
+        better = own.max() > scores.max()
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), trajectory, best)
+        return (best, jnp.maximum(own, scores)), None
+
+    keys = jax.random.split(jax.random.PRNGKey(0), model.trajectories)
+    shapes = jax.eval_shape(lambda key: model.infer_again(image, key=key), keys[0])
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    none = jnp.full_like(model.count_log_prior, -jnp.inf)
+    (best, scores), _ = jax.lax.scan(another, (nothing, none), keys)
+    return best, jax.nn.log_softmax(scores / CONFIDENCE)
 
 
 @eqx.filter_jit

@@ -61,6 +61,8 @@ GAIN = 0.15
 """Growth of the standard deviation with what objects change: no object is drawn more exactly."""
 INHIBITION = 0.5
 """Share by which attention weighs less what remains in a placed window: less, and it goes on to other objects late."""
+TRAJECTORIES = 4
+"""Number of trajectories of an image from which inference chooses: more cost more, and change few counts."""
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""
 LARGER = 1.5
@@ -310,6 +312,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "window": _window(found, longer),
         "attention": 64,
         "inhibition": INHIBITION,
+        "trajectories": TRAJECTORIES,
         "background_model": "none" if plain and level.max() < BLACK else found.background,
         "block": _block(found, (height, width)),
         "compose": compose,

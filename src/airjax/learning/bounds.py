@@ -33,6 +33,12 @@ def divergence(trajectory: Trajectory, count_log_prior: Float[Array, " counts"])
     return kl_count + jnp.sum(reach * trajectory.steps.kl) + trajectory.scene.kl
 
 
+def of_counts(trajectory: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, " counts"]:
+    """Evaluate lower bounds on log p(x, n) along one trajectory: `log p(x | canvas_n) + log p(n) - sum_(t<=n) kl_t`."""
+    kl = up_to_count(trajectory.steps.kl[None])[0] + trajectory.scene.kl
+    return trajectory.log_likelihoods + count_log_prior - kl
+
+
 def log_weights(trajectories: Trajectory, count_log_prior: Float[Array, " counts"]) -> Float[Array, "K counts"]:
     """Evaluate log p(x, z_k^(1:n), n) - log q(z_k^(1:n) | x) of K stacked trajectories, for every n = 0..N."""
     log_likelihoods = jax.vmap(lambda t: t.log_likelihoods)(trajectories)

@@ -111,6 +111,7 @@ class AIR(Family):
     difference: bool = eqx.field(static=True)
     edge: float = eqx.field(static=True)
     block: int | None = eqx.field(static=True)
+    trajectories: int = eqx.field(static=True)
     compositor: Compositor
 
     def __init__(
@@ -128,6 +129,7 @@ class AIR(Family):
         head_hidden: int = 200,
         attention: int = 0,
         inhibition: float = 0.0,
+        trajectories: int = 1,
         residual_glimpses: bool = True,
         difference: bool = False,
         background: Background | None = None,
@@ -148,15 +150,18 @@ class AIR(Family):
         that an object changes by at least the share `edge` of its largest change count for its box.
 
         `attention` is the number of features of `airjax.models.attention.Attention`; 0 leaves it out, and then
-        `inhibition` has no effect.
+        `inhibition` has no effect. With it, inference may choose from several `trajectories` (`inference.infer.find`).
 
         With a `block`, steps are local: an object changes nothing outside of a square of `block` pixels around its
         window's centre, so that a step costs the same on a canvas of any size; and the LSTM sees images shrunk to at
         most 128 pixels.
 
         Raises:
-            ValueError: `count_log_prior` allows no object, or `window` or `block` is below 1.
+            ValueError: `count_log_prior` allows no object, `window`, `block` or `trajectories` is below 1, or there are
+                several trajectories without attention.
         """
+        if trajectories < 1 or (trajectories > 1 and not attention):
+            raise ValueError(f"trajectories must be 1, or more with attention, got {trajectories}")
         for name, side in (("window", window), ("block", block)):
             if side is not None and side < 1:
                 raise ValueError(f"{name} must be at least 1, got {side}")
@@ -178,7 +183,7 @@ class AIR(Family):
         self.max_objects = len(count_log_prior) - 1
         self.image_shape, self.window = image_shape, window
         self.residual_glimpses, self.difference, self.edge = residual_glimpses, difference, edge
-        self.block = block
+        self.block, self.trajectories = block, trajectories
         self.background, self.compositor = background or BlackBackground(image_shape), compositor or Add()
 
     @property
@@ -276,13 +281,18 @@ class AIR(Family):
         and so are the inputs that q gets from them: log p has gradients by the generative model alone, log q by the
         recogniser alone.
         """
-        return self._infer(image, key, pathwise)[0]
+        return self._infer(image, self._noise(key), pathwise)[0]
+
+    def infer_again(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray) -> Trajectory:
+        """Infer along a trajectory that is central but for the places where it looks, which the key chooses."""
+        (for_where, for_what, _), (*_, for_attention) = self._noise(None), self._noise(key)
+        return self._infer(image, (for_where, for_what, for_attention), True)[0]
 
     def infer_layers(
         self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None, pathwise: bool = True
     ) -> tuple[Trajectory, Layers]:
         """Do as `infer`, and return also the layers of the first 1, ..., N objects, stacked."""
-        trajectory, layers = self._infer(image, key, pathwise)
+        trajectory, layers = self._infer(image, self._noise(key), pathwise)
         return trajectory, self._layers(trajectory.steps) if layers is None else layers
 
     def _layers(self, steps):
@@ -292,9 +302,9 @@ class AIR(Family):
 
         return jax.lax.scan(put, self._nothing, jax.vmap(self.place)(steps.where, steps.what))[1]
 
-    def _infer(self, image, key, pathwise):
+    def _infer(self, image, noise, pathwise):
         """Infer; with local steps, there are no layers."""
-        shared, start, noise = self._start(image, key)
+        shared, start = self._start(image)
         empty = start.explained
 
         def step(previous, noise):
@@ -317,8 +327,8 @@ class AIR(Family):
         )
         return trajectory, layers
 
-    def _start(self, image, key):
-        """Begin with no object: what all steps share, the progress before the first, and the noise of each."""
+    def _start(self, image):
+        """Begin with no object: what all steps share, and the progress before the first."""
         nothing = self._nothing
         empty = self.background.explain(image, nothing, self.likelihood)
         residual = _residual(image, empty.canvas)
@@ -328,7 +338,7 @@ class AIR(Family):
         error = error_map(residual) if attention is not None and self.block is not None else None
         weights = None if attention is None else attention.uninhibited
         start = _Progress(lstm, latents, layers, empty, error, weights)
-        return _Shared(image, empty.canvas, seen), start, self._noise(key)
+        return _Shared(image, empty.canvas, seen), start
 
     @property
     def _unroll(self):
@@ -441,7 +451,7 @@ class AIR(Family):
             count: number of objects.
             key: fixes the noise.
         """
-        shared, start, noise = self._start(image, key)
+        shared, start = self._start(image)
         longer_sides = jnp.asarray(windows.extent(*self.image_shape[1:]))
 
         def step(carry, noise):
@@ -455,7 +465,7 @@ class AIR(Family):
             return (drawn._replace(state=state), left.at[chosen].set(False)), (log_q, jnp.where(present, what.kl, 0.0))
 
         t = jnp.arange(self.max_objects)
-        (last, _), (log_q, kl) = jax.lax.scan(step, (start, t < count), noise, unroll=self._unroll)
+        (last, _), (log_q, kl) = jax.lax.scan(step, (start, t < count), self._noise(key), unroll=self._unroll)
         return Given(
             log_joint=last.explained.log_likelihood - jnp.sum(kl),
             log_q=jnp.sum(jnp.where(t <= count, log_q, 0.0)),

@@ -117,6 +117,7 @@ class Family(eqx.Module):
         max_objects: N.
         image_shape: (channels, height, width).
         edge: share of an object's largest change of a pixel from which on pixels count for its box.
+        trajectories: number of trajectories from which inference chooses the best.
     """
 
     count_log_prior: eqx.AbstractVar[Float[Array, " counts"]]
@@ -124,6 +125,7 @@ class Family(eqx.Module):
     max_objects: eqx.AbstractVar[int]
     image_shape: eqx.AbstractVar[tuple[int, int, int]]
     edge: eqx.AbstractVar[float]
+    trajectories: eqx.AbstractVar[int]
 
     @property
     def stage(self) -> Stage | None:
@@ -163,6 +165,14 @@ class Family(eqx.Module):
     @abc.abstractmethod
     def infer(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray | None) -> Trajectory:
         """Attend, infer, repeat: N steps of inference; without a key, along the central trajectory."""
+
+    def infer_again(self, image: Float[Array, "c h w"], *, key: PRNGKeyArray) -> Trajectory:
+        """Infer along a trajectory that is central but for the places where it looks, which the key chooses.
+
+        Raises:
+            ValueError: the model does not choose places; it has one such trajectory.
+        """
+        raise ValueError(f"{type(self).__name__} has no attention, so it has one central trajectory")
 
     @abc.abstractmethod
     def sample(self, *, key: PRNGKeyArray) -> Scene:

@@ -105,6 +105,7 @@ def build_model(
         head_hidden=config.head_hidden,
         attention=config.attention,
         inhibition=config.inhibition,
+        trajectories=config.trajectories,
         residual_glimpses=config.residual_glimpses,
         difference=config.difference,
         background=_background(config, image_shape),

@@ -25,6 +25,7 @@ ADDED = {
     "sd_gain": 0.0,
     "still": None,
     "tile": None,
+    "trajectories": 1,
 }
 """Settings that records of former versions lack, with the value that they had in effect."""
 _WEIGHT = re.compile(r"\.ground(?=[.\[]|$)")

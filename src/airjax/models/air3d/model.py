@@ -46,6 +46,7 @@ class AIR3D(Family):
     max_objects: int = eqx.field(static=True)
     image_shape: tuple[int, int, int] = eqx.field(static=True)
     edge: float = eqx.field(static=True, default=EDGE)
+    trajectories: int = eqx.field(static=True, default=1)
 
     def __init__(
         self,
