@@ -22,7 +22,7 @@ TOGETHER = 128
 
 
 class Found(eqx.Module):
-    """Results of inference in n images, N steps each; steps from `count` on are beyond the mode of q(n | x).
+    """Results of inference in n images, N steps each; steps from `count` on are beyond the most probable count.
 
     Attributes:
         count: mode of `count_probs`.

@@ -201,7 +201,7 @@ class AIR(DensityMixin, TransformerMixin, BaseEstimator):
         return np.array([f"object{t}_{name}" for t in range(self.config_.max_objects) for name in each], object)
 
     def predict(self, X: Any) -> Int32[np.ndarray, " n"]:
-        """Count the objects of each image: the mode of q(n | x) along the central trajectory."""
+        """Count the objects of each image: the most probable count under q(n | x), as `airjax.find` chooses it."""
         return np.concatenate([found.count for found, _ in self._found(X)])
 
     def predict_proba(self, X: Any) -> Float32[np.ndarray, "n counts"]:
