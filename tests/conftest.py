@@ -19,8 +19,16 @@ os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 if metadata.version("jax").startswith("0.10."):
     # Its older code generator compiles in less than half the time; later versions have only the new one. A program that
-    # is not split into parts, each for a thread of its own, takes two thirds of the processor time to compile.
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    # is not split into parts, each for a thread of its own, takes two thirds of the processor time to compile. Some
+    # passes that only make programs faster are left out: a tenth of it went into their looking for something to do.
+    _passes = "while-loop-constant-sinking", "while-loop-invariant-code-motion", "simplify-while-loops", "reshape-mover"
+    os.environ["XLA_FLAGS"] = " ".join(
+        (
+            "--xla_cpu_use_fusion_emitters=false",
+            "--xla_cpu_parallel_codegen_split_count=1",
+            f"--xla_disable_hlo_passes={','.join(_passes)}",
+        )
+    )
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compiled = tempfile.TemporaryDirectory(prefix="airjax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
