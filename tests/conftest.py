@@ -176,7 +176,8 @@ def tiny_model():
                 **options,
             )
         rng, log_prior = np.random.default_rng(seed), np.log(counts)
-        noisy = jax.tree.map(lambda x: jnp.asarray(x + rough * rng.standard_normal(x.shape), dtype), model)
+        shaken = lambda x: np.asarray(x) + rough * rng.standard_normal(x.shape)  # by numpy, which compiles nothing
+        noisy = jax.tree.map(lambda x: jnp.array(shaken(x), dtype), model)
         return eqx.tree_at(lambda m: m.count_log_prior, noisy, jnp.asarray(log_prior, dtype))
 
     return make

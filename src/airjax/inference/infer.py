@@ -101,7 +101,7 @@ def bound_each(
 ) -> Bounds:
     """Evaluate `bound` with one key per image, so that results don't depend on the other images."""
     padded = np.pad(keys, [(0, -len(keys) % batch), (0, 0)])
-    return _bounds(model, images, samples, lambda index: jnp.asarray(padded[index * batch :][:batch]), batch)
+    return _bounds(model, images, samples, lambda index: jax.device_put(padded[index * batch :][:batch]), batch)
 
 
 def _bounds(model, images, samples, keys_of, batch) -> Bounds:
@@ -114,7 +114,7 @@ def _bounds(model, images, samples, keys_of, batch) -> Bounds:
 def view(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Found) -> View:
     """Cut out the glimpse of every object that `find` found, and draw each object alone."""
     check_images(model, images)
-    arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
+    arrays = map(jax.device_put, (images, found.where, found.what, found.canvases))
     return jax.tree.map(np.asarray, _view(model, *arrays))
 
 
