@@ -12,7 +12,7 @@ from pathlib import Path
 # processes of a test run share what one of them has compiled; nothing is left in the user's cache.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Where in the source each operation comes from, which only profiles tell, took a twentieth of the processor time.
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 # Its threads wait by spinning, which took a sixth of the processor time of trainings with linear backgrounds.
