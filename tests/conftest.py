@@ -12,15 +12,23 @@ from pathlib import Path
 # processes of a test run share what one of them has compiled; nothing is left in the user's cache.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 # Where in the source each operation comes from, which only profiles tell, took a twentieth of the processor time.
 os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 # Its threads wait by spinning, which took a sixth of the processor time of trainings with linear backgrounds.
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 if metadata.version("jax").startswith("0.10."):
     # Its older code generator compiles in less than half the time; later versions have only the new one. A program that
-    # is not split into parts, each for a thread of its own, takes two thirds of the processor time to compile.
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    # is not split into parts, each for a thread of its own, takes two thirds of the processor time to compile. Some
+    # passes that only make programs faster are left out: a tenth of it went into their looking for something to do.
+    _passes = "while-loop-constant-sinking", "while-loop-invariant-code-motion", "simplify-while-loops", "reshape-mover"
+    os.environ["XLA_FLAGS"] = " ".join(
+        (
+            "--xla_cpu_use_fusion_emitters=false",
+            "--xla_cpu_parallel_codegen_split_count=1",
+            f"--xla_disable_hlo_passes={','.join(_passes)}",
+        )
+    )
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _compiled = tempfile.TemporaryDirectory(prefix="airjax-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
@@ -168,7 +176,8 @@ def tiny_model():
                 **options,
             )
         rng, log_prior = np.random.default_rng(seed), np.log(counts)
-        noisy = jax.tree.map(lambda x: jnp.asarray(x + rough * rng.standard_normal(x.shape), dtype), model)
+        shaken = lambda x: np.asarray(x) + rough * rng.standard_normal(x.shape)  # by numpy, which compiles nothing
+        noisy = jax.tree.map(lambda x: jnp.array(shaken(x), dtype), model)
         return eqx.tree_at(lambda m: m.count_log_prior, noisy, jnp.asarray(log_prior, dtype))
 
     return make

@@ -27,6 +27,7 @@ def make(stage=LAID_TABLE, objects=2, rough=0.3, seed=0, enumerated=True, sd=0.3
         key=jax.random.PRNGKey(seed),
     )
     rng = np.random.default_rng(seed)
-    shake = lambda x: jnp.asarray(x + rough * rng.standard_normal(x.shape), x.dtype)
+    # By numpy, which compiles nothing.
+    shake = lambda x: jnp.array(np.asarray(x) + rough * rng.standard_normal(x.shape), x.dtype)
     networks = lambda m: (m.recogniser, m.viewer)
     return eqx.tree_at(networks, model, jax.tree.map(shake, networks(model)), is_leaf=lambda x: x is None)

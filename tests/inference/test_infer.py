@@ -140,11 +140,11 @@ def test_of_several_trajectories_the_best_is_chosen(tiny_model, tiny_images):
     likelihoods = np.concatenate([empty[..., None], steps.log_likelihood], axis=2)
     divergences = np.concatenate([np.zeros((10, 5, 1)), np.cumsum(steps.kl, axis=2)], axis=2)
     log_q = jax.vmap(jax.vmap(lambda t: t.count_log_probs))(tried)
-    scores = 30.0 * np.asarray(log_q) + likelihoods + np.asarray(one.count_log_prior) - divergences
+    scores = infer.CONFIDENCE * np.asarray(log_q) + likelihoods + np.asarray(one.count_log_prior) - divergences
     best = scores.max(axis=2).argmax(axis=1)
     assert len(set(best)) > 1
     np.testing.assert_array_equal(found.count, scores.max(axis=1).argmax(axis=1))
-    expected = np.exp((scores.max(axis=1) - scores.max(axis=(1, 2))[:, None]) / 30.0)
+    expected = np.exp((scores.max(axis=1) - scores.max(axis=(1, 2))[:, None]) / infer.CONFIDENCE)
     np.testing.assert_allclose(found.count_probs, expected / expected.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(found.where, np.asarray(steps.where)[np.arange(10), best], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found.canvases[:, 1:], np.asarray(steps.canvas)[np.arange(10), best], atol=1e-4)

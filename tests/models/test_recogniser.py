@@ -31,7 +31,7 @@ def first_windows(network, images, left):
         attended = network.attention and network.attention(rest, noise)
         return network(network.look(image), jnp.zeros(9), network.lstm.initial_state, attended)[1]
 
-    return jax.vmap(begin)(images, left, noise)
+    return jax.jit(jax.vmap(begin))(images, left, noise)
 
 
 @pytest.mark.slow
@@ -58,12 +58,13 @@ def test_steps_learn_through_latents_not_through_what_they_see_of_the_canvas(tin
     model = tiny_model(embed_channels=2, **options)
     image = jax.random.uniform(KEY, model.image_shape)
 
+    @jax.jit
     def later_presence(decoder):
         patched = eqx.tree_at(lambda m: m.patches.decoder, model, decoder)
         return patched.infer(image, key=KEY).steps.presence_logit[1]
 
     decoder = model.patches.decoder
-    gradients = jax.tree.leaves(jax.grad(later_presence)(decoder))
+    gradients = jax.tree.leaves(jax.jit(jax.grad(later_presence))(decoder))
     assert all((g == 0).all() for g in gradients)
     brighter = jax.tree.map(lambda w: w + 0.5, decoder)
     assert later_presence(brighter) != later_presence(decoder)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, UInt8
 
@@ -24,7 +24,7 @@ def in_batches(
     for index, start in enumerate(range(0, len(images), batch)):
         chunk = images[start : start + batch]
         padding = [(0, batch - len(chunk))] + [(0, 0)] * (images.ndim - 1)
-        result = function(jnp.asarray(np.pad(chunk, padding)), index)
+        result = function(jax.device_put(np.pad(chunk, padding)), index)
         for name, value in result.items():
             rows = np.asarray(value)[: len(chunk)]
             if name not in whole:

@@ -13,9 +13,9 @@ from airjax.inference.boxes import inside, tight_box, window_box
 from airjax.learning import bounds
 from airjax.models.base import Family, Trajectory, View, rounded
 
-CONFIDENCE = 30.0
-"""Weight of log q(n | x) beside the bound where trajectories are compared: that of scenes of known counts in training
-(`--paste`)."""
+CONFIDENCE = 60.0
+"""Weight of log q(n | x) beside the bound where trajectories are compared. Bounds of images differ by hundreds of nats,
+since the likelihood takes pixels for independent; by the bound alone, two faint objects that touch are one."""
 
 TOGETHER = 128
 """Number of trajectories sampled together on a CPU; the results of more would not fit into its cache."""
@@ -112,7 +112,7 @@ def bound_each(
 ) -> Bounds:
     """Evaluate `bound` with one key per image, so that results don't depend on the other images."""
     padded = np.pad(keys, [(0, -len(keys) % batch), (0, 0)])
-    return _bounds(model, images, samples, lambda index: jnp.asarray(padded[index * batch :][:batch]), batch)
+    return _bounds(model, images, samples, lambda index: jax.device_put(padded[index * batch :][:batch]), batch)
 
 
 def _bounds(model, images, samples, keys_of, batch) -> Bounds:
@@ -125,7 +125,7 @@ def _bounds(model, images, samples, keys_of, batch) -> Bounds:
 def view(model: Family, images: UInt8[np.ndarray, "n c h w"], found: Found) -> View:
     """Cut out the glimpse of every object that `find` found, and draw each object alone."""
     check_images(model, images)
-    arrays = map(jnp.asarray, (images, found.where, found.what, found.canvases))
+    arrays = map(jax.device_put, (images, found.where, found.what, found.canvases))
     return jax.tree.map(np.asarray, _view(model, *arrays))
 
 

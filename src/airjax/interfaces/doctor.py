@@ -61,7 +61,7 @@ GAIN = 0.15
 """Growth of the standard deviation with what objects change: no object is drawn more exactly."""
 INHIBITION = 0.5
 """Share by which attention weighs less what remains in a placed window: less, and it goes on to other objects late."""
-TRAJECTORIES = 4
+TRAJECTORIES = 8
 """Number of trajectories of an image from which inference chooses: more cost more, and change few counts."""
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""

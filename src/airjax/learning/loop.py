@@ -82,7 +82,8 @@ def _run_here(data, rows, config, step, state):
     """Take steps on one device."""
     if isinstance(jax.tree.leaves(data)[0], np.ndarray):
         data, rows = _select(data, rows), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-    return trainer.run_chunk((jax.tree.map(jnp.asarray, data), config, step), state, jnp.asarray(rows))
+    # A copy of the rows, whose memory is given away. Without its type, a program would be compiled for it.
+    return trainer.run_chunk((jax.device_put(data), config, step), state, jnp.array(rows, rows.dtype))
 
 
 class _Shared:

@@ -8,6 +8,7 @@ still.png          the still background that pictures are compared with, if they
 """
 
 import dataclasses
+import functools
 import io
 import json
 import platform
@@ -20,9 +21,10 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from PIL import Image
 
-from airjax.config import Config
+from airjax.config import Config, ModelConfig, TrainConfig
 from airjax.data.reading import open_picture
 from airjax.files import write_atomically
 from airjax.learning import trainer
@@ -59,7 +61,14 @@ class Record(NamedTuple):
 
     def blank_state(self) -> trainer.State:
         """Return the shapes and dtypes of the run's state, into which a checkpoint can be restored."""
-        return eqx.filter_eval_shape(trainer.init, self.config.model, self.config.train, self.image_shape)
+        return _blank(self.config.model, self.config.train, self.image_shape, jnp.result_type(float))
+
+
+@functools.lru_cache(maxsize=32)
+def _blank(model: ModelConfig, train: TrainConfig, image_shape: tuple[int, int, int], of: jnp.dtype) -> trainer.State:
+    """Trace how a state is made, once for equal settings and type of floats: a command asks several times."""
+    del of
+    return eqx.filter_eval_shape(trainer.init, model, train, image_shape)
 
 
 def check_folder(folder: Path, record: Record) -> None:
