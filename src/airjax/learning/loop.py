@@ -82,8 +82,7 @@ def _run_here(data, rows, config, step, state):
     """Take steps on one device."""
     if isinstance(jax.tree.leaves(data)[0], np.ndarray):
         data, rows = _select(data, rows), np.arange(rows.size, dtype=np.int32).reshape(rows.shape)
-    # A copy of the rows, whose memory is given away. Without its type, a program would be compiled for it.
-    return trainer.run_chunk((jax.device_put(data), config, step), state, jnp.array(rows, rows.dtype))
+    return trainer.run_chunk((jax.device_put(data), config, step), state, jnp.array(rows))  # whose memory is given away
 
 
 class _Shared:

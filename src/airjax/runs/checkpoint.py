@@ -254,7 +254,6 @@ def _check_same(path: Path, stored: dict[str, np.ndarray], expected: dict[str, A
 def _place(array: np.ndarray, leaf: Any) -> np.ndarray | jax.Array:
     if isinstance(leaf, np.ndarray):
         return array.copy()
-    # A copy: memory shared with `array` must not be donated to a training step. Without the type, it would be compiled.
-    placed = jnp.array(array, array.dtype)
+    placed = jnp.array(array)  # a copy: memory shared with `array` must not be donated to a training step
     committed = isinstance(leaf, jax.Array) and leaf.committed
     return jax.device_put(placed, leaf.sharding) if committed else placed
