@@ -29,5 +29,6 @@ def common_picture(images: Float[np.ndarray, " n *shape"]) -> Float[np.ndarray, 
     first = np.argmin(widths, axis=0)[None]
     least, most = (np.take_along_axis(ordered, first + step, axis=0) for step in (0, held - 1))
     reach = (LIKE_THEM - 1) / 2 * (most - least)
-    near = np.where((ordered >= least - reach) & (ordered <= most + reach), ordered, np.nan)
-    return np.nanmedian(near, axis=0)
+    below, above = np.sum(ordered < least - reach, axis=0), np.sum(ordered <= most + reach, axis=0)
+    middle = np.stack([(below + above - 1) // 2, (below + above) // 2])
+    return np.mean(np.take_along_axis(ordered, middle, axis=0), axis=0)

@@ -13,9 +13,10 @@ from airjax.inference.boxes import inside, tight_box, window_box
 from airjax.learning import bounds
 from airjax.models.base import Family, Trajectory, View, rounded
 
-CONFIDENCE = 60.0
-"""Weight of log q(n | x) beside the bound where trajectories are compared. Bounds of images differ by hundreds of nats,
-since the likelihood takes pixels for independent; by the bound alone, two faint objects that touch are one."""
+CONFIDENCE = 100.0
+"""Weight of log q(n | x) beside the bound where trajectories are compared. The likelihood takes pixels for independent,
+so bounds differ by hundreds of nats, and an object's price is about a hundred (`--count-ratio`). By the bound alone, two
+faint objects that touch are one."""
 
 TOGETHER = 128
 """Number of trajectories sampled together on a CPU; the results of more would not fit into its cache."""

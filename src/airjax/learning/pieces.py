@@ -24,6 +24,8 @@ SHARED = 8
 """Number of images from which on a picture that they share is tried as background; that of fewer shows objects."""
 CAP = 0.1
 """Error above which a pixel counts as an object's, when backgrounds are compared."""
+LEARNT = 200
+"""Largest number of images that a background that they share is made of, and of those on which it is compared."""
 LARGE = 16
 """Least side of images on which a smooth background is tried, in pixels."""
 BLUR = 1.0
@@ -174,7 +176,8 @@ def find_background(images: Float32[np.ndarray, "n h w c"], *, still: bool = Tru
     Backgrounds are made of every other image, and compared by their errors on the rest: one colour, one picture, one
     picture in varying light, and where none of them will do, one for each image.
     """
-    learnt, held_out = (images[::2], images[1::2]) if len(images) > 3 else (images, images)
+    some = lambda images: images[spread_over(len(images), LEARNT)]
+    learnt, held_out = map(some, (images[::2], images[1::2]) if len(images) > 3 else (images, images))
     candidates: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
         "constant": lambda of, by: np.broadcast_to(common_colour(by), of.shape),
     }
@@ -189,7 +192,7 @@ def find_background(images: Float32[np.ndarray, "n h w c"], *, still: bool = Tru
         if _error(images, pattern) < 0.5 * least:
             return "linear", pattern
     kind = next(kind for kind, error in errors.items() if error <= 1.15 * least + 0.002)
-    return kind, candidates[kind](images, images)
+    return kind, candidates[kind](images, some(images))
 
 
 def _error(images, background):
