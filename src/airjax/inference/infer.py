@@ -15,8 +15,8 @@ from airjax.models.base import Family, Trajectory, View, rounded
 
 CONFIDENCE = 100.0
 """Weight of log q(n | x) beside the bound where trajectories are compared. The likelihood takes pixels for independent,
-so bounds differ by hundreds of nats, and an object's price is about a hundred (`--count-ratio`). By the bound alone, two
-faint objects that touch are one."""
+so bounds differ by hundreds of nats, and an object's price is about a hundred (`--count-ratio`). By the bound alone,
+two faint objects that touch are one."""
 
 TOGETHER = 128
 """Number of trajectories sampled together on a CPU; the results of more would not fit into its cache."""
