@@ -144,7 +144,7 @@ def test_of_several_trajectories_the_best_is_chosen(tiny_model, tiny_images):
     best = scores.max(axis=2).argmax(axis=1)
     assert len(set(best)) > 1
     np.testing.assert_array_equal(found.count, scores.max(axis=1).argmax(axis=1))
-    expected = np.exp((scores.max(axis=1) - scores.max(axis=(1, 2))[:, None]) / infer.CONFIDENCE)
+    expected = np.exp((scores[np.arange(10), best] - scores.max(axis=(1, 2))[:, None]) / infer.CONFIDENCE)
     np.testing.assert_allclose(found.count_probs, expected / expected.sum(axis=1, keepdims=True), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(found.where, np.asarray(steps.where)[np.arange(10), best], rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found.canvases[:, 1:], np.asarray(steps.canvas)[np.arange(10), best], atol=1e-4)

@@ -88,8 +88,8 @@ def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 25
 
     A model with `trajectories` K > 1 is asked K times, and looks at other places each time. The score of trajectory k
     with n objects is `CONFIDENCE log q_k(n | x) + L_kn`, where L_kn is the bound on log p(x, n) along it
-    (`bounds.of_counts`). The best trajectory is that of the highest score, and `count_probs` are proportional to
-    `exp(max_k score_kn / CONFIDENCE)`.
+    (`bounds.of_counts`). The best trajectory is that of the highest score. Its scores give `count_probs`, which are
+    proportional to `q_k(n | x) exp(L_kn / CONFIDENCE)`.
     """
     check_images(model, images)
     return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
@@ -206,8 +206,7 @@ def _infer(model, image) -> tuple[Trajectory, Float[Array, " counts"]]:
         trajectory = model.infer_again(image, key=key)
         own = CONFIDENCE * trajectory.count_log_probs + bounds.of_counts(trajectory, model.count_log_prior)
         better = own.max() > scores.max()
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), trajectory, best)
-        return (best, jnp.maximum(own, scores)), None
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), (trajectory, own), (best, scores)), None
 
     keys = jax.random.split(jax.random.PRNGKey(0), model.trajectories)
     shapes = jax.eval_shape(lambda key: model.infer_again(image, key=key), keys[0])
