@@ -114,10 +114,9 @@ def test_placed_objects_inhibit_the_return_of_attention(spotted):
     rest = lambda weights: network(fainter, jnp.zeros(network.cells), weights).centre
     assert rest(network.uninhibited)[0] > 0.2
     assert rest(once)[0] < -0.2
-    within = network.within(lambda block: block.cut(fainter), attention.error_map(fainter), 20, SHAPE[1:], None, once)
+    within = network.within(lambda block: block.cut(fainter), attention.error_map(fainter), 20, None, once)
     assert within.centre[0] < -0.2
 
 
 def test_without_inhibition_there_are_no_weights(network):
     assert network.uninhibited is None
-    assert network.inhibit(None, jnp.zeros(3)) is None

@@ -145,7 +145,7 @@ def test_attention_finds_the_same_place_within_blocks():
         residual = residual.at[:, at[0] : at[0] + 7, at[1] : at[1] + 7].set(1.0)
         error = error_map(residual)
         np.testing.assert_allclose(error.reshape(-1), unexplained(residual).error, rtol=1e-5)
-        within = network.within(lambda block, x=residual: block.cut(x), error, 40, shape[1:], None)
+        within = network.within(lambda block, x=residual: block.cut(x), error, 40, None)
         whole = network(residual, jnp.zeros(network.cells))
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-3), within, whole)
 

@@ -60,9 +60,9 @@ EDGES = {"add": 0.5, "over": 0.3}
 GAIN = 0.15
 """Growth of the standard deviation with what objects change: no object is drawn more exactly."""
 INHIBITION = 0.5
-"""Share by which attention weighs less what remains in a placed window: less, and it goes on to other objects late."""
+"""Share by which attention weighs less what remains in the middle of a placed window (`ModelConfig.inhibition`)."""
 TRAJECTORIES = 8
-"""Number of trajectories of an image from which inference chooses: more cost more, and change few counts."""
+"""Number of trajectories from which inference chooses the best: twice as many change few counts."""
 SHARPEST = 0.03
 """Least standard deviation of the likelihood."""
 LARGER = 1.5

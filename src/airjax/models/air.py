@@ -391,7 +391,7 @@ class AIR(Family):
         if self.block is None:
             return attention(_residual(shared.image, canvas), noise, previous.weights)
         residual = lambda block: _residual(block.cut(shared.image), block.cut(canvas))
-        return attention.within(residual, previous.error, self.block, self.image_shape[1:], noise, previous.weights)
+        return attention.within(residual, previous.error, self.block, noise, previous.weights)
 
     def _draw(self, shared, where, previous, noise, *, pathwise=True, present: Array | float = 1.0):
         """Infer the object in a window and draw it: its code, and the progress, but for the LSTM's state.
@@ -409,9 +409,10 @@ class AIR(Family):
         what = self.patches.encode(glimpse, noise, pathwise=pathwise)
         # 4. Draw: decode z_what^t to the patch y_att^t, write it to the canvas as y^t, and evaluate p(x | z^(1:t)).
         placed = present * self._write(where, what.value, self.image_shape[1:], block)
+        drawn = previous._replace(latents=jnp.concatenate([where, what.value]))
         attention = self.recogniser.attention
-        weights = previous.weights if attention is None else attention.inhibit(previous.weights, where)
-        drawn = previous._replace(latents=jnp.concatenate([where, what.value]), weights=weights)
+        if attention is not None and previous.weights is not None:
+            drawn = drawn._replace(weights=attention.inhibit(previous.weights, where))
         if block is None:
             objects = self.compositor.compose(previous.objects, placed)
             explained = self.background.explain(shared.image, objects, self.likelihood, previous.explained)

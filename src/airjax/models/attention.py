@@ -188,12 +188,8 @@ class Attention(eqx.Module):
         """The weights of the errors of all cells before the first object; None without inhibition of return."""
         return jnp.ones(cells(*self.image_shape[1:])) if self.inhibition else None
 
-    def inhibit(
-        self, weights: Float[Array, "rows columns"] | None, where: Float[Array, "3"]
-    ) -> Float[Array, "rows columns"] | None:
+    def inhibit(self, weights: Float[Array, "rows columns"], where: Float[Array, "3"]) -> Float[Array, "rows columns"]:
         """Weigh errors less where an object was put, so that one which explains little does not hold attention."""
-        if weights is None:
-            return None
         height, width = self.image_shape[1:]
         variance = (PLACED * jnp.exp(where[0]) * max(height, width)) ** 2 + REACH**2
         across, down = (
@@ -217,14 +213,13 @@ class Attention(eqx.Module):
         weighed = there.error if weights is None else there.error * weights.reshape(-1)
         chosen = jnp.argmax(CONTRAST * jnp.log(weighed + FAINT) + gumbel)
         read = lambda scale, centre: windows.read(residual, scale, centre, SIDE)
-        return self._look_around(there.error, there.centre[chosen], read, residual.shape[1:])
+        return self._look_around(there.error, there.centre[chosen], read)
 
     def within(
         self,
         residual: Callable[[Block], Float[Array, "c i j"]],
         error: Float[Array, "rows columns"],
         side: int,
-        canvas: tuple[int, int],
         noise: Float[Array, "2"] | None,
         weights: Float[Array, "rows columns"] | None = None,
     ) -> Attended:
@@ -234,23 +229,23 @@ class Attention(eqx.Module):
         """
 
         def read(scale, centre):
-            block = block_around(centre, side, canvas)
+            block = block_around(centre, side, self.image_shape[1:])
             return windows.read(residual(block), scale, centre, SIDE, block)
 
         rows, columns = error.shape
         row, column = _chosen(error if weights is None else error * weights, noise)
         grid = windows.centre_of(jnp.stack([column, row]), np.array([columns, rows], np.float32))
-        block = block_around(grid, int(2 * FAR * REACH), canvas)
+        block = block_around(grid, int(2 * FAR * REACH), self.image_shape[1:])
         (of_rows,), (of_columns,) = _weights(Block(row, column, (1, 1), (rows, columns)), block)
         squares = jnp.sum(residual(block) ** 2, axis=0)
         moment = jnp.stack([of_rows @ squares @ (of_columns * block.x), (of_rows * block.y) @ squares @ of_columns])
         centre = _centre_of_mass(moment, error[row, column], grid)
-        return self._look_around(error, centre, read, canvas)
+        return self._look_around(error, centre, read)
 
-    def _look_around(self, error, centre, read, canvas):
+    def _look_around(self, error, centre, read):
         """Look around a place and move onto the object; `read` cuts a window out of the residual."""
         scale = jnp.exp(self.log_scale)
-        sides = scale * windows.extent(*canvas)
+        sides = scale * windows.extent(*self.image_shape[1:])
         see = lambda centre: jax.nn.relu(self.look(read(VIEW * scale, centre).reshape(-1)))
         for _ in range(LOOKS - 1):
             centre = centre + sides * self.shift(see(centre))
