@@ -83,7 +83,8 @@ TINY_TRAIN = TrainConfig(steps=200, batch=4, learning_rate=1e-2, warmup=2, sched
 
 
 MAPS = Path("/proc/self/maps")
-MANY_MAPS = 20_000
+MANY_MAPS = 3_000
+"""Memory maps of a process with a few hundred programs; each has several."""
 
 
 def pytest_collection_modifyitems(items):
@@ -92,9 +93,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: (item.path.name != "test_experiments.py", -slow[item.path]))
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _programs_are_forgotten():
-    """Unload programs when there are many: Linux grants a process 65,530 memory maps, and every program takes some."""
+    """Unload programs when there are many: each makes the next one slower to compile, and takes memory."""
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
         forget()
