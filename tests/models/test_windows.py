@@ -94,22 +94,23 @@ def test_at_unit_magnification_writing_is_the_adjoint_of_reading(seed, x, y):
 @settings(max_examples=25)
 @given(seeds, scales, positions, positions)
 def test_gradients_are_those_of_the_product_with_hat_weights(seed, scale, x, y):
-    def through(product, image, rows, columns):
-        return jnp.sum(jnp.sin(3.0 * product(image, rows, columns)))
-
-    def dense(image, rows, columns):
-        return windows.hat_weights(rows, 9) @ image @ windows.hat_weights(columns, CANVAS).T
-
     image = uniform(seed, 2, 9, CANVAS)
     # Not at whole numbers, where the interpolation has a kink.
     rows = 0.013 + jnp.asarray(sample_coordinates(WINDOW, 9, scale, y), jnp.float32).round(1)
     columns = 0.013 + jnp.asarray(sample_coordinates(WINDOW, CANVAS, scale, x), jnp.float32).round(1)
-    sparse, expected = (
-        jax.value_and_grad(partial(through, product), argnums=(0, 1, 2))(image, rows, columns)
-        for product in (windows.resample, dense)
-    )
+    sparse, expected = (gradients(product, image, rows, columns) for product in (windows.resample, dense))
     for ours, theirs in zip(jax.tree.leaves(sparse), jax.tree.leaves(expected)):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@partial(jax.jit, static_argnums=0)
+def gradients(product, image, rows, columns):
+    through = lambda *inputs: jnp.sum(jnp.sin(3.0 * product(*inputs)))
+    return jax.value_and_grad(through, argnums=(0, 1, 2))(image, rows, columns)
+
+
+def dense(image, rows, columns):
+    return windows.hat_weights(rows, 9) @ image @ windows.hat_weights(columns, CANVAS).T
 
 
 def test_positions_far_outside_see_nothing_and_have_no_gradient():

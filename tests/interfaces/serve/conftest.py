@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+# Milliseconds until a page counts as hung: how long its programs take to compile is the machine's affair.
+PATIENCE = 300_000
+expect.set_options(timeout=PATIENCE)
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -39,6 +43,7 @@ def visit(browser):
 
     def open_page(address, shown="#count", **look):
         context = browser.new_context(**look)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(message.text))
