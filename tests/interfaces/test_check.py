@@ -77,6 +77,15 @@ def test_objects_are_the_same_where_their_centres_are_near():
     assert same([[33, 20, 38.5, 28]], [])
 
 
+def test_objects_move_before_a_background_that_stands_still():
+    bricks = np.where(np.indices((SIDE, SIDE)).sum(axis=0) % 4 < 2, 0.2, 0.6).astype(np.float32)[None, None]
+    images = np.rint(255 * np.repeat(bricks, 2, axis=0)).astype(np.uint8)
+    expected = images.copy()
+    images[1, :, 3:7, 3:7] += 80
+    expected[1, :, 4:8, 4:8] += 80
+    np.testing.assert_array_equal(checks._moved(images, np.repeat(bricks, 2, axis=0)), expected)
+
+
 def test_scenes_of_known_objects_weigh_as_their_numbers_do_in_the_pictures(monkeypatch, tiny_model, tiny_images):
     where = np.zeros((5, 3, 3), np.float32)
     where[:, 0], where[:, 1] = (np.log(0.42), -0.5, -0.5), (np.log(0.42), 0.5, 0.5)  # 5 pixels, at (3, 3) and (9, 9)

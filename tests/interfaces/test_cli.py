@@ -17,6 +17,7 @@ from commands import SIDE, call, pixels, refused, train_command
 from PIL import Image
 
 from airjax.config import DATA_SETS, DataConfig, ModelConfig, TrainConfig
+from airjax.inference import infer
 from airjax.interfaces import cli
 from airjax.interfaces.stand_ins import stand_ins
 from airjax.runs import presets
@@ -582,6 +583,20 @@ def test_pictures_that_cannot_be_used_are_refused(capsys, tmp_path, run, picture
         assert refused(call(capsys, "infer", run, picture(), path), path)
     assert refused(call(capsys, "infer", run, picture(), tmp_path), "folder")
     assert refused(call(capsys, "infer", run, picture(), picture()), "twice")
+
+
+@pytest.mark.slow
+def test_inference_takes_as_many_trajectories_as_told(capsys, picture, monkeypatch):
+    asked = []
+    find = infer.find
+    monkeypatch.setattr(
+        infer, "find", lambda model, *images, **given: asked.append(model.trajectories) or find(model, *images, **given)
+    )
+    for flags in ((), ("--trajectories=2",)):
+        assert call(capsys, "infer", "sprites", picture(), "--samples=1", *flags).code == 0
+    assert asked == [1, 2]
+    assert refused(call(capsys, "infer", "crockery", picture(), "--trajectories=2"), "no effect unless objects is")
+    assert refused(call(capsys, "infer", "sprites", picture(), "--trajectories=0"), "trajectories", "at least 1, got 0")
 
 
 # scenes, sample and figures

@@ -43,6 +43,19 @@ def same(one, two, tolerance=0.0):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+def test_inference_may_choose_from_more_trajectories():
+    trained = from_pretrained("sprites")
+    more = trained.with_trajectories(3)
+    assert (trained.model.trajectories, more.model.trajectories, more.config.trajectories) == (1, 3, 3)
+    same(more.model, trained.model)
+
+
+@pytest.mark.parametrize(("name", "number"), [("sprites", 0), ("crockery", 2)])
+def test_trajectories_that_mean_nothing_are_refused(name, number):
+    with pytest.raises(ValueError, match=r"trajectories (must be at least 1|has no effect unless)"):
+        from_pretrained(name).with_trajectories(number)
+
+
 @pytest.mark.slow
 def test_a_saved_model_is_the_runs(run, saved):
     trained = from_pretrained(saved)

@@ -1,8 +1,8 @@
 """Check without labels whether a trained model's counts can be trusted, on pictures that it has not learned from.
 
 Nothing here proves that a count is right. But most ways in which counts go wrong show: two objects in one place, things
-that no object explains, objects that change when a picture moves by a pixel, or errors in scenes pasted together from
-the pictures' own pieces, whose objects are known. Things that the border cuts may be found or not.
+that no object explains, objects that change when they move by a pixel before their background, or errors in scenes
+pasted together from the pictures' own pieces, whose objects are known. Things that the border cuts may be found or not.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy  # which imports its parts when they are first used
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from airjax.data import load_scenes
 from airjax.data.batches import channels_first
@@ -52,7 +52,7 @@ class Check:
         pictures: number of pictures.
         known: share of scenes, pasted together from pieces of these pictures, in which the objects found are the true
             ones, weighted so that counts are as frequent as in the pictures; None: there are too few pieces.
-        steady: share of pictures in which the same objects are found if they move by a pixel.
+        steady: share of pictures in which the same objects are found if they move by a pixel, before their background.
         agreeing: share of pictures in which all other runs find the same objects; None: no other run was given.
         stacked: share of pictures with two objects in one place.
         unexplained: share of pictures in which something stands out that no object explains.
@@ -109,7 +109,7 @@ def check_model(
     if model.stage:
         raise RunError("a check is for models of patches, got one of solids or crockery")
     found = infer.find(model, images)
-    moved = np.pad(images, [(0, 0), (0, 0), (1, 0), (1, 0)], mode="edge")[:, :, :-1, :-1]
+    moved = _moved(images, found.canvases[:, 0])
     size, own = np.array(images.shape[:1:-1]), _boxes(found)
     steady = _same(own, _boxes(infer.find(model, moved)), size)
     agreeing = [_same(own, _boxes(infer.find(other, images)), size) for other in others]
@@ -131,6 +131,12 @@ def check_model(
     if len(images) < FEW:
         trusted, sentence = False, f"counts can't be judged by {len(images)} held-out pictures"
     return Check(len(images), **shares, trusted=trusted, sentence=sentence)
+
+
+def _moved(images: UInt8[np.ndarray, "n c h w"], empty: Float[np.ndarray, "n c h w"]) -> UInt8[np.ndarray, "n c h w"]:
+    """Move what differs from the background by a pixel; a background of one picture stands still."""
+    away = np.pad(images / 255.0 - empty, [(0, 0), (0, 0), (1, 0), (1, 0)], mode="edge")[:, :, :-1, :-1]
+    return np.rint(255.0 * np.clip(empty + away, 0.0, 1.0)).astype(np.uint8)
 
 
 def _known(model: Family, images, found: infer.Found) -> float | None:
@@ -189,7 +195,7 @@ def _verdict(shares: dict[str, float | None], kind: str) -> tuple[bool, str]:
     """Say whether counts can be trusted, and why; `kind` names what was checked."""
     told = {
         "known": "in {:.0%} of scenes pasted from these pictures, the right objects are found",
-        "steady": "in {:.0%} of the pictures, the objects found stay the same if the picture moves by a pixel",
+        "steady": "in {:.0%} of the pictures, the objects found stay the same if they move by a pixel",
         "agreeing": "in {:.0%} of the pictures, all runs find the same objects",
         "stacked": "{:.0%} of the pictures have two objects in one place",
         "unexplained": "{:.0%} of the pictures show something that no object explains",

@@ -156,6 +156,7 @@ def infer(
     images: list[str],
     /,
     *,
+    trajectories: int | None = None,
     samples: int = 100,
     seed: int = 0,
     polarity: PolarityKind | None = None,
@@ -182,6 +183,8 @@ def infer(
         run: A run's folder, or a trained model's name or folder.
         images: Pictures of any size, one folder of them, or one pattern in quotes ("folder/**/*.png"); also at
             addresses such as s3://bucket/folder. Picture 3 of a file with several is FILE#3.
+        trajectories: Times that each image is inferred, beginning at other places, to keep the best; by default as in
+            training.
         samples: Trajectories per image for the count posterior; tiles need none.
         seed: Seed of the trajectories.
         polarity: Whether objects are lighter or darker than the background; by default as in training.
@@ -215,6 +218,8 @@ def infer(
     pictures = infer_files.gather(images, every)
     with infer_ray.cluster(workers) if folder else nullcontext() as pool:
         trained = from_pretrained(run)
+        if trajectories is not None:
+            trained = trained.with_trajectories(trajectories)
         doubt_tile(tile, trained.tile)
         inference = infer_tiles.job(
             trained,

@@ -158,6 +158,7 @@ class Inference:
         """Options in plain numbers and lists, by the names of their flags."""
         return {
             "polarity": self.invert,
+            "trajectories": self.model.trajectories,
             "samples": self.samples,
             "seed": np.asarray(self.key).tolist(),
             "levels": self.levels,

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from airjax.config import MOST_OBJECTS, DataConfig, ModelConfig, PolarityKind
+from airjax.config import MOST_OBJECTS, Config, DataConfig, ModelConfig, PolarityKind
 from airjax.data.images import Levels
 from airjax.data.reading import open_picture
 from airjax.files import write_atomically
@@ -66,6 +66,18 @@ class Trained(NamedTuple):
     pick_channels: tuple[int, ...] | None
     tile: int | None
     still: Image.Image | None
+
+    def with_trajectories(self, number: int) -> "Trained":
+        """Return the same model, whose inference chooses the best of another number of trajectories.
+
+        Raises:
+            ValueError: the number is below 1, or not 1 though the model has no attention or is one of scenes in 3D.
+        """
+        config = dataclasses.replace(self.config, trajectories=number)
+        Config(model=config)  # checks it
+        blank = eqx.filter_eval_shape(lambda: build_model(config, self.model.image_shape, key=jax.random.PRNGKey(0)))
+        weights = jax.tree.leaves(self.model)
+        return self._replace(config=config, model=jax.tree.unflatten(jax.tree.structure(blank), weights))
 
 
 def names() -> list[str]:
