@@ -92,7 +92,8 @@ def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 25
     proportional to `q_k(n | x) exp(L_kn / CONFIDENCE)`.
     """
     check_images(model, images)
-    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
+    filled = min(batch, 1 << (len(images) - 1).bit_length())  # few images are not filled up to many
+    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, filled))
 
 
 def bound(
