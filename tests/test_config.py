@@ -28,6 +28,7 @@ CASES = [
     ({"temperature": 0.7}, {"objective": "vimco"}, {"objective": "concrete"}),
     ({"baseline_learning_rate": 0.7}, {}, {"objective": "nvil"}),
     ({"paste": 1.0}, {"objective": "nvil"}, {}),
+    ({"apart": True}, {}, {"paste": 1.0}),
     ({"paste_alone": 7}, {}, {"paste": 1.0}),
     ({"pasted_scenes": 7}, {}, {"paste": 1.0}),
     ({"window": 9}, {"objects": "solids"}, {}),

@@ -289,6 +289,7 @@ class TrainConfig:
         paste: weight of log q of scenes pasted together from pieces of the images (`airjax.learning.pasting`), whose
             objects are known, beside the bound of the images; 0: no such scenes.
         paste_alone: number of first steps that learn from pasted scenes alone; at most a fifth of all.
+        apart: whether the bound is learned only from images whose objects seem to lie apart, if there are enough.
         pasted_scenes: largest number of pasted scenes; there are no more than images.
         learning_rate: peak learning rate of Adam.
         schedule: learning rate after the warm-up: falls to zero at the last step (cosine), or stays (constant).
@@ -308,6 +309,7 @@ class TrainConfig:
     temperature: float = 0.5
     paste: float = 0.0
     paste_alone: int = 200
+    apart: bool = False
     pasted_scenes: int = 3_000
     learning_rate: float = 1e-3
     schedule: ScheduleKind = "cosine"
@@ -372,7 +374,7 @@ _EFFECTS = (
     _if("objective", "nvil", of=("baseline_learning_rate",)),
     _Effect("sd_start is given", lambda s: s["sd_start"] is not None, ("sd_anneal_steps",)),
     _Effect("count_ratio_start is given", lambda s: s["count_ratio_start"] is not None, ("anneal_steps",)),
-    _Effect("paste is positive", lambda s: s["paste"] > 0, ("paste_alone", "pasted_scenes")),
+    _Effect("paste is positive", lambda s: s["paste"] > 0, ("paste_alone", "pasted_scenes", "apart")),
 )
 _DEFAULTS = {field.name: field.default for part in (ModelConfig, TrainConfig) for field in fields(part)}
 

@@ -11,6 +11,7 @@ from airjax.inference import infer
 from airjax.inference.infer import Found
 from airjax.inference.unexplained import unexplained
 from airjax.interfaces import check as checks
+from airjax.learning.pasting import Pasted, Pasting
 
 SIDE = 16
 
@@ -89,12 +90,8 @@ def test_objects_move_before_a_background_that_stands_still():
 def test_scenes_of_known_objects_weigh_as_their_numbers_do_in_the_pictures(monkeypatch, tiny_model, tiny_images):
     where = np.zeros((5, 3, 3), np.float32)
     where[:, 0], where[:, 1] = (np.log(0.42), -0.5, -0.5), (np.log(0.42), 0.5, 0.5)  # 5 pixels, at (3, 3) and (9, 9)
-
-    class Pasted:
-        images, counts = np.zeros((5, 1, 12, 12), np.uint8), np.array([0, 1, 1, 2, 2])
-
-    Pasted.where = where
-    monkeypatch.setattr(checks, "paste", lambda *_, **__: Pasted)
+    pasted = Pasted(np.zeros((5, 1, 12, 12), np.uint8), where, np.array([0, 1, 1, 2, 2], np.int32))
+    monkeypatch.setattr(checks, "paste", lambda *_, **__: Pasting(pasted, np.zeros(0, int)))
     monkeypatch.setattr(checks, "BORDER", 0)
     first, second = [1, 1, 5, 5], [7, 7, 11, 11]
     told = found_with([[], [first], [second], [first, second], [first]])  # right: 1 of 1, 1 of 2, 1 of 2

@@ -50,7 +50,8 @@ def test_doubts_are_logged(look, caplog):
 
 def test_proposals_that_mean_nothing_beside_ones_own_settings_go(look):
     assert look.settings["paste"] > 0
+    look = dataclasses.replace(look, settings=look.settings | {"apart": True})
     merged = merge({"objective": "nvil", "likelihood": "bernoulli"}, look)
-    assert look.settings.keys() - merged.keys() == {"paste", "sd", "sd_gain"}
+    assert look.settings.keys() - merged.keys() == {"apart", "paste", "sd", "sd_gain"}
     with_own = merge({"objective": "nvil", "paste": 3.0}, look)
     assert with_own["paste"] == 3.0  # which is refused where it is used

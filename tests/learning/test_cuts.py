@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from airjax.learning.cuts import cut_singles
 from airjax.learning.pieces import find_pieces
@@ -40,6 +41,20 @@ def test_objects_that_lie_alone_are_cut_out_opaque_and_with_all_their_light():
         assert not one.alpha[0].any()
         assert not one.alpha[:, -1].any()
         assert one.away.sum() == pytest.approx(0.5 * np.pi * RADIUS**2, rel=0.35)
+
+
+def test_light_around_objects_is_cut_out_and_hides_nothing():
+    def glowing(image, *_):
+        image += 0.5 * np.asarray(ndimage.gaussian_filter((image > 0.3).astype(float), 2))
+
+    cuts = cuts_of(glowing)
+    assert len(cuts) > 15
+    for one in cuts:
+        x0, y0, x1, y1 = one.box.astype(int)
+        row = (y0 + y1) // 2
+        assert one.alpha[row, (x0 + x1) // 2] == 1
+        assert one.away[row, x1 + 1 : x1 + 3].mean() > 0.02
+        assert one.alpha[row, x1 + 2] < 0.2
 
 
 def test_two_that_touch_are_not_taken_for_one():

@@ -37,7 +37,7 @@ def drawn():
 
 @pytest.fixture(scope="module")
 def pasted(drawn):
-    return paste(drawn[0], 4, 60, seed=0)
+    return paste(drawn[0], 4, 60, seed=0).scenes
 
 
 def windows_of(pasted, scene):
@@ -90,16 +90,56 @@ def test_some_objects_touch_and_none_covers_much_of_another(pasted):
     assert 0 < max(shared) < COVERED + 0.1
 
 
+def test_opaque_objects_hide_a_pattern_and_bring_none_with_them():
+    images = np.repeat(np.where(np.indices(CANVAS).sum(axis=0) % 6 < 3, 60, 90)[None, None], 60, axis=0)
+    for image, x in zip(images, np.random.default_rng(0).integers(4, CANVAS[1] - SIDE - 4, 60)):
+        image[0, 12 : 12 + SIDE, x : x + SIDE] = 200
+    scenes = paste(images.astype(np.uint8), 1, 60, seed=0).scenes
+    objects = [scene for scene in range(60) if scenes.counts[scene]]
+    for scene in objects:
+        x0, y0, x1, y1 = np.rint(windows_of(scenes, scene)[0]).astype(int)
+        inside = scenes.images[scene, 0, y0 + 2 : y1 - 2, x0 + 2 : x1 - 2]
+        assert np.ptp(inside.astype(int)) < 8
+    assert len(objects) > 10
+
+
+def test_no_dark_line_separates_objects_that_touch():
+    rng = np.random.default_rng(0)
+    rows, columns = np.indices(CANVAS)
+    images = rng.normal(40, 1, (60, 1, *CANVAS))
+    for image, (y, x) in zip(images, rng.integers(8, [22, 36], (60, 2))):
+        image[0] += 140 / (1 + np.exp(np.hypot(rows - y, columns - x) - 4.5))  # a blurred disc
+    scenes = paste(np.rint(images).astype(np.uint8), 2, 400, seed=0).scenes
+    darkest = []
+    for scene in np.flatnonzero(scenes.counts == 2):
+        boxes = windows_of(scenes, scene)
+        one, other = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5
+        if np.hypot(*(other - one)) < 10.5:  # the discs have a diameter of 9
+            along = np.rint(np.linspace(one, other, 20)).astype(int)
+            darkest.append(scenes.images[scene, 0, along[:, 1], along[:, 0]].min())
+    assert len(darkest) > 5
+    assert min(darkest) > 105
+
+
 def test_a_seed_fixes_pasted_scenes(drawn, pasted):
-    again, other = (paste(drawn[0], 4, 60, seed=seed) for seed in (0, 1))
+    again, other = (paste(drawn[0], 4, 60, seed=seed).scenes for seed in (0, 1))
     assert jax.tree.all(jax.tree.map(np.array_equal, again, pasted))
     assert not np.array_equal(other.images, pasted.images)
 
 
 def test_objects_cross_the_border_where_they_do_in_the_pictures():
-    scenes = paste(squares(80, across=True)[0], 3, 60, seed=0)
+    scenes = paste(squares(80, across=True)[0], 3, 60, seed=0).scenes
     boxes = np.concatenate([windows_of(scenes, scene) for scene in range(60)])
     assert ((boxes[:, :2] < -0.6) | (boxes[:, 2:] > np.array(CANVAS[::-1]) + 0.6)).any()
+
+
+def test_images_in_which_objects_touch_are_told_from_others(drawn):
+    images, touching = drawn[0].copy(), np.arange(80) % 4 == 0
+    for x, y in ((6, 10), (6 + SIDE, 14)):
+        images[touching, 0, y : y + SIDE, x : x + SIDE] = 210
+    apart = paste(images, 4, 1, seed=0).apart
+    assert len(apart) > 40
+    assert not touching[apart].any()
 
 
 @pytest.mark.slow

@@ -10,8 +10,9 @@ import pytest
 
 from airjax.config import TrainConfig
 from airjax.inference import infer
-from airjax.learning import annealing, losses, trainer
-from airjax.learning.pasting import Pasted
+from airjax.learning import annealing, loop, losses, trainer
+from airjax.learning.cuts import ENOUGH
+from airjax.learning.pasting import Pasted, Pasting
 from airjax.models import count
 from airjax.models.build import count_prior
 from airjax.models.layers import Normal
@@ -159,6 +160,33 @@ def test_at_first_pasted_scenes_alone_are_learned_from(train_pasted, pasted_data
     same = lambda models: jax.tree.all(jax.tree.map(np.array_equal, *map(without_prior, models)))
     assert same(alone)
     assert not same(all_of_them)
+
+
+@pytest.mark.slow
+def test_no_example_is_passed_over_if_there_are_more_pasted_scenes_than_images(tiny_config, pasting, pasted_data):
+    def trained(pasted):
+        state = trainer.init(tiny_config, pasting, (1, 12, 12))
+        data = trainer.Data(pasted_data.images[:4], pasted)
+        for chunk in loop.chunks(data, pasting, trainer.step_with(tiny_config), state):
+            state = chunk.state
+        return state
+
+    images = pasted_data.pasted.images.copy()
+    images[5] = 255 - images[5]
+    states = map(trained, (pasted_data.pasted, pasted_data.pasted._replace(images=images)))
+    assert not jax.tree.all(jax.tree.map(np.array_equal, *states))
+
+
+def test_the_bound_may_be_learned_from_images_whose_objects_lie_apart(
+    monkeypatch, tiny_config, pasting, tiny_images, pasted_data
+):
+    apart = replace(pasting, apart=True)
+    of_all, of_few = np.arange(0, 100, 2), np.arange(ENOUGH - 1)
+    images = np.concatenate([tiny_images] * 10)
+    for found, expected in ((of_all, images[of_all]), (of_few, images)):
+        monkeypatch.setattr(trainer, "paste", lambda *_, apart=found, **__: Pasting(pasted_data.pasted, apart))
+        np.testing.assert_array_equal(trainer.learn_from(tiny_config, apart, images).images, expected)
+        np.testing.assert_array_equal(trainer.learn_from(tiny_config, pasting, images).images, images)
 
 
 @pytest.mark.slow

@@ -141,9 +141,10 @@ def _moved(images: UInt8[np.ndarray, "n c h w"], empty: Float[np.ndarray, "n c h
 
 def _known(model: Family, images, found: infer.Found) -> float | None:
     """Count in scenes of known objects; each number of objects weighs as much as it does in the pictures."""
-    pasted = paste(images, model.max_objects, LOOKED_AT, seed=0)
-    if pasted is None:
+    pasting = paste(images, model.max_objects, LOOKED_AT, seed=0)
+    if pasting is None:
         return None
+    pasted = pasting.scenes
     height, width = images.shape[2:]
     windows = jax.vmap(jax.vmap(lambda where: window_box(where, (height, width))))(jnp.asarray(pasted.where))
     true = [boxes[:count] for boxes, count in zip(np.asarray(windows), pasted.counts)]

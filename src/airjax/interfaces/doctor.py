@@ -57,7 +57,9 @@ PRICE = 0.2
 """Share of a faint object's evidence that another object has to add: residuals of the others are no objects."""
 EDGES = {"add": 0.5, "over": 0.3}
 """Edge of boxes: an object that covers what is behind it may have almost the colour of that in some part."""
-GAIN = 0.15
+TOUCHING = 0.5
+"""Share of pictures with objects that touch from which on the bound is learned only from the other pictures."""
+GAIN = 0.05
 """Growth of the standard deviation with what objects change: no object is drawn more exactly."""
 INHIBITION = 0.5
 """Share by which attention weighs less what remains in the middle of a placed window (`ModelConfig.inhibition`)."""
@@ -323,6 +325,7 @@ def _settings(found: Report, pieces: Pieces) -> dict[str, Any]:
         "anneal_steps": 500,
         "learn_count": False,
         "paste": 30.0,
+        "apart": found.touching > TOUCHING,
         "steps": STEPS,
     }
     objects, block = settings["max_objects"], settings["block"]

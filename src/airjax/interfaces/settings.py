@@ -28,5 +28,7 @@ def merge(own: Mapping[str, Any], look: Report) -> dict[str, Any]:
     for doubt in look.doubts:
         _logger.warning("AIR may be the wrong tool: %s", doubt)
     own = named(own)
-    vain = without_effect(look.settings | own)
-    return {name: value for name, value in (look.settings | own).items() if name in own or name not in vain}
+    merged = look.settings | own
+    while vain := without_effect(merged).keys() - own.keys():  # what is left out may have given others their effect
+        merged = {name: value for name, value in merged.items() if name not in vain}
+    return merged

@@ -1,4 +1,7 @@
-"""Cut single objects out of pictures: connected pieces of pixels that lie alone and are about as large as most."""
+"""Cut single objects out of pictures: connected pieces of pixels that lie alone and are about as large as most.
+
+Their opacity is estimated, so that they can be put in front of others (image matting; Porter & Duff, 1984).
+"""
 
 import math
 from collections.abc import Iterator
@@ -20,15 +23,20 @@ VARIED = 2.5
 """Such a difference, in deviations of the sides of singles, that is still usual."""
 EDGE = 0.6
 """Share of the threshold of pieces down to which their faint edges reach."""
-CLEAR, OPAQUE = 0.15, 0.4
-"""Share of a piece's maximum up to which its edge adds to what is behind, as blur and shadow do, and from which on it
-covers that."""
+FAINT = 0.275
+"""Share of its maximum up to which an object's edge is faint."""
+SOLID = 0.5
+"""Share of an object's typical difference from the background that its inside has in any case."""
+HALO = 4
+"""Distance, in pixels, up to which its light or shadow is cut out, too."""
+OPAQUE = 0.4
+"""Share of its maximum up to which parts of a piece may hang together."""
 STEP = 1.6
 """Ratio of the thresholds, one to the next, at which a large piece is taken apart."""
 SPECK = 0.25
 """Share of the common area below which a part is a speck."""
 RIM = 2
-"""Width of the edge of such a part, in pixels."""
+"""Width of the edge of an object, or of a part of a cluster, in pixels."""
 TWO = 4.0
 """Sum of deviations from the median, of area and of convexity, beyond which a piece is taken for two objects."""
 RAGGED = 2.5
@@ -44,14 +52,18 @@ class Cut:
     """An object cut out of a picture.
 
     Attributes:
+        place: where its pixels lie: number of the image, rows and columns.
         away: its difference from the background.
         alpha: its opacity.
+        body: its pixels but for its faint edge, smoothed, without holes.
         box: corners x0, y0, x1, y1 of its opaque part, in pixels.
         alone: whether it is a piece of its own, not part of a cluster.
     """
 
+    place: tuple[int, slice, slice]
     away: Float32[np.ndarray, "p q c"]
     alpha: Float32[np.ndarray, "p q"]
+    body: Bool[np.ndarray, "p q"]
     box: Float[np.ndarray, "4"]
     alone: bool
 
@@ -82,7 +94,7 @@ def sides_of_cuts(cuts: list[Cut]) -> Float[np.ndarray, " k"]:
 
 def _cut_singles(pieces, typical):
     images = zip(pieces.labels, pieces.strength, pieces.away)
-    found = [cut for image in images for cut in _of_image(*image, typical)]
+    found = [cut for index, image in enumerate(images) for cut in _of_image(index, *image, typical)]
     return _sound(found) if found else []
 
 
@@ -101,13 +113,13 @@ class _Typical:
         return abs(side) <= self.tolerance and abs(area) <= 2 * self.tolerance
 
 
-def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
+def _of_image(index, labels, strength, away, typical: _Typical) -> Iterator[Cut]:
     wide = _label(strength > EDGE)
     border = np.pad(np.zeros(np.subtract(labels.shape, 2), bool), 1, constant_values=True)
     places = ndimage.find_objects(wide)
-    for index in np.unique(wide[strength > 1.0]):
-        part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in places[index - 1])
-        own, seen = wide[part] == index, strength[part]
+    for number in np.unique(wide[strength > 1.0]):
+        part = tuple(slice(max(one.start - RIM, 0), one.stop + RIM) for one in places[number - 1])
+        own, seen = wide[part] == number, strength[part]
         inner = np.unique(labels[part][own & (labels[part] > 0)])
         alone = len(inner) == 1 and typical.fits(labels[part] == inner[0], seen)
         if alone:
@@ -116,7 +128,7 @@ def _of_image(labels, strength, away, typical: _Typical) -> Iterator[Cut]:
             found = [_with_edge(one, own, seen) for one in _parts(own, seen, typical)]
         for one, others in found:
             if not (one & border[part]).any():
-                yield _cut(one, others, seen, away[part], alone)
+                yield _cut(index, part, one, others, strength, away, alone)
 
 
 def _parts(piece, strength, typical, threshold=1.0) -> Iterator[Bool[np.ndarray, "p q"]]:
@@ -149,16 +161,33 @@ def _grown(mask, neighbours=None, times=1) -> Bool[np.ndarray, "p q"]:
     return np.asarray(ndimage.binary_dilation(mask, neighbours, times))
 
 
-def _cut(own, others, strength, away, alone) -> Cut:
-    """Cut out pixels and their neighbours, but for those of other pieces."""
-    opaque = _body(own, strength)
+def _cut(index, part, own, others, strength, away, alone) -> Cut:
+    """Cut out an object, with its edge and halo, but for the pixels of `others`; both are masks of a `part`."""
+    masks = np.zeros((2, *strength.shape), bool)
+    masks[:, *part] = own, others
     rows, columns = (
-        slice(max(one.start - 1, 0), one.stop + 1) for one in ndimage.find_objects(own.astype(np.int32))[0]
+        slice(max(one.start - HALO, 0), one.stop + HALO) for one in ndimage.find_objects(masks[0].astype(np.int32))[0]
     )
-    share = np.where(own, strength, 0)[rows, columns] / strength[own].max()
-    alpha = np.clip((share - CLEAR) / (OPAQUE - CLEAR), 0, 1).astype(np.float32)
-    own = (_grown(own) & ~others)[rows, columns]
-    return Cut(away[rows, columns] * own[..., None], alpha, opaque - np.array([columns.start, rows.start] * 2), alone)
+    own, others = masks[:, rows, columns]
+    seen, away = strength[rows, columns], away[rows, columns]
+    edge = _grown(own) & ~others
+    halo = _grown(own, None, HALO) & ~edge & ~_grown(others, None, HALO)
+    smooth = np.asarray(ndimage.gaussian_filter(away, (1, 1, 0)))  # noise would be added to that of other pixels
+    return Cut(
+        place=(index, rows, columns),
+        away=np.where(edge[..., None], away, smooth * halo[..., None]),
+        alpha=_opacity(np.where(own, np.abs(away).max(axis=-1), 0)),
+        body=np.asarray(ndimage.binary_fill_holes(own & (seen > FAINT * seen[own].max()))),
+        box=_body(own, seen),
+        alone=alone,
+    )
+
+
+def _opacity(differs: Float32[np.ndarray, "p q"]) -> Float32[np.ndarray, "p q"]:
+    """Estimate opacity from how much an object's pixels differ from the background: less at its edge, 1 inside."""
+    share = differs / np.median(differs[differs > BODY * differs.max()])
+    inside = ndimage.binary_erosion(ndimage.binary_fill_holes(share > SOLID), NEIGHBOURS, RIM)
+    return np.where(inside, 1, np.clip(share, 0, 1)).astype(np.float32)
 
 
 def _body(piece, strength):
@@ -169,9 +198,8 @@ def _body(piece, strength):
 
 def _sound(cuts: list[Cut]) -> list[Cut]:
     """Leave out pieces that are larger than most and less convex, by far: objects that touch; and ragged parts."""
-    opaque = [np.asarray(ndimage.binary_fill_holes(cut.alpha > 0.5)) for cut in cuts]
-    areas = [math.log(one.sum()) for one in opaque]
-    hollows = [1 - one.sum() / _hull_area(one) for one in opaque]
+    areas = [math.log(cut.body.sum()) for cut in cuts]
+    hollows = [1 - cut.body.sum() / _hull_area(cut.body) for cut in cuts]
     larger, less_convex = (_deviations(np.array(values), least) for values, least in zip((areas, hollows), LEAST))
     pairs = (larger > 0) & (less_convex > 0) & (larger + less_convex > TWO)
     return [

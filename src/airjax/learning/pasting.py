@@ -7,14 +7,14 @@ object in two.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int32, UInt8
 from scipy import ndimage
 
-from airjax.learning.cuts import ENOUGH, Cut, cut_singles
+from airjax.learning.cuts import ENOUGH, Cut, cut_singles, sides_of_cuts
 from airjax.learning.pieces import MARGIN, Pieces, find_pieces, spread_over
 
 LOOKED_AT = 600
@@ -43,23 +43,37 @@ class Pasted(NamedTuple):
     counts: Int32[np.ndarray, " n"]
 
 
-def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *, seed: int) -> Pasted | None:
+class Pasting(NamedTuple):
+    """What `paste` makes of images.
+
+    Attributes:
+        scenes: scenes of known objects.
+        apart: numbers of the images, of those looked at, in which no objects seem to touch.
+    """
+
+    scenes: Pasted
+    apart: Int[np.ndarray, " k"]
+
+
+def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *, seed: int) -> Pasting | None:
     """Paste scenes together from the single pieces of images, with up to `max_objects` objects in each.
 
     Returns None if there are too few single pieces.
     """
     rng = np.random.default_rng((seed, 1))
-    looked_at = images[spread_over(len(images), LOOKED_AT)]
-    pixels = np.ascontiguousarray(np.moveaxis(looked_at, 1, -1)).astype(np.float32) / 255.0
+    looked_at = np.array(spread_over(len(images), LOOKED_AT))
+    pixels = np.ascontiguousarray(np.moveaxis(images[looked_at], 1, -1)).astype(np.float32) / 255.0
     pieces = find_pieces(pixels)
     cuts = cut_singles(pieces)
     if len(cuts) < ENOUGH:
         return None
-    table = _Table(_emptied(pixels, pieces, rng), cuts, _directions(pieces), _across_border(pieces), rng)
+    textured = [_textured(cut, pixels - pieces.away) for cut in cuts]
+    table = _Table(_emptied(pixels, pieces, rng), textured, _directions(pieces), _across_border(pieces), rng)
     drawn = [table.scene(int(rng.integers(max_objects + 1)), max_objects) for _ in range(scenes)]
     scene_images, where, counts = map(np.stack, zip(*drawn))
     quantised = np.rint(255 * np.clip(scene_images, 0, 1)).astype(np.uint8)
-    return Pasted(np.ascontiguousarray(np.moveaxis(quantised, -1, 1)), where, counts)
+    pasted = Pasted(np.ascontiguousarray(np.moveaxis(quantised, -1, 1)), where, counts)
+    return Pasting(pasted, looked_at[_apart(pieces, cuts)])
 
 
 def _emptied(pixels, pieces: Pieces, rng) -> np.ndarray:
@@ -67,6 +81,31 @@ def _emptied(pixels, pieces: Pieces, rng) -> np.ndarray:
     hidden = ndimage.binary_dilation(pieces.mask, np.ones((1, 3, 3)), iterations=2)[..., None]
     noise = np.float32(pieces.noise) * rng.standard_normal(pixels.shape, np.float32)
     return np.where(hidden, pixels - pieces.away + noise, pixels)
+
+
+def _textured(cut: Cut, backgrounds) -> Cut:
+    """Add to an opaque object the texture of its background, which it lacks as it is a difference from that."""
+    behind = backgrounds[cut.place]
+    return replace(cut, away=cut.away + cut.alpha[..., None] * (behind - _mean(behind, cut.alpha)))
+
+
+def _mean(image, alpha):
+    """Return the mean colour of the pixels behind an object."""
+    return np.einsum("hwc,hw->c", image, alpha) / max(alpha.sum(), 1e-6)
+
+
+def _apart(pieces: Pieces, cuts: list[Cut]) -> Bool[np.ndarray, " n"]:
+    """Mark images all of whose pieces are single objects; of those that the border cuts, no large one may be."""
+    singles = np.bincount([cut.place[0] for cut in cuts if cut.alone], minlength=len(pieces.boxes))
+    at_border = [_at_border(boxes, pieces) for boxes in pieces.boxes]
+    usual = sides_of_cuts(cuts).max()
+    small = [not (sides[border] > usual).any() for sides, border in zip(pieces.sides, at_border)]
+    return np.array(small) & (singles == [np.sum(~border) for border in at_border])
+
+
+def _at_border(boxes, pieces: Pieces) -> Bool[np.ndarray, " k"]:
+    height, width = pieces.labels.shape[1:]
+    return (boxes[:, :2] <= 0).any(axis=1) | (boxes[:, 2:] >= [width, height]).any(axis=1)
 
 
 def _directions(pieces: Pieces) -> np.ndarray:
@@ -83,9 +122,7 @@ def _directions(pieces: Pieces) -> np.ndarray:
 
 
 def _across_border(pieces: Pieces) -> bool:
-    height, width = pieces.labels.shape[1:]
-    x0, y0, x1, y1 = np.concatenate(pieces.boxes).T
-    return bool(np.mean((x0 <= 0) | (y0 <= 0) | (x1 >= width) | (y1 >= height)) > CUT)
+    return bool(_at_border(np.concatenate(pieces.boxes), pieces).mean() > CUT)
 
 
 @dataclass(frozen=True)
@@ -113,8 +150,9 @@ class _Table:
             else:
                 continue
             part, own = seen
-            alpha = cut.alpha[own][..., None]
-            scene[part] = (1 - alpha) * scene[part] + alpha * empty[part] + cut.away[own]
+            alpha = cut.alpha[own]
+            hidden = alpha[..., None] * (_mean(empty[part], alpha) - scene[part])
+            scene[part] += hidden + cut.away[own]
             x0, y0, x1, y1 = cut.box + np.tile(corner, 2)
             side = max(x1 - x0, y1 - y0)
             where[len(boxes)] = (
@@ -127,17 +165,17 @@ class _Table:
 
     def _corner(self, cut: Cut, boxes, height, width) -> np.ndarray:
         """Propose a place for a piece, of which some lie beside others: the corner (x, y) of its pixels."""
-        size = np.array([cut.alpha.shape[1], cut.alpha.shape[0]])
+        low, inner = cut.box[:2], cut.box[2:] - cut.box[:2]
         if boxes and len(self.directions) and self.rng.random() < BESIDE:
             x0, y0, x1, y1 = boxes[self.rng.integers(len(boxes))]
             angle = self.rng.choice(self.directions)
             towards = np.array([math.cos(angle), math.sin(angle)])
-            inner = cut.box[2:] - cut.box[:2]
             reach = np.min((np.array([x1 - x0, y1 - y0]) + inner) / 2 / np.maximum(np.abs(towards), 1e-6))
             centre = np.array([x0 + x1, y0 + y1]) / 2 + towards * reach * self.rng.uniform(0.7, 1.2)
-            return np.rint(centre - size / 2).astype(int)
-        beyond = size // 3 if self.across else 0
-        return self.rng.integers(-beyond, np.maximum(np.array([width, height]) - size + beyond, 0) + 1)
+            return np.rint(centre - inner / 2 - low).astype(int)
+        beyond = inner // 3 if self.across else 0
+        free = np.maximum(np.array([width, height]) - inner + beyond, 0)
+        return np.rint(self.rng.integers(-beyond, free + 1) - low).astype(int)
 
     def _fits(self, cut: Cut, corner, boxes, height, width):
         """Find the part of the scene that a piece covers, unless it covers too much of others or lies outside."""

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree, UInt8, UInt32
 from airjax.config import ModelConfig, TrainConfig
 from airjax.learning import annealing, devices, losses
 from airjax.learning.baseline import Baseline, build_baseline
+from airjax.learning.cuts import ENOUGH
 from airjax.learning.pasting import Pasted, paste
 from airjax.models.build import build_model
 from airjax.models.patches.base import PatchModel, trainable_copy
@@ -126,8 +127,8 @@ def run_chunk(
         indices: rows of the data in each batch.
     """
     data, config, step = fixed
-    first = jax.tree.leaves(data)[0]
-    take = lambda i: jax.tree.map(lambda x: x[i] if len(x) == len(first) else x[i % len(x)], data)
+    most = max(map(len, jax.tree.leaves(data)))
+    take = lambda i: jax.tree.map(lambda x: x[i] if len(x) == most else x[i % len(x)], data)
     return jax.lax.scan(lambda s, i: step(config, s, take(i)), state, indices)
 
 
@@ -211,15 +212,21 @@ class Data(NamedTuple):
 def learn_from(
     model_config: ModelConfig, config: TrainConfig, images: UInt8[np.ndarray, "n c h w"]
 ) -> UInt8[np.ndarray, "n c h w"] | Data:
-    """Add pasted scenes, no more than images, if they are asked for and there are pieces enough."""
+    """Add pasted scenes, no more than images, if they are asked for and there are pieces enough.
+
+    With `config.apart`, images in which objects seem to touch are left out: two objects that the bound once takes for
+    one, it learns to draw as one.
+    """
     if not config.paste:
         return images
     _logger.info("pasting scenes together from pieces of the pictures")
-    pasted = paste(images, model_config.max_objects, min(config.pasted_scenes, len(images)), seed=config.seed)
-    if pasted is None:
+    pasting = paste(images, model_config.max_objects, min(config.pasted_scenes, len(images)), seed=config.seed)
+    if pasting is None:
         _logger.warning("too few objects lie alone in the pictures to paste scenes together: the bound alone teaches")
         return images
-    return Data(images, pasted)
+    if config.apart and len(pasting.apart) >= ENOUGH:
+        images = images[pasting.apart]
+    return Data(images, pasting.scenes)
 
 
 def step(

@@ -12,6 +12,7 @@ SETTINGS = {"ground": "background_model", "ground_size": "background_components"
 REMOVED = {"count_rate": 1.0, "count_table": []}
 """Settings that are gone, with the default that still means nothing."""
 ADDED = {
+    "apart": False,
     "block": None,
     "edge": 0.15,
     "every": 1,
