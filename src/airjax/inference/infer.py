@@ -18,6 +18,9 @@ CONFIDENCE = 100.0
 so bounds differ by hundreds of nats, and an object's price is about a hundred (`--count-ratio`). By the bound alone,
 two faint objects that touch are one."""
 
+TOGETHER_FOUND = 256
+"""Number of images in which objects are sought together, by default."""
+
 TOGETHER = 128
 """Number of trajectories sampled together on a CPU; the results of more would not fit into its cache."""
 
@@ -83,17 +86,20 @@ def check_images(model: Family, images: UInt8[np.ndarray, "n c h w"]) -> None:
         )
 
 
-def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int = 256) -> Found:
+def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int | None = None) -> Found:
     """Infer counts, boxes and codes along the central trajectory, or the best of several.
 
     A model with `trajectories` K > 1 is asked K times, and looks at other places each time. The score of trajectory k
     with n objects is `CONFIDENCE log q_k(n | x) + L_kn`, where L_kn is the bound on log p(x, n) along it
     (`bounds.of_counts`). The best trajectory is that of the highest score. Its scores give `count_probs`, which are
     proportional to `q_k(n | x) exp(L_kn / CONFIDENCE)`.
+
+    Images are inferred in batches, the last of which is filled up; without `batch`, of 256, or of the next power of two
+    if there are fewer. Results of batches of one size are the same to the bit, whatever else is in them.
     """
     check_images(model, images)
-    filled = min(batch, 1 << (len(images) - 1).bit_length())  # few images are not filled up to many
-    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, filled))
+    together = batch or min(TOGETHER_FOUND, 1 << (len(images) - 1).bit_length())
+    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, together))
 
 
 def bound(

@@ -67,7 +67,8 @@ def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *
     cuts = cut_singles(pieces)
     if len(cuts) < ENOUGH:
         return None
-    textured = [_textured(cut, pixels - pieces.away) for cut in cuts]
+    backgrounds = pixels - pieces.away
+    textured = [_textured(cut, backgrounds) for cut in cuts]
     table = _Table(_emptied(pixels, pieces, rng), textured, _directions(pieces), _across_border(pieces), rng)
     drawn = [table.scene(int(rng.integers(max_objects + 1)), max_objects) for _ in range(scenes)]
     scene_images, where, counts = map(np.stack, zip(*drawn))

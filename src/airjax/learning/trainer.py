@@ -226,6 +226,7 @@ def learn_from(
         return images
     if config.apart and len(pasting.apart) >= ENOUGH:
         images = images[pasting.apart]
+        _logger.info("in %d pictures, objects seem to lie apart: the bound is learned from those", len(images))
     return Data(images, pasting.scenes)
 
 
