@@ -18,7 +18,7 @@ CONFIDENCE = 100.0
 so bounds differ by hundreds of nats, and an object's price is about a hundred (`--count-ratio`). By the bound alone,
 two faint objects that touch are one."""
 
-TOGETHER_FOUND = 256
+BATCH = 256
 """Number of images in which objects are sought together, by default."""
 
 TOGETHER = 128
@@ -98,8 +98,9 @@ def find(model: Family, images: UInt8[np.ndarray, "n c h w"], *, batch: int | No
     if there are fewer. Results of batches of one size are the same to the bit, whatever else is in them.
     """
     check_images(model, images)
-    together = batch or min(TOGETHER_FOUND, 1 << (len(images) - 1).bit_length())
-    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, together))
+    if batch is None:
+        batch = min(BATCH, 1 << (len(images) - 1).bit_length())
+    return Found(**in_batches(lambda chunk, _: _find(model, chunk), images, batch))
 
 
 def bound(
@@ -146,7 +147,7 @@ def find_and_count(
     model: Family, images: UInt8[np.ndarray, "n c h w"], *, samples: int, key: PRNGKeyArray
 ) -> tuple[Found, Float32[np.ndarray, "n counts"]]:
     """Return what `find` finds, and p(n | x) as `bound` estimates it."""
-    found = find(model, images, batch=min(len(images), 256))
+    found = find(model, images, batch=min(len(images), BATCH))
     return found, bound(model, images, samples=samples, key=key, batch=min(len(images), 100)).count_posterior
 
 

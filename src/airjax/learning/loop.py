@@ -71,9 +71,7 @@ def chunks(
 
 
 def _chunk(run, data, config, step, state, done) -> Chunk:
-    rows = trainer.batch_indices(
-        config, max(map(len, jax.tree.leaves(data))), done, min(config.chunk, config.steps - done)
-    )
+    rows = trainer.batch_indices(config, trainer.examples(data), done, min(config.chunk, config.steps - done))
     start = time.perf_counter()
     state, info = jax.block_until_ready(run(data, rows, _of_steps(config), step, state))
     _check_finite(info, state, done, config.seed)

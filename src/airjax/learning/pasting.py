@@ -69,7 +69,9 @@ def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *
         return None
     backgrounds = pixels - pieces.away
     textured = [_textured(cut, backgrounds) for cut in cuts]
-    table = _Table(_emptied(pixels, pieces, rng), textured, _directions(pieces), _across_border(pieces), rng)
+    table = _Table(
+        _emptied(pixels, backgrounds, pieces, rng), textured, _directions(pieces), _across_border(pieces), rng
+    )
     drawn = [table.scene(int(rng.integers(max_objects + 1)), max_objects) for _ in range(scenes)]
     scene_images, where, counts = map(np.stack, zip(*drawn))
     quantised = np.rint(255 * np.clip(scene_images, 0, 1)).astype(np.uint8)
@@ -77,11 +79,11 @@ def paste(images: UInt8[np.ndarray, "n c h w"], max_objects: int, scenes: int, *
     return Pasting(pasted, looked_at[_apart(pieces, cuts)])
 
 
-def _emptied(pixels, pieces: Pieces, rng) -> np.ndarray:
+def _emptied(pixels, backgrounds, pieces: Pieces, rng) -> np.ndarray:
     """Replace the pieces of images by their background, and noise like that around them."""
     hidden = ndimage.binary_dilation(pieces.mask, np.ones((1, 3, 3)), iterations=2)[..., None]
     noise = np.float32(pieces.noise) * rng.standard_normal(pixels.shape, np.float32)
-    return np.where(hidden, pixels - pieces.away + noise, pixels)
+    return np.where(hidden, backgrounds + noise, pixels)
 
 
 def _textured(cut: Cut, backgrounds) -> Cut:

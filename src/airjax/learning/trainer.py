@@ -127,7 +127,7 @@ def run_chunk(
         indices: rows of the data in each batch.
     """
     data, config, step = fixed
-    most = max(map(len, jax.tree.leaves(data)))
+    most = examples(data)
     take = lambda i: jax.tree.map(lambda x: x[i] if len(x) == most else x[i % len(x)], data)
     return jax.lax.scan(lambda s, i: step(config, s, take(i)), state, indices)
 
@@ -146,6 +146,11 @@ def run_shared(fixed: tuple[PyTree, TrainConfig, Step, devices.Devices], state: 
     return jax.shard_map(steps, mesh=shared.mesh, in_specs=specs, out_specs=devices.WHOLE, check_vma=False)(
         state, batches
     )
+
+
+def examples(data: PyTree) -> int:
+    """Count the examples of training data: the rows of its longest arrays."""
+    return max(map(len, jax.tree.leaves(data)))
 
 
 def batch_indices(config: TrainConfig, scenes: int, first: int, steps: int) -> Int[np.ndarray, "steps b"]:
